@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+
 #include "api/00_status.h"
+#include "api/10_chunk.h"
+#include "api/11_index.h"
 
 #endif

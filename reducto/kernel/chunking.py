@@ -1,0 +1,109 @@
+"""Content-defined chunking, chunk fingerprints and tar anchors."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
+
+#: One chunk as it lies in a `ChunkTable`: offset, fingerprint, length, flags.
+CHUNK = struct.Struct("<QQII")
+#: One tar member: header offset, content offset, content length, path hash.
+MEMBER = struct.Struct("<QQQQ")
+LARGE: int = lib.RDK_CHUNK_LARGE
+#: Bytes of a piece that one call may take; bounds the tables that a call needs.
+PIECE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class ChunkParams:
+    """FastCDC parameters. ``average_bytes`` is a power of two between 1 KiB and 1 MiB."""
+
+    average_bytes: int = 8192
+    lean_to_lines: bool = True
+
+    @cached_property
+    def native(self) -> Any:
+        """The C structure (read-only)."""
+        params = ffi.new("rdk_chunk_params *")
+        bits = self.average_bytes.bit_length() - 1
+        status = lib.rdk_chunk_defaults(bits if 1 << bits == self.average_bytes else 0, params)
+        check(status, f"chunk size {self.average_bytes} (a power of two from 1 KiB to 1 MiB)")
+        params.lean_to_lines = self.lean_to_lines
+        return params
+
+
+@dataclass(frozen=True)
+class ChunkTable:
+    """The chunks of one piece: ``raw`` holds ``len`` entries of `CHUNK`, ``consumed`` bytes are covered."""
+
+    raw: memoryview
+    consumed: int
+
+    def __len__(self) -> int:
+        return len(self.raw) // CHUNK.size
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
+        return CHUNK.iter_unpack(self.raw)
+
+    def fingerprints(self, *, hooks_only: bool = False) -> list[int]:
+        """Fingerprints in order; with ``hooks_only`` those of chunks that end at a large-scale boundary."""
+        return [entry[1] for entry in self if not hooks_only or entry[3] & LARGE]
+
+
+class Chunker:
+    """Cuts pieces of up to `PIECE_BYTES`. Holds its output buffer, so one per thread."""
+
+    def __init__(self, params: ChunkParams | None = None) -> None:
+        self.params = params or ChunkParams()
+        self._out = ffi.new("rdk_chunk[]", 1 << 16)
+        self._consumed = ffi.new("size_t *")
+
+    def scan(self, data: Buffer, *, final: bool, anchors: Sequence[int] = ()) -> ChunkTable:
+        """The chunks of ``data``, cut also at ``anchors`` (ascending offsets).
+
+        Without ``final`` the last bytes stay uncovered: give them again, followed by more. The table may end early
+        when it is full, so go on from ``consumed`` in any case. Valid until the next call.
+        """
+        native = ffi.new("uint64_t[]", list(anchors)) if anchors else ffi.NULL
+        count = lib.rdk_chunk_scan(
+            self.params.native, pointer(data), len(data), final, native, len(anchors),
+            self._out, len(self._out), self._consumed,
+        )  # fmt: skip
+        check(count, "chunking")
+        return ChunkTable(memoryview(ffi.buffer(self._out, count * CHUNK.size)), self._consumed[0])
+
+
+class TarWalk:
+    """Follows a tar stream and tells where members start. Harmless on data that is no tar."""
+
+    def __init__(self) -> None:
+        self._walk = ffi.new("rdk_tar_walk *")
+        lib.rdk_tar_start(self._walk)
+
+    @property
+    def is_tar(self) -> bool:
+        """True once a valid header was seen and as long as nothing contradicted it."""
+        return bool(self._walk.state == 1)
+
+    def feed(self, data: Buffer) -> list[tuple[int, int, int, int]]:
+        """Members whose header block ends in ``data``: (header offset, content offset, content length, path hash)."""
+        capacity = len(data) // 512 + 2
+        out = ffi.new("rdk_tar_member[]", capacity)
+        count = check(lib.rdk_tar_feed(self._walk, pointer(data), len(data), out, capacity), "tar walk")
+        return list(MEMBER.iter_unpack(ffi.buffer(out, count * MEMBER.size)))
+
+
+def fingerprint(data: Buffer) -> int:
+    """The 64-bit fingerprint of ``data`` (version 1)."""
+    return int(lib.rdk_fingerprint(pointer(data), len(data)))
+
+
+def path_hash(path: str | bytes) -> int:
+    """The key of a member path in a path index: digits ignored, leading ``./`` left out."""
+    raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
+    return int(lib.rdk_path_hash(pointer(raw), len(raw)))

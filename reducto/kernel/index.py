@@ -1,0 +1,65 @@
+"""Fingerprint tables that work where they lie mapped."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
+
+#: Bytes of one slot: fingerprint and plain offset, both u64 little-endian.
+SLOT_BYTES = 16
+#: What a look-up answers for an absent fingerprint.
+ABSENT = (1 << 64) - 1
+
+
+def home_slots(entries: int) -> int:
+    """Slots that a table for ``entries`` distinct fingerprints spreads them over."""
+    return int(lib.rdk_index_home_slots(entries))
+
+
+def sort_entries(entries: bytearray) -> int:
+    """Sorts (fingerprint, offset) pairs in place, drops repeated fingerprints; returns how many pairs are left."""
+    view = ffi.from_buffer("rdk_entry[]", entries, require_writable=True)
+    return int(lib.rdk_index_sort(view, len(entries) // SLOT_BYTES))
+
+
+def build_table(entries: bytearray) -> tuple[bytes, int]:
+    """The table of ``entries`` (consumed: sorted in place) and its number of home slots."""
+    count = sort_entries(entries)
+    home = home_slots(count)
+    slots = bytearray((home + count + 1) * SLOT_BYTES)
+    slot_count = ffi.new("uint64_t *", home + count + 1)
+    next_slot = ffi.new("uint64_t *", 0)
+    check(
+        lib.rdk_index_place(
+            ffi.from_buffer("rdk_entry[]", entries), count, home,
+            ffi.from_buffer("rdk_entry[]", slots, require_writable=True), slot_count, next_slot,
+        ),
+        "building an index",
+    )  # fmt: skip
+    return bytes(memoryview(slots)[: slot_count[0] * SLOT_BYTES]), home
+
+
+class TableView:
+    """Look-ups in a table that lies in ``slots`` (bytes or a mapping)."""
+
+    def __init__(self, slots: Buffer, home: int) -> None:
+        self._slots = ffi.from_buffer("rdk_entry[]", slots)
+        self._count = len(slots) // SLOT_BYTES
+        self._home = home
+
+    def find(self, fingerprint: int) -> int | None:
+        """The plain offset stored under ``fingerprint``."""
+        offset = int(lib.rdk_index_find(self._slots, self._count, self._home, fingerprint))
+        return None if offset == ABSENT else offset
+
+    def find_many(self, fingerprints: Sequence[int]) -> array[int]:
+        """Offsets for all ``fingerprints`` in one call; `ABSENT` where there is none."""
+        keys = array("Q", fingerprints)
+        out = array("Q", bytes(8 * len(keys)))
+        lib.rdk_index_find_many(
+            self._slots, self._count, self._home, ffi.from_buffer("uint64_t[]", keys), len(keys),
+            ffi.from_buffer("uint64_t[]", out, require_writable=True),
+        )  # fmt: skip
+        return out
