@@ -31,6 +31,8 @@ def _listen(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _upstream(config: Config) -> Iterator[tuple[str, str]]:
+    if (config.upstream.client_certificate_file is None) != (config.upstream.client_key_file is None):
+        yield "upstream.client_certificate_file", "and client_key_file go together: set both, or neither"
     url = urlsplit(config.upstream.url)
     if not config.upstream.url:
         yield "upstream.url", "must be the registry's http(s) address, or a directory"

@@ -174,6 +174,10 @@ class UpstreamOptions:
         "`http://` or `https://` address of the registry, or a directory (an OCI image layout) to store in.",
     )
     ca_file: Path | None = option(None, "PEM certificates to trust beside the system's.")
+    client_certificate_file: Path | None = option(
+        None, "PEM certificate to show to the registry (mutual TLS)."
+    )
+    client_key_file: Path | None = option(None, "PEM private key of that certificate.")
     credentials_file: Path | None = option(
         None,
         "A docker `config.json` for work that no client asked for: base corpora, recompression, maintenance. "
@@ -243,6 +247,8 @@ class LimitOptions:
     header_timeout: Seconds = option(Seconds(30), "Limit for receiving a request's headers.", minimum=0.1)
     body_timeout: Seconds = option(Seconds(60), "Limit for silence inside a request's body.", minimum=0.1)
     connections: int = option(20000, "Connections of clients open at once.", minimum=1)
+    encodes: int = option(4, "Blobs reduced at once; more wait.", minimum=1)
+    rebuilds: int = option(8, "Blobs rebuilt at once; more wait.", minimum=1)
     upload_sessions: int = option(1000, "Upload sessions open at once.", minimum=1)
     upload_idle: Seconds = option(
         Seconds(3600), "An upload session untouched for so long is dropped.", minimum=1
@@ -274,6 +280,10 @@ class TracingOptions:
 class Config:
     """Everything that can be set."""
 
+    enabled: bool = option(
+        True,
+        "`false` reduces nothing any more; what was reduced before is still served: the emergency brake.",
+    )
     role: Role = option(
         Role.ORIGIN,
         "`origin` beside the registry: reduces what is pushed; `edge` near the nodes: a mirror for pulls.",

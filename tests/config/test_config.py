@@ -104,6 +104,7 @@ def test_a_named_file_is_the_only_one(tmp_path: Path, monkeypatch: pytest.Monkey
         ("[1, 2]", "must hold keys and values"),
         ("role: [", "sidecar.yaml"),
         ("role: edge", "upstream.url of an edge must be the http(s) address"),
+        ("upstream: {client_key_file: k}", "client_key_file go together"),
         ("upstream: {url: 'ftp://x'}", "upstream.url must begin with http:// or https://"),
         ("upstream: {url: 'http://me:secret@x'}", "upstream.url must hold no user"),
         ("listen: {tls: {key_file: k}}", "listen.tls needs both"),
@@ -138,13 +139,11 @@ def test_every_key_can_be_set_by_file_environment_and_override(tmp_path: Path) -
     """A value that differs from the default arrives, whichever way it came."""
     for key in all_keys().values():
         text = _another_value(key)
-        variables = {key.variable: text, "REDUCTO_UPSTREAM_URL": "http://x"} | {key.variable: text}
-        if key.name in ("listen.tls.certificate_file", "listen.tls.key_file", "security.signing.required"):
-            variables |= {
-                "REDUCTO_LISTEN_TLS_CERTIFICATE_FILE": "/c",
-                "REDUCTO_LISTEN_TLS_KEY_FILE": "/k",
-                "REDUCTO_SECURITY_SIGNING_TRUSTED_KEYS": "/p",
-            }
+        variables = {"REDUCTO_UPSTREAM_URL": "http://x", "REDUCTO_SECURITY_SIGNING_TRUSTED_KEYS": "/p"}
+        if key.name.endswith(("certificate_file", "key_file")):
+            section = key.variable.removesuffix("CERTIFICATE_FILE").removesuffix("KEY_FILE")
+            variables |= {f"{section}CERTIFICATE_FILE": "/c", f"{section}KEY_FILE": "/k"}
+        variables[key.variable] = text
         loaded = load(write(tmp_path, ""), environment=variables)
         assert value_of(loaded.config, key) != key.default, key.name
         held = plain(key, value_of(loaded.config, key))
