@@ -22,7 +22,9 @@ typedef struct {
     uint8_t lean_to_lines;/* 1: a boundary inside text moves to the next line start, if one is near */
 } rdk_chunk_params;
 
-/* The usual parameters for an average of 2^average_bits bytes (10..20): minimum a quarter, maximum eight times. */
+/* Parameters for an average of 2^average_bits bytes (10..20). The minimum is half the average, which normalised
+ * chunking allows without losing matches (paper, section 4.3) and which leaves half of the bytes unhashed; the maximum
+ * is eight times it. */
 int rdk_chunk_defaults(uint32_t average_bits, rdk_chunk_params *params);
 
 /* Cuts data into chunks. Offsets in anchors (ascending, relative to data) are boundaries as well.
