@@ -1,7 +1,4 @@
-#include "reducto_kernel.h"
-
-#include <string.h>
-
+#include "chunk_internal.h"
 #include "gear_table.h"
 
 /* Bytes that one Gear hash sees: a 64-bit state shifted once a byte. */
@@ -23,7 +20,7 @@ int rdk_chunk_defaults(uint32_t average_bits, rdk_chunk_params *params)
     return RDK_OK;
 }
 
-static int params_valid(const rdk_chunk_params *p)
+int rdk_chunk_params_valid(const rdk_chunk_params *p)
 {
     return p != NULL && p->min_length >= GEAR_WINDOW && p->min_length <= p->normal_length
         && p->normal_length <= p->max_length && p->late_bits >= 1 && p->late_bits <= p->early_bits
@@ -87,9 +84,7 @@ static size_t lean_to_line(const uint8_t *data, size_t cut, size_t limit)
     return cut;
 }
 
-/* Length of the chunk that starts at data, where `limit` bytes may be used and end_forced says that the last of
- * them is a boundary in any case. Returns 0 if more data could change the answer. */
-static size_t next_cut(const rdk_chunk_params *p, const uint8_t *data, size_t limit, int end_forced, uint32_t *flags)
+size_t rdk_next_cut(const rdk_chunk_params *p, const uint8_t *data, size_t limit, int end_forced, uint32_t *flags)
 {
     size_t to = limit < p->max_length ? limit : p->max_length;
     size_t normal = to < p->normal_length ? to : p->normal_length;
@@ -118,14 +113,14 @@ int64_t rdk_chunk_scan(const rdk_chunk_params *params, const uint8_t *data, size
                        rdk_chunk *out, size_t capacity, size_t *consumed)
 {
     size_t start = 0, anchor = 0, count = 0;
-    if (!params_valid(params) || (data == NULL && length) || out == NULL || consumed == NULL)
+    if (!rdk_chunk_params_valid(params) || (data == NULL && length) || out == NULL || consumed == NULL)
         return RDK_E_ARGUMENT;
     while (start < length && count < capacity) {
         while (anchor < anchor_count && anchors[anchor] <= start)
             anchor++;
         int anchored = anchor < anchor_count && anchors[anchor] <= length;
         size_t limit = (anchored ? anchors[anchor] : length) - start;
-        size_t cut = next_cut(params, data + start, limit, anchored || final, &out[count].flags);
+        size_t cut = rdk_next_cut(params, data + start, limit, anchored || final, &out[count].flags);
         if (cut == 0)
             break;
         out[count].offset = start;

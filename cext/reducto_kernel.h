@@ -13,6 +13,7 @@
 #include "api/00_status.h"
 #include "api/10_chunk.h"
 #include "api/11_index.h"
+#include "api/20_match.h"
 #include "api/20_gzip.h"
 
 #endif

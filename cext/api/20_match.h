@@ -1,0 +1,82 @@
+/* Matching plain bytes against mapped corpora, and copying them back. */
+
+enum {
+    RDK_OWN = 0,            /* reference number of the layer's own new bytes; corpora are 1, 2, ... */
+    RDK_REFERENCES_MAX = 16
+};
+
+typedef struct {
+    const uint8_t *plain;   /* the corpus's plain bytes */
+    uint64_t plain_length;
+    const rdk_entry *slots; /* its chunk index (see rdk_index_place) */
+    uint64_t slot_count;
+    uint64_t home_slots;
+} rdk_reference;
+
+typedef struct {
+    uint64_t length;        /* plain bytes that the operation yields */
+    uint64_t source;        /* offset in the reference's plain bytes */
+    uint32_t reference;     /* RDK_OWN or the corpus's number */
+    uint32_t fresh;         /* 1: these bytes are new and were just appended to the own new bytes */
+} rdk_operation;
+
+typedef struct rdk_matcher rdk_matcher;
+
+/* One blob's matcher; NULL if memory is short. Its table of own chunks grows with the new bytes (16 B per chunk). */
+rdk_matcher *rdk_matcher_new(const rdk_chunk_params *params);
+void rdk_matcher_free(rdk_matcher *matcher);
+
+typedef struct {
+    /* given */
+    const uint8_t *window;      /* the next plain bytes: what the previous call left unconsumed, then new ones */
+    size_t length;
+    int final;                  /* no more bytes will follow */
+    const uint64_t *anchors;    /* ascending window offsets where chunks must begin */
+    size_t anchor_count;
+    const rdk_reference *references; /* references[0] is unused */
+    size_t reference_count;     /* including number 0 */
+    uint8_t *fresh;             /* all new bytes so far; capacity for `length` more */
+    uint64_t fresh_length;      /* in and out */
+    rdk_operation *operations;
+    size_t capacity;            /* at least 8 */
+    /* answered */
+    size_t operation_count;
+    size_t consumed;            /* window bytes that the operations cover */
+} rdk_match_call;
+
+/* Covers window bytes by operations. Every copy is confirmed byte by byte and extended in both directions. */
+int rdk_match(rdk_matcher *matcher, rdk_match_call *call);
+
+/* Executes operations [first, first + count): skips `skip` bytes of their output, writes at most `length`.
+ * Returns the bytes written, or RDK_E_CORRUPT if an operation leaves its reference. */
+int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
+                    const rdk_operation *operations, size_t count, uint64_t skip, uint8_t *out, uint64_t length);
+
+/* Marks in `marks` (one byte a segment) which segments of one reference the operations read; the same window as
+ * rdk_execute. Returns the number of newly marked segments. */
+int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip, uint64_t length,
+                    uint32_t reference, uint64_t segment_bytes, uint8_t *marks, uint64_t mark_count);
+
+/* Operations as three byte columns (lengths, references, source moves), each LEB128; see
+ * docs/formats.md. The buffer needs 30 bytes an operation. column_lengths has three items. */
+int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uint32_t references,
+                              uint8_t *out, size_t capacity, uint64_t *column_lengths);
+int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_lengths, uint32_t references,
+                              rdk_operation *operations, size_t capacity);
+
+/* A stretch of a reference's plain bytes. */
+typedef struct {
+    uint64_t offset;
+    uint64_t length;
+    uint32_t reference;
+    uint32_t operation;         /* in: the fresh operation that it is a hint for */
+} rdk_stretch;
+
+/* Twins: stretches of corpora that probably resemble the fresh operations: what follows the copy before them, what
+ * precedes the copy after them, and the hints (sorted by operation). At most `most` twin bytes for one operation are
+ * taken. has_twin[i] says whether operation i got one. Writes stretches unsorted; returns their number. */
+int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
+                  const rdk_operation *operations, size_t count, const rdk_stretch *hints, size_t hint_count,
+                  uint64_t most, uint8_t *has_twin, rdk_stretch *out, size_t capacity);
+/* Sorts by (reference, offset) and joins what overlaps or nearly touches (gap <= join). Returns the new number. */
+int64_t rdk_stretches_join(rdk_stretch *stretches, size_t count, uint64_t join);

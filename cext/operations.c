@@ -1,0 +1,190 @@
+/* Executing, encoding and decoding operations. */
+#include "reducto_kernel.h"
+
+#include <string.h>
+
+/* Cuts [skip, skip + length) out of consecutive operations. */
+typedef struct {
+    uint64_t source, length;
+    uint32_t reference;
+} piece;
+
+static int next_piece(const rdk_operation *operations, size_t count, size_t *at, uint64_t *skip, uint64_t *left,
+                      piece *out)
+{
+    while (*at < count && *left) {
+        const rdk_operation *op = operations + (*at)++;
+        if (*skip >= op->length) {
+            *skip -= op->length;
+            continue;
+        }
+        uint64_t length = op->length - *skip;
+        out->source = op->source + *skip;
+        out->length = length < *left ? length : *left;
+        out->reference = op->reference;
+        *skip = 0;
+        *left -= out->length;
+        return 1;
+    }
+    return 0;
+}
+
+int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
+                    const rdk_operation *operations, size_t count, uint64_t skip, uint8_t *out, uint64_t length)
+{
+    uint64_t left = length;
+    size_t at = 0;
+    piece p;
+    while (next_piece(operations, count, &at, &skip, &left, &p)) {
+        if (p.reference >= reference_count)
+            return RDK_E_CORRUPT;
+        const rdk_reference *r = references + p.reference;
+        if (p.source > r->plain_length || r->plain_length - p.source < p.length)
+            return RDK_E_CORRUPT;
+        memcpy(out, r->plain + p.source, p.length);
+        out += p.length;
+    }
+    return (int64_t)(length - left);
+}
+
+int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip, uint64_t length,
+                    uint32_t reference, uint64_t segment_bytes, uint8_t *marks, uint64_t mark_count)
+{
+    size_t at = 0;
+    int64_t marked = 0;
+    piece p;
+    while (next_piece(operations, count, &at, &skip, &length, &p)) {
+        if (p.reference != reference || !p.length)
+            continue;
+        uint64_t last = (p.source + p.length - 1) / segment_bytes;
+        if (last >= mark_count)
+            return RDK_E_CORRUPT;
+        for (uint64_t s = p.source / segment_bytes; s <= last; s++) {
+            marked += !marks[s];
+            marks[s] = 1;
+        }
+    }
+    return marked;
+}
+
+enum { LENGTHS, REFERENCES, MOVES, COLUMNS };
+
+static int put_leb128(uint8_t **at, const uint8_t *end, uint64_t value)
+{
+    if (end - *at < 10)
+        return 0;
+    while (value >= 0x80) {
+        *(*at)++ = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    *(*at)++ = (uint8_t)value;
+    return 1;
+}
+
+static int get_leb128(const uint8_t **at, const uint8_t *end, uint64_t *value)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        if (*at == end)
+            return 0;
+        uint8_t byte = *(*at)++;
+        if (shift == 63 && byte > 1)
+            return 0;
+        v |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *value = v;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Where each reference would be read next if nothing moved: on the diagonal of the latest copy out of it. */
+typedef struct {
+    uint64_t expected[RDK_REFERENCES_MAX + 1];
+    uint64_t fresh;
+} diagonal;
+
+static void advance(diagonal *d, const rdk_operation *op)
+{
+    for (uint32_t r = 0; r <= RDK_REFERENCES_MAX; r++)
+        d->expected[r] += op->length;
+    if (op->fresh)
+        d->fresh += op->length;
+    else
+        d->expected[op->reference] = op->source + op->length;
+}
+
+static uint64_t zigzag(uint64_t difference)
+{
+    return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
+}
+
+static uint64_t unzigzag(uint64_t value)
+{
+    return value >> 1 ^ (uint64_t)-(int64_t)(value & 1);
+}
+
+int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uint32_t references,
+                              uint8_t *out, size_t capacity, uint64_t *column_lengths)
+{
+    diagonal d = {{0}, 0};
+    size_t each = capacity / COLUMNS;
+    uint8_t *at[COLUMNS], *start[COLUMNS];
+    if (references > RDK_REFERENCES_MAX)
+        return RDK_E_ARGUMENT;
+    for (int c = 0; c < COLUMNS; c++)
+        at[c] = start[c] = out + each * (size_t)c;
+    for (size_t i = 0; i < count; i++) {
+        const rdk_operation *op = operations + i;
+        uint64_t kind = op->fresh ? 0 : op->reference + 1;
+        if (op->reference >= references || (op->fresh && op->source != d.fresh))
+            return RDK_E_ARGUMENT;
+        if (!put_leb128(&at[LENGTHS], start[LENGTHS] + each, op->length)
+            || !put_leb128(&at[REFERENCES], start[REFERENCES] + each, kind))
+            return RDK_E_OUTPUT_FULL;
+        if (!op->fresh
+            && !put_leb128(&at[MOVES], start[MOVES] + each, zigzag(op->source - d.expected[op->reference])))
+            return RDK_E_OUTPUT_FULL;
+        advance(&d, op);
+    }
+    uint8_t *end = out;
+    for (int c = 0; c < COLUMNS; c++) {
+        column_lengths[c] = (uint64_t)(at[c] - start[c]);
+        memmove(end, start[c], column_lengths[c]);
+        end += column_lengths[c];
+    }
+    return end - out;
+}
+
+int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_lengths, uint32_t references,
+                              rdk_operation *operations, size_t capacity)
+{
+    diagonal d = {{0}, 0};
+    const uint8_t *at[COLUMNS], *end[COLUMNS];
+    size_t count = 0;
+    if (references > RDK_REFERENCES_MAX)
+        return RDK_E_ARGUMENT;
+    for (int c = 0; c < COLUMNS; c++) {
+        at[c] = c ? end[c - 1] : columns;
+        end[c] = at[c] + column_lengths[c];
+    }
+    while (at[LENGTHS] < end[LENGTHS]) {
+        uint64_t length, kind, move;
+        if (count == capacity)
+            return RDK_E_OUTPUT_FULL;
+        if (!get_leb128(&at[LENGTHS], end[LENGTHS], &length) || !get_leb128(&at[REFERENCES], end[REFERENCES], &kind)
+            || kind > references || length == 0 || length > UINT64_C(1) << 56)
+            return RDK_E_CORRUPT;
+        rdk_operation *op = operations + count++;
+        *op = (rdk_operation){length, d.fresh, RDK_OWN, kind == 0};
+        if (kind) {
+            op->reference = (uint32_t)kind - 1;
+            if (!get_leb128(&at[MOVES], end[MOVES], &move))
+                return RDK_E_CORRUPT;
+            op->source = d.expected[op->reference] + unzigzag(move);
+        }
+        advance(&d, op);
+    }
+    return at[REFERENCES] == end[REFERENCES] && at[MOVES] == end[MOVES] ? (int64_t)count : RDK_E_CORRUPT;
+}
