@@ -1,0 +1,44 @@
+"""Debian roots, made with debootstrap from the mirrors that this machine's apt is set up with."""
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tests.support.process import run
+
+RELEASE = "bookworm"
+
+
+@cache
+def mirrors() -> dict[str, str]:
+    """Suite -> mirror, e.g. ``{"bookworm": ..., "bookworm-security": ...}``, as apt knows them."""
+    listing = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages")
+    return dict(line.split() for line in listing.splitlines() if line.startswith(RELEASE))
+
+
+def sources_list(*suites: str) -> str:
+    """The text of a sources.list with those suites, ``main`` only."""
+    return "".join(f"deb {mirrors()[suite]} {suite} main\n" for suite in suites)
+
+
+def make_root(root: Path) -> None:
+    """A minimal Debian at its release state, before any security update: what a base image starts from."""
+    run("debootstrap", "--variant=minbase", RELEASE, root, mirrors()[RELEASE], timeout_seconds=1200)
+    (root / "etc/apt/sources.list").write_text(sources_list(RELEASE))
+
+
+def in_root(root: Path, *argv: str) -> str:
+    """Run a program inside that root, with this machine's network."""
+    (root / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())
+    (root / "etc/hosts").write_bytes(Path("/etc/hosts").read_bytes())
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    return run("chroot", root, *argv, env=environment, timeout_seconds=1800)
+
+
+def tar_root(root: Path, archive: Path) -> None:
+    """That root as an uncompressed tar, in the order of the names."""
+    with archive.open("wb") as out:
+        subprocess.run(
+            ["tar", "-C", str(root), "--sort=name", "--one-file-system", "--numeric-owner", "-c", "."],
+            stdout=out, check=True,
+        )  # fmt: skip

@@ -1,0 +1,75 @@
+"""A Docker engine of our own: own socket, own data, no bridge and no packet filter; containers use the host's network."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.process import Daemon, find_tool, run
+
+
+class DockerEngine:
+    """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root."""
+
+    def __init__(self, folder: Path, insecure_registries: Sequence[str] = (), storage_driver: str = "vfs",
+                 environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        self.folder = folder
+        # A socket's path may have 108 bytes at most, less than some temporary folders take.
+        self._runtime = Path(tempfile.mkdtemp(prefix="rd-docker-", dir="/tmp"))
+        self.socket = self._runtime / "docker.sock"
+        self.config = folder / "client"
+        self.config.mkdir(parents=True, exist_ok=True)
+        daemon, self._client = find_tool("dockerd"), find_tool("docker")
+        if daemon is None or self._client is None:
+            raise FileNotFoundError("dockerd and docker are needed")
+        argv: list[str | Path] = [
+            daemon, "--data-root", folder / "data", "--exec-root", self._runtime / "exec",
+            "--pidfile", self._runtime / "pid", "--host", f"unix://{self.socket}", "--bridge=none",
+            "--iptables=false", "--ip6tables=false", f"--storage-driver={storage_driver}",
+        ]  # fmt: skip
+        argv += [f"--insecure-registry={each}" for each in insecure_registries]
+        self.daemon = Daemon(argv, folder / "dockerd.log", self._answers, env=environment)
+
+    def docker(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800) -> str:
+        """Run the docker client against this engine; its standard output."""
+        return run(self._docker(), *arguments, env=self.client_environment, stdin=stdin,
+                   timeout_seconds=timeout_seconds)  # fmt: skip
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """What a docker client needs to talk to this engine (an own login store, the classic builder)."""
+        return {
+            "DOCKER_HOST": f"unix://{self.socket}",
+            "DOCKER_CONFIG": str(self.config),
+            "DOCKER_BUILDKIT": "0",
+        }
+
+    def _docker(self) -> Path:
+        assert self._client is not None
+        return self._client
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        version = [str(self._docker()), "version", "--format", "{{.Server.Version}}"]
+        environment = {**os.environ, **self.client_environment}
+        return subprocess.run(version, env=environment, capture_output=True).returncode == 0
+
+    def __enter__(self) -> Self:
+        self.daemon.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.daemon.stop()
+        for mounted in _mounts_below(self._runtime) + _mounts_below(self.folder):
+            subprocess.run(["umount", "--lazy", mounted], capture_output=True)
+        subprocess.run(["rm", "-rf", "--one-file-system", str(self._runtime)])
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return sorted((point for point in points if Path(point).is_relative_to(folder)), reverse=True)
