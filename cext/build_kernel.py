@@ -5,12 +5,27 @@ through ``reducto_kernel.h`` and cffi reads the very same files, so the two cann
 Every ``*.c`` file beside this one is part of the kernel.
 """
 
+import os
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+
+
+def include_folders() -> list[str]:
+    """The kernel's own headers; and ours in place of Python's where those are not installed.
+
+    ``REDUCTO_STABLE_ABI_HEADERS=1`` takes ours although Python's are there (a test does).
+    """
+    own = str(HERE.relative_to(ROOT))
+    installed = Path(sysconfig.get_path("include"), "Python.h").exists()
+    if installed and os.environ.get("REDUCTO_STABLE_ABI_HEADERS") != "1":
+        return [own]
+    return [own, f"{own}/stable_abi"]
+
 
 ffibuilder = FFI()
 for declarations in sorted((HERE / "api").glob("*.h")):
@@ -21,7 +36,7 @@ ffibuilder.set_source(
     '#include "reducto_kernel.h"',
     sources=[str(path.relative_to(ROOT)) for path in sorted(HERE.glob("*.c"))],
     depends=[str(path.relative_to(ROOT)) for path in sorted(HERE.rglob("*.h"))],
-    include_dirs=[str(HERE.relative_to(ROOT))],
+    include_dirs=include_folders(),
     extra_compile_args=["-std=c11", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wextra"],
     py_limited_api=True,
     define_macros=[("Py_LIMITED_API", "0x030B0000")],

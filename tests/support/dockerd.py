@@ -15,7 +15,7 @@ class DockerEngine:
     """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root."""
 
     def __init__(self, folder: Path, insecure_registries: Sequence[str] = (), storage_driver: str = "vfs",
-                 environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
+                 environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         # A socket's path may have 108 bytes at most, less than some temporary folders take.
         self._runtime = Path(tempfile.mkdtemp(prefix="rd-docker-", dir="/tmp"))
@@ -29,14 +29,16 @@ class DockerEngine:
             daemon, "--data-root", folder / "data", "--exec-root", self._runtime / "exec",
             "--pidfile", self._runtime / "pid", "--host", f"unix://{self.socket}", "--bridge=none",
             "--iptables=false", "--ip6tables=false", f"--storage-driver={storage_driver}",
-        ]  # fmt: skip
+        ]
         argv += [f"--insecure-registry={each}" for each in insecure_registries]
         self.daemon = Daemon(argv, folder / "dockerd.log", self._answers, env=environment)
 
-    def docker(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800) -> str:
+    def docker(
+        self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800
+    ) -> str:
         """Run the docker client against this engine; its standard output."""
         return run(self._docker(), *arguments, env=self.client_environment, stdin=stdin,
-                   timeout_seconds=timeout_seconds)  # fmt: skip
+                   timeout_seconds=timeout_seconds)
 
     @property
     def client_environment(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ class DockerEngine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+                 trace: TracebackType | None) -> None:
         self.daemon.stop()
         for mounted in _mounts_below(self._runtime) + _mounts_below(self.folder):
             subprocess.run(["umount", "--lazy", mounted], capture_output=True)

@@ -19,7 +19,7 @@ class CommandFailed(RuntimeError):
 
 
 def run(*argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes | None = None,
-        cwd: Path | None = None, timeout_seconds: float = 600) -> str:  # fmt: skip
+        cwd: Path | None = None, timeout_seconds: float = 600) -> str:
     """Run a program to its end and return what it wrote to standard output; ``env`` is added to ours."""
     done = subprocess.run(
         [str(word) for word in argv],
@@ -40,7 +40,7 @@ class Daemon:
     """A server process in its own process group, ready once ``ready()`` says so, gone at the end of ``with``."""
 
     def __init__(self, argv: Sequence[str | Path], log: Path, ready: Callable[[], bool],
-                 env: Mapping[str, str] | None = None, start_seconds: float = 60) -> None:  # fmt: skip
+                 env: Mapping[str, str] | None = None, start_seconds: float = 60) -> None:
         self.argv = [str(word) for word in argv]
         self.log = log
         self._ready = ready
@@ -59,12 +59,14 @@ class Daemon:
             self._process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + self._start_seconds
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise CommandFailed(f"{self.argv[0]} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+                raise CommandFailed(
+                    f"{self.argv[0]} did not start:\n{self.log.read_text(errors='replace')[-4000:]}"
+                )
             time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, within_seconds: float = 20) -> int | None:
@@ -94,7 +96,7 @@ class Daemon:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+                 trace: TracebackType | None) -> None:
         self.stop()
 
 

@@ -31,7 +31,11 @@ def in_root(root: Path, *argv: str) -> str:
     """Run a program inside that root, with this machine's network."""
     (root / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())
     (root / "etc/hosts").write_bytes(Path("/etc/hosts").read_bytes())
-    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    environment = {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "LC_ALL": "C",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
     return run("chroot", root, *argv, env=environment, timeout_seconds=1800)
 
 
@@ -41,4 +45,4 @@ def tar_root(root: Path, archive: Path) -> None:
         subprocess.run(
             ["tar", "-C", str(root), "--sort=name", "--one-file-system", "--numeric-owner", "-c", "."],
             stdout=out, check=True,
-        )  # fmt: skip
+        )
