@@ -34,9 +34,7 @@ class SegmentCorrupt(Corrupt):
     """A corpus segment does not have the hash that its manifest states."""
 
     def __init__(self, corpus: str, index: int) -> None:
-        super().__init__(
-            f"corpus {corpus}: segment {index} does not match its BLAKE3 hash; fetch the corpus again"
-        )
+        super().__init__(f"corpus {corpus}: segment {index} does not match its BLAKE3 hash; fetch the corpus again")
         self.corpus = corpus
         self.index = index
 

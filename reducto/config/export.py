@@ -97,9 +97,7 @@ def _one_value(key: Key) -> dict[str, Any]:
     if key.kind in (str, Path, KeySource):
         return {"type": "string"}
     bounds = {"minimum": key.minimum, "maximum": key.maximum}
-    return {"type": _TYPE_NAMES[key.kind]} | {
-        name: bound for name, bound in bounds.items() if bound is not None
-    }
+    return {"type": _TYPE_NAMES[key.kind]} | {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _markdown_lines() -> Iterator[str]:

@@ -122,9 +122,7 @@ def all_keys() -> dict[str, Key]:
     return {key.name: key for key in _keys_of(Config, ())}
 
 
-def sections(
-    kind: type[Any] = Config, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], type[Any]]]:
+def sections(kind: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[Any]]]:
     """Every section with its path, the root first."""
     yield path, kind
     for name, hint in typing.get_type_hints(kind).items():

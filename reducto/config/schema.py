@@ -91,9 +91,7 @@ class GateOptions:
     min_score: float = option(
         0.03, "Least differential advantage score for which a blob is reduced.", minimum=0, maximum=1
     )
-    sample_size: Bytes = option(
-        Bytes(4 * MIB), "How much of a blob is sampled for the decision.", minimum=64 * KIB
-    )
+    sample_size: Bytes = option(Bytes(4 * MIB), "How much of a blob is sampled for the decision.", minimum=64 * KIB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +172,7 @@ class UpstreamOptions:
         "`http://` or `https://` address of the registry, or a directory (an OCI image layout) to store in.",
     )
     ca_file: Path | None = option(None, "PEM certificates to trust beside the system's.")
-    client_certificate_file: Path | None = option(
-        None, "PEM certificate to show to the registry (mutual TLS)."
-    )
+    client_certificate_file: Path | None = option(None, "PEM certificate to show to the registry (mutual TLS).")
     client_key_file: Path | None = option(None, "PEM private key of that certificate.")
     credentials_file: Path | None = option(
         None,
@@ -186,9 +182,7 @@ class UpstreamOptions:
     connect_timeout: Seconds = option(Seconds(10), "Limit for opening a connection.", minimum=0.001)
     read_timeout: Seconds = option(Seconds(60), "Limit for silence on a connection.", minimum=0.001)
     max_connections: int = option(64, "Connections open at once.", minimum=1, maximum=65536)
-    retries: int = option(
-        3, "How often a request that may be repeated is, with backoff.", minimum=0, maximum=20
-    )
+    retries: int = option(3, "How often a request that may be repeated is, with backoff.", minimum=0, maximum=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +203,7 @@ class SpoolOptions:
 
     dir: Path = option(Path("~/.cache/reducto/spool"), "Directory of upload sessions and encoder spools.")
     max_size: Bytes = option(Bytes(50 * GIB), "Limit; further uploads get 429 until others end.", minimum=MIB)
-    min_free: Bytes = option(
-        Bytes(1 * GIB), "Free disk below which the sidecar is not ready and refuses uploads."
-    )
+    min_free: Bytes = option(Bytes(1 * GIB), "Free disk below which the sidecar is not ready and refuses uploads.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,18 +233,14 @@ class LimitOptions:
         "Largest decompressed layer that is reduced; larger ones are stored as they came.",
         minimum=1,
     )
-    header_size: Bytes = option(
-        Bytes(16 * KIB), "Largest header line of a request.", minimum=KIB, maximum=MIB
-    )
+    header_size: Bytes = option(Bytes(16 * KIB), "Largest header line of a request.", minimum=KIB, maximum=MIB)
     header_timeout: Seconds = option(Seconds(30), "Limit for receiving a request's headers.", minimum=0.1)
     body_timeout: Seconds = option(Seconds(60), "Limit for silence inside a request's body.", minimum=0.1)
     connections: int = option(20000, "Connections of clients open at once.", minimum=1)
     encodes: int = option(4, "Blobs reduced at once; more wait.", minimum=1)
     rebuilds: int = option(8, "Blobs rebuilt at once; more wait.", minimum=1)
     upload_sessions: int = option(1000, "Upload sessions open at once.", minimum=1)
-    upload_idle: Seconds = option(
-        Seconds(3600), "An upload session untouched for so long is dropped.", minimum=1
-    )
+    upload_idle: Seconds = option(Seconds(3600), "An upload session untouched for so long is dropped.", minimum=1)
     requests_per_second: float = option(
         0.0, "Requests per second and client (429 beyond, with Retry-After); 0 is no limit.", minimum=0
     )

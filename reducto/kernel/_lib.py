@@ -1,4 +1,4 @@
-"""The one place that imports the C module, with what every wrapper needs: statuses as exceptions, buffers as pointers."""
+"""The one place that imports the C module; what every wrapper needs: statuses as exceptions, buffers as pointers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from reducto._kernel import ffi as _ffi
 from reducto._kernel import lib as _lib
-
 from reducto.errors import Corrupt, LimitExceeded, ReductoError, UsageError
 
 ffi: Any = _ffi

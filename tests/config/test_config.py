@@ -50,9 +50,7 @@ def test_yaml_becomes_typed_values(tmp_path: Path) -> None:
 
 
 def test_toml_and_yaml_are_the_same_schema(tmp_path: Path) -> None:
-    toml = write(
-        tmp_path, '[corpus]\nmemory_mapped = false\n[compression]\nchunk_size = "16KiB"\n', "reducto.toml"
-    )
+    toml = write(tmp_path, '[corpus]\nmemory_mapped = false\n[compression]\nchunk_size = "16KiB"\n', "reducto.toml")
     yaml = write(tmp_path, "corpus: {memory_mapped: false}\ncompression: {chunk_size: 16384}\n")
     assert load(toml, environment={}).config == load(yaml, environment={}).config
 
@@ -125,9 +123,7 @@ def test_refusals_say_where_and_what(tmp_path: Path, text: str, expected: str) -
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     text = problems(tmp_path, "listen: {data_prt: 1}\nrole: x", REDUCTO_CACHE_MAX_SIZE="big")
     file = str(tmp_path / "sidecar.yaml")
-    assert sorted(line.split(": ")[0] for line in text.splitlines()) == sorted(
-        [file, file, "REDUCTO_CACHE_MAX_SIZE"]
-    )
+    assert sorted(line.split(": ")[0] for line in text.splitlines()) == sorted([file, file, "REDUCTO_CACHE_MAX_SIZE"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -182,9 +178,7 @@ def test_environment_names_are_unambiguous() -> None:
 
 def test_unrelated_variables_are_left_alone(tmp_path: Path) -> None:
     """Kubernetes sets REDUCTO_PORT and the like for a service named reducto."""
-    load(
-        write(tmp_path, ""), environment={"REDUCTO_PORT": "tcp://10.0.0.1:5000", "REDUCTO_SERVICE_HOST": "x"}
-    )
+    load(write(tmp_path, ""), environment={"REDUCTO_PORT": "tcp://10.0.0.1:5000", "REDUCTO_SERVICE_HOST": "x"})
 
 
 def test_defaults_pass_their_own_schema() -> None:

@@ -41,9 +41,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         path = ROOT / name
         if path.is_dir():
-            shutil.copytree(
-                path, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "_kernel*.c")
-            )
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "_kernel*.c"))
         else:
             source.mkdir(exist_ok=True)
             shutil.copy(path, source / name)
@@ -77,9 +75,7 @@ def test_module_built_without_python_headers_computes_the_same(wheel: Path, tmp_
         module = archive.extract(name, tmp_path)
     installed = next((ROOT / "reducto").glob("_kernel*.so"))
     answers = [
-        subprocess.run(
-            [sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run([sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, check=True).stdout
         for path in (module, installed)
     ]
     assert answers[0] == answers[1] != ""

@@ -1,4 +1,4 @@
-"""A Docker engine of our own: own socket, own data, no bridge and no packet filter; containers use the host's network."""
+"""A Docker engine of our own: own socket and data, no bridge, no packet filter; containers use the host's network."""
 
 import os
 import subprocess
@@ -14,8 +14,13 @@ from tests.support.process import Daemon, find_tool, run
 class DockerEngine:
     """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root."""
 
-    def __init__(self, folder: Path, insecure_registries: Sequence[str] = (), storage_driver: str = "vfs",
-                 environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        insecure_registries: Sequence[str] = (),
+        storage_driver: str = "vfs",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         # A socket's path may have 108 bytes at most, less than some temporary folders take.
         self._runtime = Path(tempfile.mkdtemp(prefix="rd-docker-", dir="/tmp"))
@@ -26,19 +31,28 @@ class DockerEngine:
         if daemon is None or self._client is None:
             raise FileNotFoundError("dockerd and docker are needed")
         argv: list[str | Path] = [
-            daemon, "--data-root", folder / "data", "--exec-root", self._runtime / "exec",
-            "--pidfile", self._runtime / "pid", "--host", f"unix://{self.socket}", "--bridge=none",
-            "--iptables=false", "--ip6tables=false", f"--storage-driver={storage_driver}",
+            daemon,
+            "--data-root",
+            folder / "data",
+            "--exec-root",
+            self._runtime / "exec",
+            "--pidfile",
+            self._runtime / "pid",
+            "--host",
+            f"unix://{self.socket}",
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            f"--storage-driver={storage_driver}",
         ]
         argv += [f"--insecure-registry={each}" for each in insecure_registries]
         self.daemon = Daemon(argv, folder / "dockerd.log", self._answers, env=environment)
 
-    def docker(
-        self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800
-    ) -> str:
+    def docker(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800) -> str:
         """Run the docker client against this engine; its standard output."""
-        return run(self._docker(), *arguments, env=self.client_environment, stdin=stdin,
-                   timeout_seconds=timeout_seconds)
+        return run(
+            self._docker(), *arguments, env=self.client_environment, stdin=stdin, timeout_seconds=timeout_seconds
+        )
 
     @property
     def client_environment(self) -> dict[str, str]:
@@ -64,8 +78,9 @@ class DockerEngine:
         self.daemon.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.daemon.stop()
         for mounted in _mounts_below(self._runtime) + _mounts_below(self.folder):
             subprocess.run(["umount", "--lazy", mounted], capture_output=True)

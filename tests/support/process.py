@@ -18,8 +18,13 @@ class CommandFailed(RuntimeError):
     """A client exited with another code than expected; the message carries its command line and output."""
 
 
-def run(*argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes | None = None,
-        cwd: Path | None = None, timeout_seconds: float = 600) -> str:
+def run(
+    *argv: str | Path,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    timeout_seconds: float = 600,
+) -> str:
     """Run a program to its end and return what it wrote to standard output; ``env`` is added to ours."""
     done = subprocess.run(
         [str(word) for word in argv],
@@ -39,8 +44,14 @@ def run(*argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes | 
 class Daemon:
     """A server process in its own process group, ready once ``ready()`` says so, gone at the end of ``with``."""
 
-    def __init__(self, argv: Sequence[str | Path], log: Path, ready: Callable[[], bool],
-                 env: Mapping[str, str] | None = None, start_seconds: float = 60) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        log: Path,
+        ready: Callable[[], bool],
+        env: Mapping[str, str] | None = None,
+        start_seconds: float = 60,
+    ) -> None:
         self.argv = [str(word) for word in argv]
         self.log = log
         self._ready = ready
@@ -57,16 +68,18 @@ class Daemon:
         """Start it and return when it answers; ``CommandFailed`` with the end of its log when it does not."""
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env,
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
                 start_new_session=True,
             )
         deadline = time.monotonic() + self._start_seconds
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise CommandFailed(
-                    f"{self.argv[0]} did not start:\n{self.log.read_text(errors='replace')[-4000:]}"
-                )
+                raise CommandFailed(f"{self.argv[0]} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, within_seconds: float = 20) -> int | None:
@@ -95,8 +108,9 @@ class Daemon:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 

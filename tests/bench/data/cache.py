@@ -105,8 +105,4 @@ def _locked(name: str) -> Iterator[None]:
 def _sizes(folder: Path) -> dict[str, int]:
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     named = {str(path.relative_to(folder)): path.stat().st_size for path in files}
-    return (
-        dict(sorted(named.items()))
-        if len(named) <= 200
-        else {"files": len(named), "bytes": sum(named.values())}
-    )
+    return dict(sorted(named.items())) if len(named) <= 200 else {"files": len(named), "bytes": sum(named.values())}

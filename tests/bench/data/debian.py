@@ -44,5 +44,6 @@ def tar_root(root: Path, archive: Path) -> None:
     with archive.open("wb") as out:
         subprocess.run(
             ["tar", "-C", str(root), "--sort=name", "--one-file-system", "--numeric-owner", "-c", "."],
-            stdout=out, check=True,
+            stdout=out,
+            check=True,
         )

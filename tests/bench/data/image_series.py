@@ -83,8 +83,18 @@ def download(requirements: dict[str, str], locked: dict[str, str], wheels: Path)
     """
     wanted = [f"{name}=={version}" for name, version in requirements.items()]
     wheels.mkdir(parents=True)
-    common = ["python3", "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11",
-              "--implementation=cp", "--dest", str(wheels)]
+    common = [
+        "python3",
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--only-binary=:all:",
+        "--python-version=3.11",
+        "--implementation=cp",
+        "--dest",
+        str(wheels),
+    ]
     kept = {name: version for name, version in locked.items() if name not in _roots(requirements)}
     constraints = wheels.with_suffix(".constraints")
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in kept.items()))
@@ -118,9 +128,7 @@ def patch_base(engine: DockerEngine, old: str, new: str) -> None:
 
 def install_python(engine: DockerEngine, old: str, new: str) -> None:
     """Debian's Python with what builds extension modules, as one layer."""
-    add_layer(
-        engine, old, new, f"apt-get update && apt-get install -y --no-install-recommends {PYTHON_PACKAGES}"
-    )
+    add_layer(engine, old, new, f"apt-get update && apt-get install -y --no-install-recommends {PYTHON_PACKAGES}")
 
 
 def install_application(engine: DockerEngine, old: str, wheels: Path, new: str) -> None:
@@ -134,8 +142,18 @@ def add_layer(engine: DockerEngine, old: str, new: str, script: str, volume: str
     say(f"  {old} -> {new}")
     mounts = ["--volume", volume] if volume else []
     container = f"make-{new}"
-    engine.docker("run", "--name", container, "--network=host", "--env=DEBIAN_FRONTEND=noninteractive", *mounts, old,
-                  "sh", "-euc", script)
+    engine.docker(
+        "run",
+        "--name",
+        container,
+        "--network=host",
+        "--env=DEBIAN_FRONTEND=noninteractive",
+        *mounts,
+        old,
+        "sh",
+        "-euc",
+        script,
+    )
     engine.docker("commit", container, new)
     engine.docker("rm", container)
 
