@@ -188,3 +188,34 @@ int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_len
     }
     return at[REFERENCES] == end[REFERENCES] && at[MOVES] == end[MOVES] ? (int64_t)count : RDK_E_CORRUPT;
 }
+
+int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, size_t map_length)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (operations[i].reference >= map_length)
+            return RDK_E_ARGUMENT;
+        operations[i].reference = map[operations[i].reference];
+    }
+    return RDK_OK;
+}
+
+int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size_t stride,
+                             uint64_t *starts, size_t capacity)
+{
+    uint64_t total = 0;
+    size_t entries = 0;
+    if (stride == 0)
+        return RDK_E_ARGUMENT;
+    for (size_t i = 0; i < count; i++) {
+        if (i % stride == 0) {
+            if (entries + 1 >= capacity)
+                return RDK_E_OUTPUT_FULL;
+            starts[entries++] = total;
+        }
+        if (operations[i].length > (UINT64_C(1) << 60) - total)
+            return RDK_E_CORRUPT;
+        total += operations[i].length;
+    }
+    starts[entries++] = total;
+    return (int64_t)entries;
+}

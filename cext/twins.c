@@ -5,6 +5,8 @@
 
 /* Beyond the unmatched length itself, so much of the surroundings is taken: content moves a little. */
 #define SLACK UINT64_C(32768)
+/* Shorter gaps (a changed time stamp, a checksum) gain less from a twin than naming it costs. */
+#define WORTH_A_TWIN 64u
 
 typedef struct {
     const rdk_reference *references;
@@ -58,7 +60,7 @@ int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
     size_t hint = 0;
     for (size_t i = 0; i < count; i++) {
         has_twin[i] = 0;
-        if (!operations[i].fresh)
+        if (!operations[i].fresh || operations[i].length < WORTH_A_TWIN)
             continue;
         uint64_t reach = operations[i].length + SLACK;
         reach = reach < most ? reach : most;

@@ -80,3 +80,10 @@ int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
                   uint64_t most, uint8_t *has_twin, rdk_stretch *out, size_t capacity);
 /* Sorts by (reference, offset) and joins what overlaps or nearly touches (gap <= join). Returns the new number. */
 int64_t rdk_stretches_join(rdk_stretch *stretches, size_t count, uint64_t join);
+
+/* Gives every operation's reference number n the new number map[n]; all numbers must be below map_length. */
+int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, size_t map_length);
+/* Plain offset at which each `stride`-th operation begins: for finding the operation of an offset. The last entry is
+ * the total. Returns the number of entries (count / stride rounded up, plus one), or RDK_E_CORRUPT on overflow. */
+int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size_t stride,
+                             uint64_t *starts, size_t capacity);

@@ -1,0 +1,234 @@
+"""Matching plain bytes against corpora; operations as compact arrays."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reducto.errors import Corrupt
+from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
+from reducto.kernel.chunking import ChunkParams
+
+#: Reference number of a blob's own new bytes.
+OWN: int = lib.RDK_OWN
+#: Most references (own included) that operations can name.
+REFERENCES_LIMIT: int = lib.RDK_REFERENCES_MAX
+_OPERATION_BYTES: int = ffi.sizeof("rdk_operation")
+_COLUMNS = 3
+_STRIDE = 1024
+
+
+class Operation(NamedTuple):
+    """Copy ``length`` bytes from ``source`` of ``reference``; ``fresh`` marks bytes that are new with this blob."""
+
+    length: int
+    source: int
+    reference: int
+    fresh: int
+
+
+class ReferenceTable:
+    """The references of one blob as the kernel sees them. Number 0 is the blob's own new bytes.
+
+    Holds every buffer alive. ``index`` of a reference is (slots, home slots), or None where only copying is wanted.
+    """
+
+    def __init__(self) -> None:
+        self.native = ffi.new("rdk_reference[]", REFERENCES_LIMIT)
+        self.count = 1
+        self._keep: list[Any] = []
+
+    def set_own(self, plain: Buffer, plain_length: int) -> None:
+        """Names the blob's own new bytes, of which ``plain_length`` are valid."""
+        own = pointer(plain)
+        self._keep.append(own)
+        self.native[0].plain = own
+        self.native[0].plain_length = plain_length
+
+    def add(self, plain: Buffer, index: tuple[Buffer, int] | None = None) -> int:
+        """Adds a reference and returns its number."""
+        check(-1 if self.count >= REFERENCES_LIMIT else 0, f"more than {REFERENCES_LIMIT - 1} references")
+        entry = self.native[self.count]
+        view = pointer(plain)
+        self._keep.append(view)
+        entry.plain, entry.plain_length = view, len(plain)
+        if index is not None:
+            slots = pointer(index[0], "rdk_entry[]")
+            self._keep.append(slots)
+            entry.slots, entry.slot_count, entry.home_slots = slots, len(slots), index[1]
+        self.count += 1
+        return self.count - 1
+
+
+class Operations:
+    """A sequence of operations, held as the kernel's array."""
+
+    def __init__(self, raw: Buffer = b"") -> None:
+        self.raw = bytearray(raw)
+
+    def __len__(self) -> int:
+        return len(self.raw) // _OPERATION_BYTES
+
+    def __iter__(self) -> Iterator[Operation]:
+        native = self._native()
+        return (Operation(o.length, o.source, o.reference, o.fresh) for o in native)
+
+    def __getitem__(self, at: int) -> Operation:
+        o = self._native()[range(len(self))[at]]
+        return Operation(o.length, o.source, o.reference, o.fresh)
+
+    def _native(self) -> Any:
+        return ffi.from_buffer("rdk_operation[]", self.raw)
+
+    def extend(self, raw: Buffer) -> None:
+        """Appends operations in their raw form."""
+        self.raw += raw
+
+    def slice(self, first: int, last: int | None = None) -> Operations:
+        """Operations ``first..last`` as a copy."""
+        stop = None if last is None else last * _OPERATION_BYTES
+        return Operations(memoryview(self.raw)[first * _OPERATION_BYTES : stop])
+
+    def renumbered(self, numbers: Sequence[int]) -> Operations:
+        """A copy in which reference ``n`` is called ``numbers[n]``."""
+        copy = Operations(self.raw)
+        native = ffi.from_buffer("rdk_operation[]", copy.raw, require_writable=True)
+        check(lib.rdk_renumber(native, len(copy), ffi.new("uint32_t[]", list(numbers)), len(numbers)), "renumbering")
+        return copy
+
+    def encode(self, references: int) -> tuple[bytes, tuple[int, ...]]:
+        """Three LEB128 columns, one after the other, and their lengths in bytes."""
+        out = bytearray(len(self) * 10 * _COLUMNS + 64)
+        lengths = ffi.new("uint64_t[]", _COLUMNS)
+        total = lib.rdk_operations_encode(
+            self._native(), len(self), references, pointer(out), len(out), lengths
+        )
+        check(total, "encoding operations")
+        return bytes(memoryview(out)[:total]), tuple(lengths)
+
+    @classmethod
+    def decode(cls, columns: Buffer, lengths: Sequence[int], references: int) -> Operations:
+        """The operations in ``columns``. Raises `Corrupt`."""
+        if len(lengths) != _COLUMNS or sum(lengths) != len(columns):
+            raise Corrupt("operations: the columns do not fill their section")
+        out = cls(bytes(lengths[0] * _OPERATION_BYTES))
+        native = ffi.from_buffer("rdk_operation[]", out.raw, require_writable=True)
+        count = lib.rdk_operations_decode(
+            pointer(columns), ffi.new("uint64_t[]", list(lengths)), references, native, len(out)
+        )
+        check(count, "operations")
+        del native
+        del out.raw[count * _OPERATION_BYTES :]
+        return out
+
+
+class Plan:
+    """Random access to what ``operations`` yield. Thread-safe: reading changes nothing."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._raw = bytes(operations.raw)
+        self._native = ffi.from_buffer("rdk_operation[]", self._raw)
+        self._count = len(operations)
+        starts = ffi.new("uint64_t[]", self._count // _STRIDE + 3)
+        entries = lib.rdk_operation_starts(self._native, self._count, _STRIDE, starts, len(starts))
+        check(entries, "operations")
+        self._starts = list(ffi.unpack(starts, entries))
+        self.plain_length: int = self._starts[-1]
+
+    def _locate(self, plain_offset: int) -> tuple[int, int]:
+        at = max(0, bisect_right(self._starts, plain_offset) - 1)
+        return min(at * _STRIDE, self._count), plain_offset - self._starts[at]
+
+    def touched(
+        self, plain_offset: int, length: int, reference: int, segment_bytes: int, plain_length: int
+    ) -> list[int]:
+        """Segments (of ``segment_bytes``) of one reference that the range reads. Raises `Corrupt` outside it."""
+        first, skip = self._locate(plain_offset)
+        marks = bytearray(-(-plain_length // segment_bytes))
+        found = lib.rdk_touched(
+            self._native + first, self._count - first, skip, length, reference, segment_bytes,
+            pointer(marks), len(marks),
+        )  # fmt: skip
+        if not check(found, "operations leave their corpus"):
+            return []
+        return [i for i, mark in enumerate(marks) if mark]
+
+    def execute(self, table: ReferenceTable, plain_offset: int, out: bytearray | memoryview) -> None:
+        """Fills ``out`` with plain bytes from ``plain_offset``. Raises `Corrupt` if that leaves a reference."""
+        first, skip = self._locate(plain_offset)
+        done = lib.rdk_execute(
+            table.native, table.count, self._native + first, self._count - first, skip, pointer(out), len(out)
+        )
+        if check(done, "operations leave their corpus") != len(out):
+            raise Corrupt(f"operations end before plain offset {plain_offset + len(out)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One window's outcome: ``raw`` operations cover ``consumed`` bytes; ``fresh_length`` new bytes exist now."""
+
+    raw: bytes
+    consumed: int
+    fresh_length: int
+
+
+class Matcher:
+    """Covers one blob's plain bytes by operations, window after window. Owned by one thread at a time."""
+
+    def __init__(self, params: ChunkParams, table: ReferenceTable) -> None:
+        matcher = lib.rdk_matcher_new(params.native)
+        if matcher == ffi.NULL:
+            raise MemoryError("matcher")
+        self._matcher = ffi.gc(matcher, lib.rdk_matcher_free)
+        self._table = table
+        self._call = ffi.new("rdk_match_call *")
+        self._operations = ffi.new("rdk_operation[]", 1 << 16)
+        self._call.operations, self._call.capacity = self._operations, 1 << 16
+
+    def match(self, window: Buffer, fresh: Buffer, fresh_length: int, *, final: bool, anchors: Sequence[int]) -> Matched:
+        """Covers as much of ``window`` as can be decided, appending new bytes to ``fresh`` (room for all of it).
+
+        Give the unconsumed rest again, followed by more; with ``final`` call until everything is consumed.
+        """
+        call = self._call
+        source = pointer(window)
+        native_anchors = ffi.new("uint64_t[]", list(anchors)) if anchors else ffi.NULL
+        target = pointer(fresh)
+        call.window, call.length, call.final = source, len(window), final
+        call.anchors, call.anchor_count = native_anchors, len(anchors)
+        call.references, call.reference_count = self._table.native, self._table.count
+        call.fresh, call.fresh_length = target, fresh_length
+        check(lib.rdk_match(self._matcher, call), "matching")
+        raw = bytes(ffi.buffer(self._operations, call.operation_count * _OPERATION_BYTES))
+        return Matched(raw, call.consumed, call.fresh_length)
+
+
+class Stretch(NamedTuple):
+    """``length`` plain bytes from ``offset`` of ``reference``."""
+
+    reference: int
+    offset: int
+    length: int
+
+
+def find_twins(
+    table: ReferenceTable, operations: Operations, hints: Iterable[tuple[int, Stretch]], most_bytes: int, join_bytes: int
+) -> tuple[bytes, list[Stretch]]:
+    """Which operations have near relatives in the corpora (a byte each), and where these lie: sorted, joined.
+
+    ``hints`` are (operation number, stretch) in ascending order; at most ``most_bytes`` are taken around a neighbour.
+    """
+    native_hints = [(s.offset, s.length, s.reference, at) for at, s in hints]
+    has_twin = bytearray(len(operations))
+    capacity = 2 * len(operations) + len(native_hints) + 1
+    out = ffi.new("rdk_stretch[]", capacity)
+    count = lib.rdk_twins(
+        table.native, table.count, operations._native(), len(operations),
+        ffi.new("rdk_stretch[]", native_hints), len(native_hints), most_bytes,
+        pointer(has_twin), out, capacity,
+    )  # fmt: skip
+    check(count, "finding twins")
+    count = lib.rdk_stretches_join(out, count, join_bytes)
+    return bytes(has_twin), [Stretch(s.reference, s.offset, s.length) for s in out[0:count]]
