@@ -34,14 +34,12 @@ static inline uint64_t home_slot(uint64_t fingerprint, uint64_t home_slots)
 }
 
 int rdk_index_place(const rdk_entry *entries, uint64_t count, uint64_t home_slots,
-                    rdk_entry *slots, uint64_t *slot_count, uint64_t *next_slot)
+                    rdk_entry *slots, uint64_t capacity, uint64_t *next_slot)
 {
-    uint64_t capacity = *slot_count, next = *next_slot;
-    if (capacity < home_slots)
-        return RDK_E_ARGUMENT;
+    uint64_t first = *next_slot, next = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t home = home_slot(entries[i].fingerprint, home_slots);
-        uint64_t slot = home > next ? home : next;
+        uint64_t slot = home > first + next ? home - first : next;
         if (slot >= capacity)
             return RDK_E_OUTPUT_FULL;
         if (slot > next)
@@ -49,10 +47,7 @@ int rdk_index_place(const rdk_entry *entries, uint64_t count, uint64_t home_slot
         slots[slot] = entries[i];
         next = slot + 1;
     }
-    *next_slot = next;
-    *slot_count = next > home_slots ? next : home_slots;
-    if (*slot_count > next)
-        memset(slots + next, 0xff, (*slot_count - next) * sizeof *slots);
+    *next_slot = first + next;
     return RDK_OK;
 }
 

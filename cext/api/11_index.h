@@ -14,10 +14,11 @@ typedef struct {
 uint64_t rdk_index_home_slots(uint64_t entries);
 /* Sorts entries and drops repeated fingerprints, keeping the lowest offset. Returns how many are left. */
 uint64_t rdk_index_sort(rdk_entry *entries, uint64_t count);
-/* Places sorted distinct entries. *slot_count is the capacity of slots, then the number used (home slots at least).
- * Entries may come in several calls in order: *next_slot is 0 in the first and is carried along. */
+/* Places sorted distinct entries in the slots from *next_slot on: slots[0] is that slot, and capacity bounds how many
+ * may be written. Gaps are filled with empty slots. *next_slot becomes the slot after the last one written, so that
+ * a table may be made piece by piece; slots up to home_slots that are left at the end are empty ones. */
 int rdk_index_place(const rdk_entry *entries, uint64_t count, uint64_t home_slots,
-                    rdk_entry *slots, uint64_t *slot_count, uint64_t *next_slot);
+                    rdk_entry *slots, uint64_t capacity, uint64_t *next_slot);
 /* Offset stored under fingerprint, or UINT64_MAX. */
 uint64_t rdk_index_find(const rdk_entry *slots, uint64_t slot_count, uint64_t home_slots, uint64_t fingerprint);
 /* The same for many fingerprints at once. */

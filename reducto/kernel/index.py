@@ -24,21 +24,42 @@ def sort_entries(entries: bytearray) -> int:
     return int(lib.rdk_index_sort(view, len(entries) // SLOT_BYTES))
 
 
+class TablePlacer:
+    """Makes a table of ``home`` home slots piece by piece from sorted distinct (fingerprint, offset) pairs."""
+
+    def __init__(self, home: int) -> None:
+        self._home = home
+        self._next = ffi.new("uint64_t *", 0)
+
+    def place(self, entries: Buffer) -> memoryview:
+        """The slots that the next ``entries`` take, and the empty ones before and between them."""
+        count = len(entries) // SLOT_BYTES
+        if not count:
+            return memoryview(b"")
+        first = self._next[0]
+        highest = int.from_bytes(memoryview(entries)[-SLOT_BYTES : -SLOT_BYTES // 2], "little")
+        capacity = max((highest * self._home >> 64) - first, 0) + count + 1
+        slots = bytearray(capacity * SLOT_BYTES)
+        check(
+            lib.rdk_index_place(
+                ffi.from_buffer("rdk_entry[]", entries), count, self._home,
+                ffi.from_buffer("rdk_entry[]", slots, require_writable=True), capacity, self._next,
+            ),
+            "building an index",
+        )  # fmt: skip
+        return memoryview(slots)[: (self._next[0] - first) * SLOT_BYTES]
+
+    def finish(self) -> bytes:
+        """The empty slots that are left at the end."""
+        return b"\xff" * (max(self._home - int(self._next[0]), 0) * SLOT_BYTES)
+
+
 def build_table(entries: bytearray) -> tuple[bytes, int]:
     """The table of ``entries`` (consumed: sorted in place) and its number of home slots."""
     count = sort_entries(entries)
     home = home_slots(count)
-    slots = bytearray((home + count + 1) * SLOT_BYTES)
-    slot_count = ffi.new("uint64_t *", home + count + 1)
-    next_slot = ffi.new("uint64_t *", 0)
-    check(
-        lib.rdk_index_place(
-            ffi.from_buffer("rdk_entry[]", entries), count, home,
-            ffi.from_buffer("rdk_entry[]", slots, require_writable=True), slot_count, next_slot,
-        ),
-        "building an index",
-    )  # fmt: skip
-    return bytes(memoryview(slots)[: slot_count[0] * SLOT_BYTES]), home
+    placer = TablePlacer(home)
+    return b"".join((placer.place(memoryview(entries)[: count * SLOT_BYTES]), placer.finish())), home
 
 
 class TableView:

@@ -1,0 +1,110 @@
+"""Cuts a corpus's plain bytes and notes every chunk.
+
+The tables are a function of plain bytes, chunking parameters and anchors: nothing else is needed to make them
+again, so a corpus travels without them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from reducto.corpus.info import CorpusInfo
+from reducto.corpus.table import ENTRY
+from reducto.corpus.trust import Signer
+from reducto.corpus.writer import CorpusWriter
+from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
+from reducto.model import CorpusId
+
+
+class IndexedCorpusWriter:
+    """A `CorpusWriter` that chunks what is appended. How appends are cut into calls changes nothing."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        chunking: ChunkParams | None = None,
+        signer: Signer | None = None,
+    ) -> None:
+        self._writer = CorpusWriter(path, chunking=chunking, signer=signer)
+        self._chunker = Chunker(self._writer.chunking)
+        self._open = bytearray()
+        self._open_offset = 0
+        self._anchors: list[int] = []
+
+    @property
+    def plain_length(self) -> int:
+        """How many plain bytes were appended; the offset of the next one."""
+        return self._writer.plain_length
+
+    def append(self, plain: bytes | memoryview, anchors: Sequence[int] = ()) -> int:
+        """Appends plain bytes; chunks end at ``anchors`` (ascending offsets in the corpus).
+
+        Returns their offset.
+        """
+        self.anchor(anchors)
+        view = memoryview(plain).cast("B")
+        offset = self.plain_length
+        for at in range(0, len(view), PIECE_BYTES):
+            piece = view[at : at + PIECE_BYTES]
+            self._writer.append(piece)
+            self._open += piece
+            if len(self._open) >= PIECE_BYTES:
+                self._scan(final=False)
+        return offset
+
+    def anchor(self, plain_offsets: Iterable[int]) -> None:
+        """Chunks end at these offsets, which ascend and are not below `plain_length`."""
+        fresh = [offset for offset in plain_offsets if offset]
+        self._anchors += fresh
+        self._writer.note_anchors(fresh)
+
+    def note_member(self, path_hash: int, plain_offset: int) -> None:
+        """As `CorpusWriter.note_member`."""
+        self._writer.note_member(path_hash, plain_offset)
+
+    def _scan(self, *, final: bool) -> None:
+        base = self._open_offset
+        at = 0
+        with memoryview(self._open) as view:
+            while at < len(view):
+                anchors = [a - base - at for a in self._anchors if a <= base + len(view)]
+                table = self._chunker.scan(view[at:], final=final, anchors=anchors)
+                if not table.consumed:
+                    break
+                self._note(table, base + at)
+                at += table.consumed
+                self._anchors = [a for a in self._anchors if a > base + at]
+            rest = bytearray(view[at:])
+        self._open = rest
+        self._open_offset = base + at
+
+    def _note(self, table: Iterable[tuple[int, int, int, int]], base: int) -> None:
+        chunks, hooks = bytearray(), bytearray()
+        for offset, fingerprint, _, flags in table:
+            entry = ENTRY.pack(fingerprint, base + offset)
+            chunks += entry
+            if flags & LARGE:
+                hooks += entry
+        self._writer.note_chunks(chunks)
+        self._writer.note_hooks(hooks)
+
+    def finish(self, *, dictionary: bytes = b"", info: CorpusInfo | None = None) -> CorpusId:
+        """As `CorpusWriter.finish`."""
+        self._scan(final=True)
+        return self._writer.finish(dictionary=dictionary, info=info)
+
+    def close(self) -> None:
+        """As `CorpusWriter.close`."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
