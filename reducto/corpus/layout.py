@@ -134,14 +134,10 @@ class Header:
                 f"which reads version {VERSION}"
             )
         if chunker != CHUNKER_VERSION:
-            raise NotReducto(
-                f"corpus chunked by chunker version {chunker}, this release knows {CHUNKER_VERSION}"
-            )
+            raise NotReducto(f"corpus chunked by chunker version {chunker}, this release knows {CHUNKER_VERSION}")
         if sections != len(Section) or segment != SEGMENT_BYTES:
             raise Corrupt("corpus header: wrong number of sections or segment size")
-        lengths = [
-            _SECTION.unpack_from(page, _FIXED.size + i * _SECTION.size)[1] for i in range(len(Section))
-        ]
+        lengths = [_SECTION.unpack_from(page, _FIXED.size + i * _SECTION.size)[1] for i in range(len(Section))]
         chunking = ChunkParams(average, bool(lean))
         try:
             _ = chunking.native
@@ -207,9 +203,7 @@ class Manifest:
         if len(data) != manifest_length(plain_length):
             raise Corrupt("corpus manifest: its length does not fit the plain bytes")
         fields = data[_MANIFEST.size : -HASH_BYTES]
-        hashes = [
-            fields[i : i + HASH_BYTES] for i in range(0, (1 + len(HASHED_SECTIONS)) * HASH_BYTES, HASH_BYTES)
-        ]
+        hashes = [fields[i : i + HASH_BYTES] for i in range(0, (1 + len(HASHED_SECTIONS)) * HASH_BYTES, HASH_BYTES)]
         segments = fields[(len(hashes) + 1) * HASH_BYTES :]
         manifest = cls(plain_length, hashes[0], tuple(hashes[1:]), segments)
         if manifest.to_bytes() != data:
@@ -227,9 +221,7 @@ class SignatureBlock:
     def to_bytes(self) -> bytes:
         key_id = self.key_id.encode()
         if not 0 < len(key_id) <= KEY_ID_LIMIT_BYTES or len(self.signature) != SIGNATURE_BYTES:
-            raise UsageError(
-                "a corpus signature needs a key id of 1 to 128 bytes and a 64-byte Ed25519 signature"
-            )
+            raise UsageError("a corpus signature needs a key id of 1 to 128 bytes and a 64-byte Ed25519 signature")
         return _SIGNATURE.pack(_SIGNATURE_MAGIC, VERSION, len(key_id)) + key_id + self.signature
 
     @classmethod

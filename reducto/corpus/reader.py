@@ -46,9 +46,7 @@ class Corpus:
     mapping alive.
     """
 
-    def __init__(
-        self, path: Path, mapping: mmap.mmap, trust: TrustStore | None, allow_unsigned: bool
-    ) -> None:
+    def __init__(self, path: Path, mapping: mmap.mmap, trust: TrustStore | None, allow_unsigned: bool) -> None:
         self.path = path
         self._mapping = mapping
         self._file = memoryview(mapping)
@@ -211,9 +209,7 @@ class Corpus:
         if trust is not None:
             trust.verify(block.key_id, signed_message(self._manifest.root), block.signature)
         elif not allow_unsigned:
-            raise Untrusted(
-                f"the corpus is signed by key {block.key_id!r}, but no trusted keys were given to check it"
-            )
+            raise Untrusted(f"the corpus is signed by key {block.key_id!r}, but no trusted keys were given to check it")
         return block
 
     # -- life ------------------------------------------------------------------------------------------------

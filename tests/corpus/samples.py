@@ -49,6 +49,4 @@ def write_small(path: Path, *, signer: Signer | None = None, plain: bytes | None
         writer.note_member(path_hash(b"usr/lib/libssl.so.3"), 512)
         writer.note_member(path_hash(b"usr/lib/libssl.so.11"), half - 7)
         writer.note_member(path_hash(b"etc/passwd"), 0)
-        return writer.finish(
-            dictionary=b"not a real dictionary", info=CorpusInfo("small", {"origin": "tests"})
-        )
+        return writer.finish(dictionary=b"not a real dictionary", info=CorpusInfo("small", {"origin": "tests"}))

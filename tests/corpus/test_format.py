@@ -22,7 +22,7 @@ from reducto.errors import Corrupt, NotReducto, ReductoError, SegmentCorrupt, Un
 from reducto.kernel.chunking import Chunker, ChunkParams, path_hash
 from reducto.model import ByteRange, CorpusId
 
-from .samples import Key, noise, write_small
+from tests.corpus.samples import Key, noise, write_small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corpus"
 GOLDEN_ID = "c1f015317671c2467e67eec4dc19673a7ebbc56a95652bc9cfd8b6b9c0c84efb"
@@ -103,9 +103,7 @@ def test_how_appends_are_cut_changes_nothing(tmp_path: Path) -> None:
 @given(
     length=st.one_of(
         st.integers(0, 5000),
-        st.sampled_from(
-            [SEGMENT_BYTES + d for d in (-1, 0, 1)] + [2 * SEGMENT_BYTES + d for d in (-1, 0, 1)]
-        ),
+        st.sampled_from([SEGMENT_BYTES + d for d in (-1, 0, 1)] + [2 * SEGMENT_BYTES + d for d in (-1, 0, 1)]),
     ),
     members=st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 4999)), max_size=20),
     anchors=st.sets(st.integers(0, 5000), max_size=20),
