@@ -21,18 +21,14 @@ from tests.support.dockerd import DockerEngine
 from tests.support.process import run
 
 IMAGES = ("base", "base-patched", "app", "app-bumped", "app-repatched")
-PYTHON_PACKAGES = "python3 python3-venv python3-pip python3-dev gcc libc6-dev git ca-certificates"
+PYTHON_PACKAGES = "python3 python3-venv python3-pip python3-dev ca-certificates"
 
 REQUIREMENTS = {
     "aiohttp": "3.9.5",
-    "boto3": "1.34.100",
     "celery": "5.4.0",
     "cryptography": "42.0.7",
     "django": "5.0.6",
-    "fastapi": "0.111.0",
-    "lxml": "5.2.1",
     "numpy": "1.26.4",
-    "pillow": "10.3.0",
     "psycopg2-binary": "2.9.9",
     "pydantic": "2.7.1",
     "redis": "5.0.4",
@@ -105,7 +101,7 @@ def download(requirements: dict[str, str], locked: dict[str, str], wheels: Path)
 
 def _roots(requirements: dict[str, str]) -> set[str]:
     """Those that were asked for, and those that move with them."""
-    return set(requirements) | {"pydantic-core", "botocore", "s3transfer"}
+    return set(requirements) | {"pydantic-core"}
 
 
 def import_base(engine: DockerEngine, root: Path, image: str) -> None:
@@ -127,7 +123,7 @@ def patch_base(engine: DockerEngine, old: str, new: str) -> None:
 
 
 def install_python(engine: DockerEngine, old: str, new: str) -> None:
-    """Debian's Python with what builds extension modules, as one layer."""
+    """Debian's Python with its headers and pip, as one layer."""
     add_layer(engine, old, new, f"apt-get update && apt-get install -y --no-install-recommends {PYTHON_PACKAGES}")
 
 

@@ -1,0 +1,212 @@
+"""The clients that people push and pull with, each with a home of its own, behind one small interface.
+
+Every client takes a ``docker save`` archive to push and says the manifest digest that a pull gave it.
+They reach registries on 127.0.0.1 without TLS. ``client(...)`` runs the program itself for all the rest.
+"""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.dockerd import DockerEngine
+from tests.support.process import find_tool, run
+
+
+class Client:
+    """What all clients share; ``name`` is the program's."""
+
+    name: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        program = find_tool(self.name)
+        if program is None:
+            raise FileNotFoundError(f"{self.name} is not installed")
+        self.program = program
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "auth.json").write_text("{}")
+        self.environment = {
+            "HOME": str(folder),
+            "DOCKER_CONFIG": str(folder / "docker"),
+            "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+            "XDG_RUNTIME_DIR": str(folder),
+        }
+
+    def __call__(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 600) -> str:
+        """Run the program with these arguments; its standard output, ``CommandFailed`` when it fails."""
+        return run(self.program, *arguments, env=self.environment, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def login(self, host: str, user: str, password: str) -> None:
+        raise NotImplementedError
+
+    def push(self, archive: Path, reference: str) -> None:
+        """Push the only image of a ``docker save`` archive as ``reference``."""
+        raise NotImplementedError
+
+    def pull(self, reference: str) -> str:
+        """Pull it afresh, with nothing of it at hand; the manifest's digest as the client saw it."""
+        raise NotImplementedError
+
+
+class Docker(Client):
+    name = "docker"
+
+    def __init__(self, engine: DockerEngine, folder: Path) -> None:
+        super().__init__(folder)
+        self.engine = engine
+        self.environment = dict(engine.client_environment)
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("login", "--username", user, "--password-stdin", host, stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        loaded = self("load", "--input", archive).splitlines()[-1].split(": ", 1)[1]
+        self("tag", loaded, reference)
+        self("push", "--quiet", reference)
+
+    def pull(self, reference: str) -> str:
+        self.forget()
+        output = self("pull", reference)
+        found = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", output, re.MULTILINE)
+        assert found, output
+        return found[1]
+
+    def forget(self) -> None:
+        """Remove every image, so that the next pull fetches all of it."""
+        images = self("images", "--all", "--quiet").split()
+        if images:
+            self("rmi", "--force", *dict.fromkeys(images))
+
+
+class _Containers(Client):
+    """podman and buildah: a vfs store of their own, no systemd."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # podman takes no run root of over 50 characters.
+        run_root = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
+        self.options = ["--root", str(folder / "root"), "--runroot", run_root, "--storage-driver", "vfs"]
+
+    def __call__(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 600) -> str:
+        return super().__call__(*self.options, *arguments, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("login", "--tls-verify=false", "--username", user, "--password-stdin", host, stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        image = self("pull", "--quiet", f"docker-archive:{archive}").split()[-1]
+        self("push", "--quiet", "--tls-verify=false", image, f"docker://{reference}")
+
+    def pull(self, reference: str) -> str:
+        self("rmi", "--all", "--force")
+        image = self("pull", "--quiet", "--tls-verify=false", f"docker://{reference}").split()[-1]
+        return self._digest(image)
+
+    def _digest(self, image: str) -> str:
+        (found,) = json.loads(self("images", "--json", "--filter", f"id={image}") or "[]") or [{}]
+        return str(found.get("digest") or found.get("Digest"))
+
+
+class Podman(_Containers):
+    name = "podman"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.options += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+
+    def _digest(self, image: str) -> str:
+        (found,) = json.loads(self("image", "inspect", image))
+        return str(found["Digest"])
+
+
+class Buildah(_Containers):
+    name = "buildah"
+
+    def _digest(self, image: str) -> str:
+        return str(json.loads(self("inspect", "--type", "image", image))["FromImageDigest"])
+
+
+class Skopeo(Client):
+    name = "skopeo"
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("login", "--tls-verify=false", "--username", user, "--password-stdin", host, stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        self("copy", "--quiet", "--dest-tls-verify=false", f"docker-archive:{archive}", f"docker://{reference}")
+
+    def pull(self, reference: str) -> str:
+        folder = _fresh(self.folder / "pulled")
+        self(
+            "copy", "--quiet", "--src-tls-verify=false", "--preserve-digests", f"docker://{reference}", f"dir:{folder}"
+        )
+        return self("manifest-digest", folder / "manifest.json").strip()
+
+
+class Crane(Client):
+    name = "crane"
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("auth", "login", host, "--username", user, "--password-stdin", stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        self("push", "--insecure", archive, reference)
+
+    def pull(self, reference: str) -> str:
+        folder = _fresh(self.folder / "pulled")
+        self("pull", "--insecure", "--format=oci", reference, folder)
+        (entry,) = json.loads((folder / "index.json").read_text())["manifests"]
+        return str(entry["digest"])
+
+
+class Oras(Client):
+    """``push`` goes by way of an OCI layout, which skopeo makes of the archive."""
+
+    name = "oras"
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("login", "--plain-http", "--username", user, "--password-stdin", host, stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        layout = _fresh(self.folder / "layout")
+        Skopeo(self.folder / "skopeo")("copy", "--quiet", f"docker-archive:{archive}", f"oci:{layout}:image")
+        self("cp", "--no-tty", "--from-oci-layout", f"{layout}:image", "--to-plain-http", reference)
+
+    def pull(self, reference: str) -> str:
+        layout = _fresh(self.folder / "pulled")
+        self("cp", "--no-tty", "--from-plain-http", reference, "--to-oci-layout", f"{layout}:image")
+        (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+        return str(entry["digest"])
+
+
+class Helm(Client):
+    """Charts as OCI artifacts: ``archive`` is a packaged chart, ``reference`` the repository above its name."""
+
+    name = "helm"
+
+    def login(self, host: str, user: str, password: str) -> None:
+        self("registry", "login", "--plain-http", "--username", user, "--password-stdin", host, stdin=password.encode())
+
+    def push(self, archive: Path, reference: str) -> None:
+        self("push", archive, f"oci://{reference}", "--plain-http")
+
+    def pull(self, reference: str) -> str:
+        folder = _fresh(self.folder / "pulled")
+        folder.mkdir()
+        name, _, version = reference.rpartition(":")
+        found = re.search(
+            r"sha256:[0-9a-f]{64}",
+            run(self.program, "pull", f"oci://{name}", "--version", version, "--plain-http", "-d", folder, "--debug",
+                env=self.environment),
+        )  # fmt: skip
+        return found[0] if found else ""
+
+
+def _fresh(folder: Path) -> Path:
+    run("rm", "-rf", folder)
+    return folder
+
+
+CLIENTS: dict[str, type[Client]] = {each.name: each for each in (Docker, Podman, Buildah, Skopeo, Crane, Oras, Helm)}

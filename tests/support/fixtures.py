@@ -1,0 +1,104 @@
+"""Fixtures around real servers and clients; tests/conftest.py makes them known to every test.
+
+Tests that use them carry ``@pytest.mark.integration``.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clients import CLIENTS, Client, Docker
+from tests.support.dockerd import DockerEngine
+from tests.support.images import application_image
+from tests.support.registries import PROGRAMS, Auth, Registry
+from tests.support.registries import start_registry as _start
+from tests.support.requirements import promised, require_registry, require_root, require_tool
+from tests.support.shaped_link import ShapedLink, available
+
+StartRegistry = Callable[..., Registry]
+MakeClient = Callable[[str], Client]
+
+
+@pytest.fixture
+def start_registry(tmp_path: Path) -> Iterator[StartRegistry]:
+    """``start_registry(kind, auth=None, **more)``: as many registries as a test wants, stopped at its end."""
+    with ExitStack() as stack:
+
+        def start(kind: str = "docker-registry", auth: Auth = None, **more: Any) -> Registry:
+            require_registry(kind)
+            number = len(list(tmp_path.glob("registry-*")))
+            registry = _start(kind, tmp_path / f"registry-{number}", auth, **more)
+            stack.callback(registry.daemon.stop)
+            return registry
+
+        yield start
+
+
+@pytest.fixture
+def registry(start_registry: StartRegistry) -> Registry:
+    """Debian's docker-registry 2.8, open to everybody."""
+    return start_registry("docker-registry")
+
+
+@pytest.fixture(params=sorted(PROGRAMS))
+def each_registry(request: pytest.FixtureRequest, start_registry: StartRegistry) -> Registry:
+    """The test runs once for each kind of registry."""
+    return start_registry(request.param)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """One Docker engine for all tests of a run; it takes any registry on 127.0.0.1 without TLS."""
+    require_root()
+    require_tool("dockerd", "docker")
+    with DockerEngine(tmp_path_factory.mktemp("docker")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def make_client(tmp_path: Path, request: pytest.FixtureRequest) -> MakeClient:
+    """``make_client("skopeo")``: any client of ``tests.support.clients`` with an empty home."""
+
+    def make(name: str) -> Client:
+        require_tool(name)
+        folder = tmp_path / f"client-{name}"
+        if name != "docker":
+            return CLIENTS[name](folder)
+        docker = Docker(request.getfixturevalue("docker_engine"), folder)
+        docker.forget()
+        return docker
+
+    return make
+
+
+@pytest.fixture(params=[name for name in CLIENTS if name != "helm"])
+def each_client(request: pytest.FixtureRequest, make_client: MakeClient) -> Client:
+    """The test runs once for each client of images."""
+    return make_client(request.param)
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """``application(1)``, ``application(2)``: ``docker save`` archives of two versions of a small real image."""
+    folder = tmp_path_factory.mktemp("images")
+    made: dict[int, Path] = {}
+
+    def archive(version: int) -> Path:
+        require_tool("busybox")
+        if version not in made:
+            made[version] = application_image(folder, version)
+        return made[version]
+
+    return archive
+
+
+@pytest.fixture
+def shaped_link() -> Iterator[Callable[[float], ShapedLink]]:
+    """``shaped_link(100)``: a host behind 100 Mbit/s, for programs started with ``link.enter``."""
+    if not available():
+        (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
+    with ExitStack() as stack:
+        yield lambda rate_mbit: stack.enter_context(ShapedLink(rate_mbit))

@@ -1,0 +1,107 @@
+"""Small images for tests: real programs and real files, a version at a time, quick to make and to push."""
+
+import hashlib
+import io
+import json
+import os
+import sysconfig
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.process import find_tool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A plain layer: its tar bytes."""
+
+    tar: bytes
+
+    @property
+    def diff_id(self) -> str:
+        return "sha256:" + hashlib.sha256(self.tar).hexdigest()
+
+
+def layer(files: Iterable[tuple[str, bytes]], mtime: int = 1_700_000_000, mode: int = 0o644) -> Layer:
+    """A layer of those files (path without leading slash, content), with their folders."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        known: set[str] = set()
+        for path, content in sorted(files):
+            for parent in reversed(Path(path).parents):
+                if str(parent) != "." and str(parent) not in known:
+                    known.add(str(parent))
+                    archive.addfile(_entry(str(parent), mtime, 0o755, tarfile.DIRTYPE))
+            entry = _entry(path, mtime, mode, tarfile.REGTYPE)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return Layer(buffer.getvalue())
+
+
+def _entry(name: str, mtime: int, mode: int, kind: bytes) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mtime, entry.mode, entry.type = mtime, mode, kind
+    return entry
+
+
+def write_archive(
+    path: Path, layers: Sequence[Layer], tag: str = "image:1", command: Sequence[str] = ("/bin/busybox",)
+) -> Path:
+    """``docker save``'s archive format (manifest.json, config, layers) with one image; returns ``path``."""
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "2026-01-01T00:00:00Z",
+            "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "tests"} for _ in layers],
+        }
+    ).encode()
+    config_name = hashlib.sha256(config).hexdigest() + ".json"
+    names = [f"{number}-{each.diff_id[7:19]}/layer.tar" for number, each in enumerate(layers)]
+    manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).encode()
+    with tarfile.open(path, "w") as archive:
+        members = [*zip(names, (each.tar for each in layers), strict=True), (config_name, config)]
+        for name, content in [*members, ("manifest.json", manifest)]:
+            entry = _entry(name, 0, 0o644, tarfile.REGTYPE)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def busybox_layer() -> Layer:
+    """A root with a static busybox that ``docker run IMAGE /bin/busybox echo hello`` can start."""
+    busybox = find_tool("busybox")
+    if busybox is None:
+        raise FileNotFoundError("busybox (static) is not installed")
+    return layer([("bin/busybox", busybox.read_bytes())], mode=0o755)
+
+
+def library_layer(version: int, limit_bytes: int = 12_000_000) -> Layer:
+    """A layer of some megabytes of real Python sources and extension modules, as two builds of it would differ.
+
+    From version to version every mtime changes, a line is put into one file in twenty, and one file is new.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    files: list[tuple[str, bytes]] = []
+    total = 0
+    for path in sorted(root.rglob("*")):
+        name = os.fspath(path.relative_to(root))
+        if path.suffix not in {".py", ".so"} or "site-packages" in name or not path.is_file() or total > limit_bytes:
+            continue
+        content = path.read_bytes()
+        if version > 1 and path.suffix == ".py" and len(files) % 20 == 0:
+            content = f"# build {version}\n".encode() + content
+        files.append((f"app/lib/{name}", content))
+        total += len(content)
+    files.append((f"app/build-{version}.txt", f"build {version}\n".encode() * 100))
+    return layer(files, mtime=1_700_000_000 + 86_400 * version)
+
+
+def application_image(folder: Path, version: int, limit_bytes: int = 12_000_000) -> Path:
+    """An archive with a two-layer image that starts: busybox, and ``library_layer(version)`` upon it."""
+    layers = [busybox_layer(), library_layer(version, limit_bytes)]
+    return write_archive(folder / f"application-{version}.tar", layers, f"application:{version}")
