@@ -1,6 +1,6 @@
 """Ed25519 signatures: who may vouch for a corpus, a record, or an audit log.
 
-Every signed message begins with its *domain*, ``reducto <purpose> v1`` and a NUL byte, made by `message`;
+Every signed message begins with its *domain*, ``reducto <purpose> v1``, perhaps more words, and a NUL byte;
 `Signer.sign` refuses a message without one. So a signature that was given for a corpus can never pass for a
 record's, whatever an attacker makes the bytes after the domain look like, and a key can be trusted for some
 purposes only.
@@ -29,7 +29,7 @@ KeyId = NewType("KeyId", str)
 
 SIGNATURE_LENGTH = 64
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
-_DOMAIN = re.compile(rb"reducto ([a-z][a-z-]{0,31}) v1\x00")
+_DOMAIN = re.compile(rb"reducto ([a-z]{1,32}) v1(?: [a-z ]{1,32})?\x00")
 
 
 class Purpose(enum.StrEnum):
@@ -168,7 +168,13 @@ class TrustStore:
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys
 
-    def verify(self, key_id: str, signed_message: bytes, signature: bytes, now: datetime | None = None) -> TrustedKey:
+    def verify(self, key_id: str, signed_message: bytes, signature: bytes) -> None:
+        """Returns when a trusted key of that id made the signature. Raises `Untrusted`, saying why, otherwise."""
+        self.signed_by(key_id, signed_message, signature)
+
+    def signed_by(
+        self, key_id: str, signed_message: bytes, signature: bytes, now: datetime | None = None
+    ) -> TrustedKey:
         """The trusted key that signed the message. Raises `Untrusted`, saying why, when there is none.
 
         ``now`` (UTC) is for tests; the clock is asked by default.

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from reducto.crypt.keyring import ID_LENGTH, RepositoryKey, SealedKey
+from reducto.crypt.keyring import ID_LENGTH, BlobKey
 from reducto.errors import Corrupt, KeyUnavailable, LimitExceeded, NotReducto, UsageError
 from reducto.model import ByteRange
 
@@ -59,20 +59,18 @@ def _nonce(index: int, last: bool) -> bytes:
 
 
 class Sealer:
-    """Encrypts one blob under a fresh key: `update` in order, then `finish` once. Not thread-safe.
+    """Encrypts one blob: `update` in order, then `finish` once. Not thread-safe.
 
-    ``envelope`` goes beside the blob; ``subject`` is the original digest (instructions) or the corpus id (corpora).
+    ``key`` is a fresh one of `Keyring.new_blob_key`, given to no other Sealer. ``subject`` is the original digest
+    (instructions) or the corpus id (corpora).
     """
 
-    def __init__(
-        self, key: RepositoryKey, content: Content, subject: str, segment_bits: int = DEFAULT_SEGMENT_BITS
-    ) -> None:
+    def __init__(self, key: BlobKey, content: Content, subject: str, segment_bits: int = DEFAULT_SEGMENT_BITS) -> None:
         if not MIN_SEGMENT_BITS <= segment_bits <= MAX_SEGMENT_BITS:
             raise UsageError(f"segment bits {segment_bits} not in {MIN_SEGMENT_BITS}..{MAX_SEGMENT_BITS}")
-        blob_key, self.envelope = key.new_blob_key()
-        self._unsent = header = MAGIC + bytes([segment_bits]) + bytes(7) + blob_key.key_id
+        self._unsent = header = MAGIC + bytes([segment_bits]) + bytes(7) + key.key_id
         self._associated_data = _associated_data(header, content, subject)
-        self._cipher: AESGCM | None = AESGCM(blob_key.secret)
+        self._cipher: AESGCM | None = AESGCM(key.secret)
         self._segment_length = 1 << segment_bits
         self._pending = bytearray()
         self._index = 0
@@ -111,7 +109,7 @@ class Opener:
     Every byte it gives was authenticated; that the blob is whole is known only when `finish` returns.
     """
 
-    def __init__(self, key: SealedKey, content: Content, subject: str) -> None:
+    def __init__(self, key: BlobKey, content: Content, subject: str) -> None:
         self._key = key
         self._cipher = AESGCM(key.secret)
         self._content, self._subject = content, subject

@@ -10,25 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducto.crypt import (
+    BlobKey,
     Content,
     Envelope,
     Keyring,
     Opener,
-    RepositoryKey,
-    SealedKey,
     Sealer,
     generate_kek,
     sealed_length,
     stream,
 )
-from reducto.crypt.keyring import KEY_BLOB_LENGTH, key_blob_id, parse_kek
+from reducto.crypt.keyring import parse_kek
 from reducto.crypt.stream import HEADER_LENGTH, TAG_LENGTH
 from reducto.errors import Corrupt, KeyUnavailable, LimitExceeded, NotReducto, ReductoError, UsageError
 from reducto.model import ByteRange
 
 BITS = 12
 SEGMENT = 1 << BITS
-REPOSITORY_KEY = RepositoryKey.generate()
+KEYRING = Keyring([b"k" * 32])
 SUBJECT = "sha256:" + "ab" * 32
 
 #: Plain lengths on and around every kind of segment boundary.
@@ -38,13 +37,14 @@ LENGTHS = st.one_of(
 )
 
 
-def seal(plain: bytes, key: RepositoryKey = REPOSITORY_KEY, subject: str = SUBJECT) -> tuple[bytes, Envelope]:
-    sealer = Sealer(key, Content.CORPUS, subject, BITS)
-    return sealer.update(plain) + sealer.finish(), sealer.envelope
+def seal(plain: bytes, keyring: Keyring = KEYRING, repository: str = "app") -> tuple[bytes, Envelope]:
+    blob_key, envelope = keyring.new_blob_key(repository)
+    sealer = Sealer(blob_key, Content.CORPUS, SUBJECT, BITS)
+    return sealer.update(plain) + sealer.finish(), envelope
 
 
 def opener(envelope: Envelope, content: Content = Content.CORPUS, subject: str = SUBJECT) -> Opener:
-    return Opener(REPOSITORY_KEY.open(envelope), content, subject)
+    return Opener(KEYRING.open(envelope), content, subject)
 
 
 def unseal(sealed: bytes, envelope: Envelope, step: int = 10_000) -> bytes:
@@ -56,11 +56,12 @@ def unseal(sealed: bytes, envelope: Envelope, step: int = 10_000) -> bytes:
 @given(LENGTHS, st.integers(1, 3 * SEGMENT), st.integers(1, 3 * SEGMENT))
 def test_what_was_sealed_opens_in_any_pieces(length: int, in_step: int, out_step: int) -> None:
     plain = secrets.token_bytes(length)
-    sealer = Sealer(REPOSITORY_KEY, Content.CORPUS, SUBJECT, BITS)
+    blob_key, envelope = KEYRING.new_blob_key("app")
+    sealer = Sealer(blob_key, Content.CORPUS, SUBJECT, BITS)
     pieces = [sealer.update(b"")] + [sealer.update(plain[at : at + in_step]) for at in range(0, length, in_step)]
     sealed = b"".join(pieces) + sealer.finish()
     assert len(sealed) == sealed_length(length, BITS)
-    assert unseal(sealed, sealer.envelope, out_step) == plain
+    assert unseal(sealed, envelope, out_step) == plain
 
 
 @given(LENGTHS, st.data())
@@ -137,7 +138,7 @@ def test_a_blob_cannot_stand_in_for_another() -> None:
 
 
 def test_a_sealer_encrypts_one_blob() -> None:
-    sealer = Sealer(REPOSITORY_KEY, Content.CORPUS, SUBJECT, BITS)
+    sealer = Sealer(BlobKey.generate(), Content.CORPUS, SUBJECT, BITS)
     sealer.finish()
     with pytest.raises(UsageError, match="one blob"):
         sealer.finish()
@@ -183,7 +184,7 @@ def test_other_formats_are_named(header: bytes) -> None:
 @pytest.mark.parametrize("bits", [11, 25])
 def test_segment_bits_have_bounds(bits: int) -> None:
     with pytest.raises(UsageError):
-        Sealer(REPOSITORY_KEY, Content.CORPUS, SUBJECT, bits)
+        Sealer(BlobKey.generate(), Content.CORPUS, SUBJECT, bits)
 
 
 def test_ranges_are_checked_against_the_length() -> None:
@@ -201,61 +202,58 @@ def test_ranges_are_checked_against_the_length() -> None:
 # -- keys
 
 
-def test_the_hierarchy_opens_and_rotates_without_touching_data() -> None:
-    old, new = Keyring([b"a" * 32]), Keyring([b"b" * 32, b"a" * 32])
-    sealed, envelope = seal(b"plain", key := RepositoryKey.generate())
-    key_blob = old.wrap(key)
-    assert len(key_blob) == KEY_BLOB_LENGTH == 80
-    assert old.wrap(key) == key_blob, "wrapping again must not make a new blob"
-    rewrapped = new.rewrap(key_blob)
-    assert rewrapped != key_blob
-    assert new.rewrap(rewrapped) == rewrapped
-    assert key_blob_id(rewrapped) == key_blob_id(key_blob) == key.key_id.hex()
-    only_new = Keyring([b"b" * 32])
-    reader = Opener(only_new.unwrap(rewrapped).open(Envelope.parse(str(envelope))), Content.CORPUS, SUBJECT)
+def test_keys_rotate_without_touching_data() -> None:
+    old, new, only_new = Keyring([b"a" * 32]), Keyring([b"b" * 32, b"a" * 32]), Keyring([b"b" * 32])
+    sealed, envelope = seal(b"plain", old)
+    assert new.is_current(envelope, "app") is False
+    rewrapped = new.rewrap(envelope, "app")
+    assert rewrapped != envelope
+    assert new.rewrap(rewrapped, "app") == rewrapped == new.rewrap(envelope, "app")
+    reader = Opener(only_new.open(Envelope.parse(str(rewrapped))), Content.CORPUS, SUBJECT)
     assert reader.update(sealed) + reader.finish() == b"plain"
     with pytest.raises(KeyUnavailable, match=r"was not given; given are [0-9a-f]{32}"):
-        only_new.unwrap(key_blob)
+        only_new.open(envelope)
 
 
-def test_a_mounted_blob_gives_the_other_repository_this_blob_only() -> None:
-    here, there = RepositoryKey.generate(), RepositoryKey.generate()
-    (sealed, shared), (_, private) = seal(b"shared", here), seal(b"private", here)
-    moved = here.rewrap(shared, there)
-    reader = Opener(there.open(moved), Content.CORPUS, SUBJECT)
-    assert reader.update(sealed) + reader.finish() == b"shared"
+def test_destroying_a_repositorys_key_shreds_it_and_nothing_else() -> None:
+    default, tenant = b"d" * 32, b"t" * 32
+    keyring = Keyring([default], [("tenants/acme/*", tenant)])
+    acme, envelope = seal(b"acme's", keyring, repository="tenants/acme/app")
+    _, other_envelope = seal(b"other's", keyring, repository="tenants/other/app")
+    mounted = keyring.rewrap(envelope, "tenants/other/app")
+    after = Keyring([default])
+    assert after.open(other_envelope)
     with pytest.raises(KeyUnavailable):
-        there.open(private)
-    with pytest.raises(Corrupt):
-        there.open(Envelope(there.key_id, private.blob_key_id, private.wrapped))
+        after.open(envelope)
+    # What was mounted elsewhere while both keys were there belongs to both, and stays readable there.
+    reader = Opener(after.open(mounted), Content.CORPUS, SUBJECT)
+    assert reader.update(acme) + reader.finish() == b"acme's"
+
+
+def test_keyrings_are_read_from_sources() -> None:
+    secrets_at = {"file:a": b"aa" * 32, "env:B": base64.b64encode(b"b" * 32)}
+    keyring = Keyring.load(["file:a"], ["team/*=env:B"], secrets_at.__getitem__)
+    assert keyring.key_ids == Keyring([b"\xaa" * 32], [("x", b"b" * 32)]).key_ids
+    assert keyring.new_blob_key("team/x")[1].kek_id.hex() == keyring.key_ids[1]
+    for wrong in ("team/*", "=env:B", "team/*="):
+        with pytest.raises(UsageError, match="PATTERN=SOURCE"):
+            Keyring.load(["file:a"], [wrong], secrets_at.__getitem__)
 
 
 @given(st.data())
 def test_any_changed_bit_of_a_wrapped_key_is_detected(data: st.DataObject) -> None:
-    keyring = Keyring([b"k" * 32])
-    key_blob = bytearray(keyring.wrap(REPOSITORY_KEY))
-    bit = data.draw(st.integers(0, len(key_blob) * 8 - 1))
-    key_blob[bit // 8] ^= 1 << bit % 8
-    with pytest.raises((Corrupt, NotReducto, KeyUnavailable)):
-        keyring.unwrap(bytes(key_blob))
     text = str(seal(b"")[1])
     raw = bytearray(base64.urlsafe_b64decode(text[3:]))
     bit = data.draw(st.integers(0, len(raw) * 8 - 1))
     raw[bit // 8] ^= 1 << bit % 8
     with pytest.raises((Corrupt, KeyUnavailable)):
-        REPOSITORY_KEY.open(Envelope.parse("v1." + base64.urlsafe_b64encode(raw).decode()))
+        KEYRING.open(Envelope.parse("v1." + base64.urlsafe_b64encode(raw).decode()))
 
 
 @pytest.mark.parametrize("text", ["", "v1.", "v2." + "A" * 96, "v1." + "A" * 95, "v1." + "A" * 97, "v1." + "=" * 96])
 def test_other_envelopes_are_named(text: str) -> None:
     with pytest.raises(NotReducto):
         Envelope.parse(text)
-
-
-@pytest.mark.parametrize("blob", [b"", b"RDKEY2\r\n" + bytes(72), bytes(80), b"RDKEY1\r\n" + bytes(71)])
-def test_other_key_blobs_are_named(blob: bytes) -> None:
-    with pytest.raises(NotReducto):
-        Keyring([bytes(32)]).unwrap(blob)
 
 
 def test_key_encryption_keys_are_base64_or_hex() -> None:
@@ -273,8 +271,8 @@ def test_key_encryption_keys_are_base64_or_hex() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    blob_key, envelope = REPOSITORY_KEY.new_blob_key()
-    for shown in (repr(REPOSITORY_KEY), repr(blob_key), repr(envelope), repr(SealedKey(b"i" * 16, b"s" * 32))):
+    blob_key, envelope = KEYRING.new_blob_key("app")
+    for shown in (repr(KEYRING), repr(blob_key), repr(envelope)):
         assert "secret" not in shown
         assert "wrapped" not in shown
     assert issubclass(KeyUnavailable, ReductoError)

@@ -41,7 +41,7 @@ FIELDS = st.lists(st.binary(max_size=20), max_size=4)
 def test_a_signature_of_a_trusted_key_verifies() -> None:
     signer = Signer.generate()
     signed = message(Purpose.CORPUS, b"root hash")
-    key = TrustStore.of(signer).verify(signer.key_id, signed, signer.sign(signed))
+    key = TrustStore.of(signer).signed_by(signer.key_id, signed, signer.sign(signed))
     assert key.key_id == signer.key_id == parse_key_id(signer.key_id)
 
 
@@ -61,6 +61,10 @@ def test_messages_are_one_to_one(one: list[bytes], other: list[bytes]) -> None:
 def test_nothing_without_a_domain_is_signed(naked: bytes) -> None:
     with pytest.raises(UsageError, match="no known signing domain"):
         Signer.generate().sign(naked)
+
+
+def test_a_domain_may_say_more() -> None:
+    assert purpose_of(b"reducto corpus v1 root signature\0") is Purpose.CORPUS
 
 
 def test_a_signature_does_not_pass_for_another_purpose() -> None:
@@ -107,7 +111,7 @@ def test_states_purposes_and_ends() -> None:
 
     def verify(**kwargs: object) -> TrustedKey:
         trust = TrustStore([TrustedKey(SIGNER.public, **kwargs)])  # type: ignore[arg-type]
-        return trust.verify(SIGNER.key_id, signed, signature, now)
+        return trust.signed_by(SIGNER.key_id, signed, signature, now)
 
     assert verify(state=KeyState.RETIRED).state is KeyState.RETIRED
     assert verify(not_after=now)
@@ -171,8 +175,8 @@ def test_rotation_keeps_what_was_signed_good(tmp_path) -> None:
     assert new.key_id == files.signer.key_id != old.key_id
     assert load_signer(str(aside)).key_id == old.key_id
     trust = load_trust([trusted])
-    assert trust.verify(old.key_id, signed, signature).state is KeyState.RETIRED
-    assert trust.verify(new.key_id, signed, new.sign(signed)).state is KeyState.ACTIVE
+    assert trust.signed_by(old.key_id, signed, signature).state is KeyState.RETIRED
+    assert trust.signed_by(new.key_id, signed, new.sign(signed)).state is KeyState.ACTIVE
 
 
 def test_rotation_does_not_revive_a_revoked_key(tmp_path) -> None:
