@@ -21,7 +21,6 @@ from reducto.corpus.writer import CorpusWriter
 from reducto.errors import Corrupt, NotReducto, ReductoError, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import Chunker, ChunkParams, path_hash
 from reducto.model import ByteRange, CorpusId
-
 from tests.corpus.samples import Key, noise, write_small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corpus"

@@ -3,6 +3,8 @@
 import subprocess
 from functools import cache
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tests.support.process import run
 
@@ -47,3 +49,39 @@ def tar_root(root: Path, archive: Path) -> None:
             stdout=out,
             check=True,
         )
+
+
+def unpack_root(archive: Path, root: Path) -> None:
+    """The reverse of ``tar_root``."""
+    root.mkdir(parents=True)
+    run("tar", "-C", root, "--numeric-owner", "-xf", archive)
+
+
+class RootLayer:
+    """``with RootLayer(root, folder) as layer:`` programs run in a copy-on-write view of ``root``.
+
+    What they changed is ``layer.changes``, laid out as overlayfs has it.
+    """
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root
+        self.changes, self.merged, self._work = folder / "changes", folder / "merged", folder / "work"
+
+    def run(self, *argv: str) -> str:
+        return in_root(self.merged, *argv)
+
+    def tar(self, archive: Path) -> None:
+        """The changes as a plain layer."""
+        tar_root(self.changes, archive)
+
+    def __enter__(self) -> Self:
+        for folder in (self.changes, self.merged, self._work):
+            folder.mkdir(parents=True)
+        options = f"lowerdir={self.root},upperdir={self.changes},workdir={self._work}"
+        run("mount", "-t", "overlay", "overlay", "-o", options, self.merged)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run("umount", "--lazy", self.merged)
