@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 C_SOURCES := $(wildcard cext/*.c cext/*.h cext/*/*.h cext/*.py)
 
-.PHONY: setup run test lint bench demo clean
+.PHONY: setup run test lint bench generate demo clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml setup.py $(C_SOURCES)
@@ -24,6 +24,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+generate: setup
+	$(BIN)/python -m tests.chart.generate
 
 demo: setup
 	$(BIN)/reducto demo

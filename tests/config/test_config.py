@@ -214,7 +214,7 @@ def test_every_key_is_documented() -> None:
         assert key.doc.endswith((".", "`")), key.name
         assert f"| `{key.path[-1]}` |" in markdown()
     page = Path(__file__).parents[2] / "docs" / "configuration.md"
-    assert markdown() in page.read_text(), "run: reducto config schema --format markdown"
+    assert markdown() in page.read_text(), "run: make generate"
 
 
 @given(st.integers(0, 1 << 50))
