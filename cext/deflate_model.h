@@ -49,6 +49,7 @@ enum rdk_kind {
     RDK_LITERALS = 4, /* dynamic, every plain byte as a literal; the tokens are hidden ("Huffman only") */
     RDK_REUSE = 5,    /* no header: goes on in the open block with its tables */
     RDK_VERBATIM = 6, /* dynamic with the header bits that the recipe holds */
+    RDK_VERBATIM_LITERALS = 7, /* the same, every plain byte as a literal */
     RDK_VARIANT = 16  /* 16..31: the family's own alternatives for a dynamic header, tried in this order when planning */
 };
 
@@ -98,6 +99,9 @@ typedef struct rdk_model {
     /* Decides how `block` is written. `want` is AUTO or what the recipe or planner asks for: then it must be followed
      * (STORED/FIXED/REUSE need no table; DYNAMIC, LITERALS and variants do). Called from inside emit/end_block. */
     void (*choose)(rdk_run *run, rdk_block *block, uint8_t want);
+    /* Optional. The answer that was really taken for a chunk: `choose` may be asked several times for one chunk and must
+     * not change what later chunks depend on; this may. */
+    void (*chosen)(rdk_run *run, const rdk_block *block);
     uint8_t variants; /* number of RDK_VARIANT kinds that `choose` knows */
     /* Optional. A number that goes with the member (block size of pigz, ...), from the first real blocks. */
     uint32_t (*detect)(const rdk_block_info *blocks, size_t count);
@@ -141,15 +145,15 @@ static inline uint32_t rdk_emit(rdk_run *run, uint32_t position, rdk_token token
 
 /* Emits one literal / one match whose first byte is at `position`; returns the position reached. Blocks that end after it
  * are closed inside the call, so the model's state that `choose` reads must be up to date before it. */
-static inline uint32_t rdk_literal(rdk_run *run, uint32_t position) {
+static inline uint32_t rdk_emit_literal(rdk_run *run, uint32_t position) {
     return rdk_emit(run, position, run->plain[position], position + 1);
 }
-static inline uint32_t rdk_match(rdk_run *run, uint32_t position, uint32_t length, uint32_t distance) {
+static inline uint32_t rdk_emit_match(rdk_run *run, uint32_t position, uint32_t length, uint32_t distance) {
     return rdk_emit(run, position, RDK_MATCH(length, distance), position + length);
 }
 
 /* Emits literals up to `to` or until one is overruled; returns the position reached (!= to: overruled). */
-uint32_t rdk_literals(rdk_run *run, uint32_t position, uint32_t to);
+uint32_t rdk_emit_literals(rdk_run *run, uint32_t position, uint32_t to);
 
 /* The chunk of tokens ends here. For encoders whose blocks end by more than a token count. An empty chunk is no block. */
 void rdk_end_block(rdk_run *run, uint32_t position);
@@ -172,20 +176,20 @@ bool rdk_done(const rdk_run *run);
 
 /* ---- tables ---------------------------------------------------------------------------------------------------- */
 
-typedef struct rdk_bits { /* little-endian bit writer over a fixed buffer; `full` is sticky */
-    uint8_t *at, *end;
-    uint64_t hold;
-    uint32_t held; /* < 8 after rdk_bits_flush */
-    bool full;
-} rdk_bits;
-void rdk_bits_put(rdk_bits *bits, uint64_t value, uint32_t count); /* count <= 48 */
-
 /* Optimal length-limited code lengths by the boundary package-merge method over symbols in order of (count, symbol); one
  * or two used symbols get length 1. As in Go's compress/flate and klauspost/compress. */
 void rdk_limited_lengths(const uint32_t *counts, uint32_t symbols, uint32_t longest, uint8_t *lengths);
 
 /* Header bits from HLIT on, code lengths run-length coded over both trees as one sequence (Go, klauspost). */
 void rdk_joint_header(rdk_block *block, uint32_t literals, uint32_t distances);
+
+/* Header bits from HLIT on, out of a family's own run-length coding. `runs[i]` is a code length symbol 0..18 and the value of its
+ * extra bits; `code_lengths` are the lengths of the code length code. */
+typedef struct rdk_length_run {
+    uint8_t symbol, extra;
+} rdk_length_run;
+void rdk_put_header(rdk_block *block, uint32_t literals, uint32_t distances, const rdk_length_run *runs, uint32_t count,
+                    const uint8_t code_lengths[19]);
 
 /* Bits that the tokens take with given lengths, extra bits not counted. */
 uint64_t rdk_symbol_bits(const uint32_t *counts, const uint8_t *lengths, uint32_t symbols);

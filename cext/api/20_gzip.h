@@ -11,3 +11,70 @@ typedef struct rdk_block_info {
     uint8_t ended;
     uint64_t tokens;        /* so far */
 } rdk_block_info;
+
+/* Streaming inflate of one deflate stream (RFC 1951). */
+typedef struct rdk_inflate rdk_inflate;
+
+enum rdk_inflate_status {
+    RDK_INFLATE_INPUT = 1,  /* needs more input: call again with the unused bytes and what follows */
+    RDK_INFLATE_OUTPUT = 2, /* the plain buffer (or token or block array) is full */
+    RDK_INFLATE_DONE = 3    /* the final block ended */
+};
+
+typedef struct rdk_inflate_io {
+    const uint8_t *input;   /* its first byte holds the next bit at `bit` */
+    size_t input_length;
+    uint32_t bit;           /* in and out: 0..7 */
+    size_t input_used;      /* out: whole bytes that will not be needed again */
+    uint8_t *plain;         /* plain[0 .. plain_used) is history: keep at least 32 KiB of it, or all there was */
+    size_t plain_capacity;
+    size_t plain_used;      /* in and out */
+    uint32_t *tokens;       /* NULL: none wanted. literal: the byte; match: length << 16 | distance */
+    size_t token_capacity;
+    size_t token_used;      /* in and out */
+    rdk_block_info *blocks; /* a block is entered when its header was read, completed when it ended */
+    size_t block_capacity;
+    size_t block_used;      /* in and out; the last one may be unfinished: keep it as the first of the next call */
+} rdk_inflate_io;
+
+rdk_inflate *rdk_inflate_new(void);
+void rdk_inflate_free(rdk_inflate *inflate);
+void rdk_inflate_reset(rdk_inflate *inflate);
+/* One of rdk_inflate_status, or RDK_E_CORRUPT. */
+int rdk_inflate_run(rdk_inflate *inflate, rdk_inflate_io *io);
+
+/* Models. */
+int rdk_model_count(void);
+/* 1-based order of the table; 0 when there is no such model. */
+int rdk_model_at(int index);             /* its id, or RDK_E_ARGUMENT */
+const char *rdk_model_name(int id);      /* NULL: no such model */
+typedef struct rdk_model_facts {
+    uint32_t warmup_bytes, lookahead_bytes, segment_bytes, align_bytes;
+    int level;
+} rdk_model_facts;
+int rdk_model_describe(int id, rdk_model_facts *facts);
+uint32_t rdk_model_detect(int id, const rdk_block_info *blocks, size_t count);
+
+/* One segment: a run of whole blocks of one member. */
+typedef struct rdk_segment {
+    const uint8_t *plain; /* warm-up, segment, lookahead */
+    uint32_t start, stop; /* the segment within `plain` */
+    uint32_t length;
+    uint64_t offset;      /* of plain[0] in the member */
+    int ends;             /* the member's plain bytes end at `length` */
+    int last;             /* the segment holds the member's final block */
+    int model;
+    uint32_t member_param;
+    uint32_t bit;         /* 0..7: where in its first wire byte the segment begins */
+} rdk_segment;
+
+/* Writes the segment's wire bits; the bits before `bit` in the first byte and after the end in the last one are 0.
+ * `wire_bits` is given the number of bits, without the first `bit`. Allocates the model's state and a token buffer. */
+int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
+                        size_t wire_capacity, uint64_t *wire_bits);
+
+/* Finds the recipe of a real segment of `wire_bits` bits that begins at bit `segment->bit` of wire[0]. Proved: the recipe was
+ * rebuilt and compared. RDK_E_OUTPUT_FULL: it does not fit `recipe_capacity`; RDK_E_LIMIT: more than `most_corrections`. */
+int rdk_segment_plan(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
+                     uint32_t most_corrections, uint8_t *recipe, size_t recipe_capacity, size_t *recipe_length,
+                     uint32_t *corrections);

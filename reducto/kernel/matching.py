@@ -102,9 +102,7 @@ class Operations:
         """Three LEB128 columns, one after the other, and their lengths in bytes."""
         out = bytearray(len(self) * 10 * _COLUMNS + 64)
         lengths = ffi.new("uint64_t[]", _COLUMNS)
-        total = lib.rdk_operations_encode(
-            self._native(), len(self), references, pointer(out), len(out), lengths
-        )
+        total = lib.rdk_operations_encode(self._native(), len(self), references, pointer(out), len(out), lengths)
         check(total, "encoding operations")
         return bytes(memoryview(out)[:total]), tuple(lengths)
 
@@ -187,7 +185,9 @@ class Matcher:
         self._operations = ffi.new("rdk_operation[]", 1 << 16)
         self._call.operations, self._call.capacity = self._operations, 1 << 16
 
-    def match(self, window: Buffer, fresh: Buffer, fresh_length: int, *, final: bool, anchors: Sequence[int]) -> Matched:
+    def match(
+        self, window: Buffer, fresh: Buffer, fresh_length: int, *, final: bool, anchors: Sequence[int]
+    ) -> Matched:
         """Covers as much of ``window`` as can be decided, appending new bytes to ``fresh`` (room for all of it).
 
         Give the unconsumed rest again, followed by more; with ``final`` call until everything is consumed.
@@ -214,7 +214,11 @@ class Stretch(NamedTuple):
 
 
 def find_twins(
-    table: ReferenceTable, operations: Operations, hints: Iterable[tuple[int, Stretch]], most_bytes: int, join_bytes: int
+    table: ReferenceTable,
+    operations: Operations,
+    hints: Iterable[tuple[int, Stretch]],
+    most_bytes: int,
+    join_bytes: int,
 ) -> tuple[bytes, list[Stretch]]:
     """Which operations have near relatives in the corpora (a byte each), and where these lie: sorted, joined.
 

@@ -1,0 +1,227 @@
+/* Go compress/flate 1.19 to 1.26, levels 2 to 9: hash chains over four bytes, a two-window buffer, blocks of 16,384 tokens.
+ *
+ * Facts that make the output exact:
+ * - hash of 17 bits over four bytes, most significant first; matches of 4 to 258 at distances up to 32,768, of length 4 only up to 4,096;
+ * - levels 4-9 defer: a match is written when the next position has no longer one; every position is inserted. At a block
+ *   boundary nothing is pending that a fresh search would not find again, and the chains depend on the last 32 KiB alone, so a
+ *   segment needs no simulated warm-up;
+ * - levels 2-3 write the first match and insert the positions inside only if it is short, so chains depend on the parse;
+ * - the buffer holds two windows and slides by one when fewer than 262 bytes are left in it: just after a slide the
+ *   search reaches back to the buffer's beginning, less than a full window;
+ * - a block whose first byte has slid out of the buffer cannot be stored;
+ * - the last 3 positions before the end are not inserted; the stream ends with an empty stored block. */
+#include "deflate_go.h"
+
+enum {
+    WINDOW = 1 << 15,
+    HASH_BITS = 17,
+    SHORTEST = 4,
+    NEAR_FOR_SHORTEST = 4096,
+    BLOCK_TOKENS = 1 << 14,
+    SLIDE_AT = 2 * WINDOW - (SHORTEST + RDK_MATCH_MAX) + 1
+};
+
+typedef struct level {
+    uint32_t lazy, nice, chain, insert_up_to; /* insert_up_to 0: deferred matching, everything is inserted */
+} level;
+
+static const level levels[10] = {
+    [2] = {0, 16, 8, 5},      [3] = {0, 32, 32, 6},      [4] = {4, 16, 16, 0},      [5] = {16, 32, 32, 0},
+    [6] = {16, 128, 128, 0},  [7] = {32, 128, 256, 0},   [8] = {128, 258, 1024, 0}, [9] = {258, 258, 4096, 0},
+};
+
+typedef struct state {
+    int64_t base;               /* index of the buffer's first byte; negative before plain[0] */
+    int64_t slide_at;           /* index from which it slides before the next token */
+    uint32_t head[1 << HASH_BITS]; /* index + 1 */
+    uint32_t previous[WINDOW];  /* index + 1 */
+} state;
+
+static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * 0x1e35a7bdu) >> (32 - HASH_BITS); }
+
+/* Returns the previous head of the chain, index + 1. */
+static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
+    uint32_t hash = hash4(plain + position), head = s->head[hash];
+    s->previous[position & (WINDOW - 1)] = head;
+    s->head[hash] = position + 1;
+    return head;
+}
+
+static void set_base(state *s, const rdk_run *run, int64_t base) {
+    s->base = base;
+    /* The buffer slides only to take more input. */
+    s->slide_at = run->ends && base + 2 * WINDOW >= (int64_t)run->length ? INT64_MAX : base + SLIDE_AT;
+}
+
+static inline void slide(state *s, const rdk_run *run, uint32_t position) {
+    while (position >= s->slide_at) set_base(s, run, s->base + WINDOW);
+}
+
+/* The longest match at `position` among `tries` candidates; its distance in *distance. 3: none. */
+static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t position, uint32_t head, uint32_t lookahead,
+                              const level *p, uint32_t *distance) {
+    uint32_t most = lookahead < RDK_MATCH_MAX ? lookahead : RDK_MATCH_MAX, nice = p->nice < most ? p->nice : most;
+    uint32_t length = SHORTEST - 1, tries = p->chain;
+    int64_t lowest = (int64_t)position - WINDOW > s->base ? (int64_t)position - WINDOW : s->base;
+    uint32_t floor = lowest > 0 ? (uint32_t)lowest : 0;
+    const uint8_t *here = plain + position;
+    uint32_t tail = rdk_load32(here); /* the four bytes that end one beyond the best length */
+    for (uint32_t at = head; at > floor; at = s->previous[(at - 1) & (WINDOW - 1)]) {
+        const uint8_t *there = plain + at - 1;
+        if (rdk_load32(there + length - 3) == tail) {
+            uint32_t n = rdk_common(there, here, most), far = position + 1 - at;
+            if (n > length && (n > SHORTEST || far <= NEAR_FOR_SHORTEST)) {
+                length = n;
+                *distance = far;
+                if (n >= nice) break;
+                tail = rdk_load32(here + length - 3);
+            }
+        }
+        if (--tries == 0 || at - 1 == floor) break;
+    }
+    return length;
+}
+
+/* Up to `to`, from one after `position`, which is inserted already. */
+static inline void insert_inside(state *s, const rdk_run *run, uint32_t position, uint32_t to, uint32_t insert_stop) {
+    if (to > insert_stop) to = insert_stop;
+    while (++position < to) insert(s, run->plain, position);
+}
+
+static void deferred(rdk_run *run, state *s, const level *p) {
+    uint32_t position = run->start, length = SHORTEST - 1, distance = 0;
+    bool pending = false;
+    uint32_t horizon = rdk_horizon(run, position), end = horizon < run->length ? horizon : run->length;
+    uint32_t insert_stop = end > 3 ? end - 3 : 0;
+    for (;;) {
+        slide(s, run, position);
+        uint32_t lookahead = end - position;
+        if (lookahead == 0) {
+            if (pending) rdk_emit_literal(run, position - 1);
+            pending = false;
+            if (rdk_done(run) || end >= run->length) return;
+            rdk_end_block(run, position);
+            horizon = rdk_horizon(run, position);
+            end = horizon < run->length ? horizon : run->length;
+            insert_stop = end > 3 ? end - 3 : 0;
+            length = SHORTEST - 1;
+            if (end <= position) return;
+            continue;
+        }
+        uint32_t head = position < insert_stop ? insert(s, run->plain, position) : 0;
+        uint32_t before = length, before_distance = distance, reached;
+        length = SHORTEST - 1;
+        if (head && lookahead > before && before < p->lazy)
+            length = search(s, run->plain, position, head, lookahead, p, &distance);
+        if (before >= SHORTEST && length <= before) {
+            reached = rdk_emit_match(run, position - 1, before, before_distance);
+        } else if (pending) {
+            reached = rdk_emit_literal(run, position - 1);
+        } else {
+            reached = position;
+        }
+        if (reached == position) {
+            pending = true;
+            position++;
+            continue;
+        }
+        if (rdk_done(run)) return;
+        insert_inside(s, run, position, reached, insert_stop);
+        position = reached;
+        pending = false;
+        length = SHORTEST - 1;
+    }
+}
+
+static void immediate(rdk_run *run, state *s, const level *p) {
+    uint32_t position = run->begin, end = run->length, insert_stop = end > 3 ? end - 3 : 0;
+    while (position < end && !rdk_done(run)) {
+        slide(s, run, position);
+        uint32_t lookahead = end - position, distance = 0, length = SHORTEST - 1, reached;
+        uint32_t head = position < insert_stop ? insert(s, run->plain, position) : 0;
+        if (head && lookahead >= SHORTEST) length = search(s, run->plain, position, head, lookahead, p, &distance);
+        if (length < SHORTEST) {
+            reached = rdk_emit_literal(run, position);
+        } else {
+            reached = rdk_emit_match(run, position, length, distance);
+            if (reached - position <= p->insert_up_to) insert_inside(s, run, position, reached, insert_stop);
+        }
+        position = reached;
+    }
+}
+
+static void simulate(rdk_run *run) {
+    state *s = run->state;
+    const level *p = &levels[run->model->parameter];
+    uint32_t first = p->insert_up_to ? run->begin : run->start;
+    run->block_tokens = BLOCK_TOKENS;
+    set_base(s, run, -(int64_t)run->offset);
+    slide(s, run, first);
+    if (p->insert_up_to) {
+        immediate(run, s, p);
+    } else {
+        for (uint32_t i = run->begin; i < run->start && i + SHORTEST <= run->length; i++) insert(s, run->plain, i);
+        deferred(run, s, p);
+    }
+    if (run->last) {
+        rdk_end_block(run, run->stop);
+        rdk_marker(run, run->stop, RDK_STORED, true);
+    }
+}
+
+uint64_t rdk_go_dynamic(rdk_block *block) {
+    uint32_t literals = RDK_LITERAL_CODES, distances = RDK_DISTANCE_CODES;
+    while (block->literal_counts[literals - 1] == 0) literals--;
+    while (distances > 0 && block->distance_counts[distances - 1] == 0) distances--;
+    if (distances == 0) block->distance_counts[0] = distances = 1;
+    memset(block->literal_lengths, 0, sizeof block->literal_lengths);
+    memset(block->distance_lengths, 0, sizeof block->distance_lengths);
+    rdk_limited_lengths(block->literal_counts, RDK_LITERAL_CODES, 15, block->literal_lengths);
+    rdk_limited_lengths(block->distance_counts, RDK_DISTANCE_CODES, 15, block->distance_lengths);
+    rdk_joint_header(block, literals, distances);
+    block->kind = RDK_DYNAMIC;
+    return 3 + block->header_bits + rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_LITERAL_CODES) +
+           rdk_symbol_bits(block->distance_counts, block->distance_lengths, RDK_DISTANCE_CODES);
+}
+
+void rdk_go_literals(rdk_block *block, bool forced) {
+    memset(block->literal_counts, 0, sizeof block->literal_counts);
+    memset(block->distance_counts, 0, sizeof block->distance_counts);
+    for (uint32_t i = 0; i < block->plain_length; i++) block->literal_counts[block->plain[i]]++;
+    block->literal_counts[RDK_END_OF_BLOCK] = 1;
+    uint64_t bits = rdk_go_dynamic(block);
+    bool poor = rdk_go_stored_bits(block->plain_length) < bits + (bits >> 4);
+    block->kind = poor && !forced ? RDK_STORED : RDK_LITERALS;
+}
+
+static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
+    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    const state *s = run->state;
+    if (want == RDK_LITERALS) {
+        rdk_go_literals(block, true);
+        return;
+    }
+    uint64_t bits = rdk_go_dynamic(block);
+    if (want != RDK_AUTO) return;
+    uint64_t fixed = 3 + rdk_symbol_bits(block->literal_counts, rdk_fixed_literal_lengths, RDK_LITERAL_CODES) +
+                     rdk_symbol_bits(block->distance_counts, five, RDK_DISTANCE_CODES);
+    if (fixed <= bits) {
+        block->kind = RDK_FIXED;
+        bits = fixed;
+    }
+    bool at_hand = (int64_t)(block->plain_offset - run->offset) >= s->base && block->plain_length <= GO_CHUNK_BYTES;
+    if (at_hand && rdk_go_stored_bits(block->plain_length) < bits + rdk_extra_bits(block)) block->kind = RDK_STORED;
+}
+
+#define GO_LEVEL(n, warmup)                                                                                                 \
+    {                                                                                                                       \
+        .id = 0x0100 + n, .name = "go-1.19-level-" #n, .level = n, .warmup_bytes = warmup, .lookahead_bytes = 1024,         \
+        .segment_bytes = 1 << 20, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
+    }
+
+static const rdk_model models[] = {
+    GO_LEVEL(6, WINDOW),          GO_LEVEL(9, WINDOW), GO_LEVEL(5, WINDOW), GO_LEVEL(4, WINDOW),
+    GO_LEVEL(7, WINDOW),          GO_LEVEL(8, WINDOW), GO_LEVEL(2, 192 << 10), GO_LEVEL(3, 192 << 10),
+};
+
+const rdk_family rdk_family_go = {models, sizeof models / sizeof *models};
