@@ -13,9 +13,9 @@ from typing import Self
 
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.table import ENTRY
-from reducto.corpus.trust import Signer
 from reducto.corpus.writer import CorpusWriter
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
+from reducto.keys import Signer
 from reducto.model import CorpusId
 
 

@@ -20,6 +20,7 @@ from typing import Self
 
 from blake3 import blake3
 
+from reducto import keys
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.kernel.chunking import ChunkParams
 from reducto.model import CorpusId
@@ -43,7 +44,6 @@ _SIGNATURE_MAGIC = b"RDCS"
 
 _ID_CONTEXT = "reducto 2026 corpus v1 identity"
 _ROOT_CONTEXT = "reducto 2026 corpus v1 root"
-_SIGNED_CONTEXT = b"reducto corpus v1 root signature\0"
 
 
 class Section(enum.IntEnum):
@@ -243,4 +243,4 @@ class SignatureBlock:
 
 def signed_message(root: bytes) -> bytes:
     """What a corpus signature signs."""
-    return _SIGNED_CONTEXT + root
+    return keys.message(keys.Purpose.CORPUS, root)

@@ -28,9 +28,9 @@ from reducto.corpus.layout import (
 )
 from reducto.corpus.paths import PathIndex
 from reducto.corpus.table import Table
-from reducto.corpus.trust import TrustStore
 from reducto.errors import Corrupt, NotReducto, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import ChunkParams
+from reducto.keys import TrustStore
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 

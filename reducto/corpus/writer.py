@@ -28,9 +28,9 @@ from reducto.corpus.layout import (
 )
 from reducto.corpus.paths import PathCollector
 from reducto.corpus.spool import Pairs, PairSpool
-from reducto.corpus.trust import Signer
 from reducto.errors import UsageError
 from reducto.kernel.chunking import ChunkParams
+from reducto.keys import Signer
 from reducto.model import CorpusId
 
 

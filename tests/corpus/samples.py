@@ -5,34 +5,22 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
-from reducto.corpus.trust import Signer
-from reducto.errors import Untrusted
 from reducto.kernel.chunking import ChunkParams, path_hash
+from reducto.keys import Signer, TrustStore
 from reducto.model import CorpusId
 
 
-class Key:
-    """An Ed25519 key that is its own trust store."""
+def signer(seed: bytes = b"corpus tests only, no real key!!") -> Signer:
+    """A signer with a key that everybody knows."""
+    return Signer(Ed25519PrivateKey.from_private_bytes(seed))
 
-    def __init__(self, seed: bytes = b"corpus tests only, no real key!!", key_id: str = "test-key") -> None:
-        self._private = Ed25519PrivateKey.from_private_bytes(seed)
-        self.key_id = key_id
 
-    def sign(self, message: bytes) -> bytes:
-        return self._private.sign(message)
-
-    def verify(self, key_id: str, message: bytes, signature: bytes) -> None:
-        if key_id != self.key_id:
-            raise Untrusted(f"key {key_id!r} is not trusted")
-        try:
-            self._private.public_key().verify(signature, message)
-        except InvalidSignature:
-            raise Untrusted(f"the signature by {key_id!r} is wrong") from None
+SIGNER = signer()
+TRUST = TrustStore.of(SIGNER)
 
 
 def noise(length: int, seed: int = 1) -> bytes:

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reducto.corpus.indexing import IndexedCorpusWriter
-from reducto.corpus.layout import HEADER_BYTES, SEGMENT_BYTES, Section
+from reducto.corpus.layout import HEADER_BYTES, SEGMENT_BYTES, Section, SignatureBlock, signed_message
 from reducto.corpus.reader import Corpus
 from reducto.corpus.writer import CorpusWriter
 from reducto.errors import Corrupt, NotReducto, ReductoError, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import Chunker, ChunkParams, path_hash
 from reducto.model import ByteRange, CorpusId
-from tests.corpus.samples import Key, noise, write_small
+from tests.corpus.samples import SIGNER, TRUST, noise, signer, write_small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corpus"
 GOLDEN_ID = "c1f015317671c2467e67eec4dc19673a7ebbc56a95652bc9cfd8b6b9c0c84efb"
@@ -46,12 +46,12 @@ def read_all(corpus: Corpus) -> tuple[object, ...]:
 
 
 def test_writing_the_golden_corpus_again_gives_its_bytes(tmp_path: Path) -> None:
-    assert write_small(tmp_path / "small.rc", signer=Key()) == GOLDEN_ID
+    assert write_small(tmp_path / "small.rc", signer=SIGNER) == GOLDEN_ID
     assert (tmp_path / "small.rc").read_bytes() == (GOLDEN / "small-v1.rc").read_bytes()
 
 
 def test_the_golden_corpus_reads() -> None:
-    with Corpus.open(GOLDEN / "small-v1.rc", trust=Key()) as corpus:
+    with Corpus.open(GOLDEN / "small-v1.rc", trust=TRUST) as corpus:
         assert corpus.id == GOLDEN_ID
         assert corpus.view(0, 40_000) == noise(40_000)
         assert corpus.paths.find(path_hash(b"./usr/lib/libssl.so.1")) == [512, 19_993]
@@ -60,7 +60,7 @@ def test_the_golden_corpus_reads() -> None:
         assert corpus.dictionary == b"not a real dictionary"
         assert corpus.info.name == "small"
         assert corpus.signature is not None
-        assert corpus.signature.key_id == "test-key"
+        assert corpus.signature.key_id == SIGNER.key_id
 
 
 # -- what a writer notes is what a reader finds --------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_the_identity_depends_on_plain_bytes_and_dictionary_only(tmp_path: Path)
             return writer.finish(dictionary=dictionary)
 
     one = identity(noise(50_000), b"d")
-    assert one == identity(noise(50_000), b"d", chunking=ChunkParams(4096), signer=Key())
+    assert one == identity(noise(50_000), b"d", chunking=ChunkParams(4096), signer=SIGNER)
     assert one != identity(noise(50_000), b"")
     assert one != identity(noise(50_001), b"d")
 
@@ -156,25 +156,25 @@ def test_the_identity_depends_on_plain_bytes_and_dictionary_only(tmp_path: Path)
 
 def test_every_flipped_byte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.rc"
-    write_small(path, signer=Key(), plain=noise(2000) + bytes(1000))
+    write_small(path, signer=SIGNER, plain=noise(2000) + bytes(1000))
     good = path.read_bytes()
     for at in range(len(good)):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0x40]) + good[at + 1 :])
-        with pytest.raises((Corrupt, NotReducto, Untrusted)), Corpus.open(path, trust=Key()) as corpus:
+        with pytest.raises((Corrupt, NotReducto, Untrusted)), Corpus.open(path, trust=TRUST) as corpus:
             corpus.view(0, corpus.plain_length)
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.rc"
-    write_small(path, signer=Key(), plain=noise(3000))
+    write_small(path, signer=SIGNER, plain=noise(3000))
     good = path.read_bytes()
     for length in range(len(good)):
         path.write_bytes(good[:length])
         with pytest.raises((Corrupt, NotReducto, Untrusted)):
-            Corpus.open(path, trust=Key())
+            Corpus.open(path, trust=TRUST)
     path.write_bytes(good + b"\0")
     with pytest.raises(Corrupt, match="signature block"):
-        Corpus.open(path, trust=Key())
+        Corpus.open(path, trust=TRUST)
 
 
 def test_a_damaged_segment_is_found_on_first_use_and_named(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_views_outside_the_corpus_are_refused(tmp_path: Path) -> None:
 def test_an_unsigned_corpus_is_refused_unless_allowed(tmp_path: Path) -> None:
     path = tmp_path / "c.rc"
     identity = write_small(path)
-    for trust in (None, Key()):
+    for trust in (None, TRUST):
         with pytest.raises(Untrusted, match="--allow-unsigned"):
             Corpus.open(path, trust=trust)
         Corpus.open(path, trust=trust, allow_unsigned=True).close()
@@ -233,14 +233,16 @@ def test_an_unsigned_corpus_is_refused_unless_allowed(tmp_path: Path) -> None:
 
 def test_a_signature_by_another_key_is_refused_even_when_unsigned_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "c.rc"
-    write_small(path, signer=Key(b"x" * 32))
-    with pytest.raises(Untrusted, match="wrong"):
-        Corpus.open(path, trust=Key(), allow_unsigned=True)
-    write_small(path, signer=Key(key_id="stranger"))
-    with pytest.raises(Untrusted, match="stranger"):
-        Corpus.open(path, trust=Key())
+    write_small(path, signer=signer(b"x" * 32))
+    with pytest.raises(Untrusted, match="not trusted"):
+        Corpus.open(path, trust=TRUST, allow_unsigned=True)
     with pytest.raises(Untrusted, match="no trusted keys"):
         Corpus.open(path)
+    good = signer().sign(signed_message(b"another root, 32 bytes of it...."))
+    block = SignatureBlock(SIGNER.key_id, good).to_bytes()
+    path.write_bytes(path.read_bytes()[: -len(block)] + block)
+    with pytest.raises(Untrusted, match="wrong"):
+        Corpus.open(path, trust=TRUST, allow_unsigned=True)
 
 
 @pytest.mark.parametrize(
