@@ -53,6 +53,7 @@ class Corpus:
         self._header = Header.parse(self._file[:HEADER_BYTES])
         self._manifest = self._verify_file()
         self.signature = self._verify_signature(trust, allow_unsigned)
+        self.signature_checked = self.signature is not None and trust is not None
         self.id: CorpusId = self._manifest.corpus_id
         self.plain_length = self._header[Section.PLAIN].length
         self.plain = self._section(Section.PLAIN)

@@ -1,0 +1,59 @@
+"""The table of commands: the one place that knows which module carries out which command.
+
+A target is ``module:Class``; the module is imported when its command is run, so that ``reducto --help`` stays quick
+and commands may live in packages above this one. The class is a `Command`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from reducto.cli.context import Context
+
+
+class Command(Protocol):
+    """One command. Made without arguments, used once."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        """Adds the command's own options; ``--json``, ``--quiet`` and ``--config`` are there already."""
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        """Carries the command out and returns its exit code. Raises `ReductoError` for anything expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the table."""
+
+    words: tuple[str, ...]
+    target: str
+    help: str
+
+    @property
+    def name(self) -> str:
+        """The command as a user types it."""
+        return " ".join(self.words)
+
+    def load(self) -> Command:
+        """The command itself."""
+        module, _, attribute = self.target.partition(":")
+        return cast(Command, getattr(importlib.import_module(module), attribute)())
+
+
+def _entry(name: str, target: str, help_text: str) -> Entry:
+    return Entry(tuple(name.split()), target, help_text)
+
+
+#: What a first word that has further words below it is about.
+GROUPS = {
+    "corpus": "make, check, fetch and publish reference corpora",
+}
+
+COMMANDS: tuple[Entry, ...] = (
+    _entry("corpus verify", "reducto.cli.corpus:Verify", "check every byte and the signature of corpora"),
+    _entry("corpus inspect", "reducto.cli.corpus:Inspect", "show what a corpus holds"),
+)
