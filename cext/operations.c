@@ -219,3 +219,8 @@ int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size
     starts[entries++] = total;
     return (int64_t)entries;
 }
+
+int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length)
+{
+    return !memcmp(left, right, length);
+}

@@ -87,3 +87,6 @@ int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, s
  * the total. Returns the number of entries (count / stride rounded up, plus one), or RDK_E_CORRUPT on overflow. */
 int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size_t stride,
                              uint64_t *starts, size_t capacity);
+
+/* 1 if the two ranges hold the same bytes. */
+int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length);

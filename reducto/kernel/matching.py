@@ -39,12 +39,12 @@ class ReferenceTable:
         self.native = ffi.new("rdk_reference[]", REFERENCES_LIMIT)
         self.count = 1
         self._keep: list[Any] = []
+        self._own: Any = None
 
     def set_own(self, plain: Buffer, plain_length: int) -> None:
         """Names the blob's own new bytes, of which ``plain_length`` are valid."""
-        own = pointer(plain)
-        self._keep.append(own)
-        self.native[0].plain = own
+        self._own = pointer(plain)
+        self.native[0].plain = self._own
         self.native[0].plain_length = plain_length
 
     def add(self, plain: Buffer, index: tuple[Buffer, int] | None = None) -> int:
@@ -236,3 +236,8 @@ def find_twins(
     check(count, "finding twins")
     count = lib.rdk_stretches_join(out, count, join_bytes)
     return bytes(has_twin), [Stretch(s.reference, s.offset, s.length) for s in out[0:count]]
+
+
+def same_bytes(left: Buffer, right: Buffer) -> bool:
+    """Whether two buffers hold the same bytes. Python compares memory views item by item; this does not."""
+    return len(left) == len(right) and bool(lib.rdk_equal(pointer(left), pointer(right), len(left)))

@@ -1,0 +1,272 @@
+"""Turns the new bytes of a blob into frames: against twins where there are some, else for themselves.
+
+New bytes with twins go into DELTA frames of a few megabytes, whose prefix is those twins. The rest waits until there
+is enough for a long frame, because a layer is full of repeats of itself and a short frame would not see them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from reducto.codec.frames import (
+    FRAME_LIMIT_BYTES,
+    Frame,
+    FrameKind,
+    compress_delta,
+    compress_dictionary,
+    compress_literal,
+    join_ranges,
+    prove,
+)
+from reducto.codec.fresh import FreshSpool
+from reducto.codec.options import EncodeOptions
+from reducto.codec.references import Reference
+from reducto.kernel.matching import OWN, Operations, ReferenceTable, Stretch, find_twins
+from reducto.model import ByteRange
+from reducto.recipe import Submit
+
+#: New bytes of one DELTA frame, about.
+BATCH_BYTES = 4 << 20
+#: Twin bytes taken around one gap, and in one frame.
+_TWIN_REACH_BYTES = 2 << 20
+_TWINS_LIMIT_BYTES = 24 << 20
+_JOIN_BYTES = 2048
+_HINT_MARGIN_BYTES = 32 << 10
+_HINT_MINIMUM_BYTES = 256
+# A gap as long as this without any twin is worth more in a long frame.
+_LONG_GAP_BYTES = 64 << 10
+# Dictionaries help only what is too short to have a past of its own.
+_DICTIONARY_LIMIT_BYTES = 128 << 10
+_IN_FLIGHT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A tar member as the walk found it, in plain offsets of the blob."""
+
+    header: int
+    content: int
+    length: int
+    path_hash: int
+
+
+@dataclass
+class _Batch:
+    """Operations since the last frame. The first may be the one before them, for its neighbour's sake."""
+
+    operations: Operations = field(default_factory=Operations)
+    plain_offset: int = 0
+    fresh_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    frame: Frame
+    stored: bytes
+
+
+class FrameBuilder:
+    """Collects operations, cuts frames, compresses them on workers and appends them to a spool in order."""
+
+    def __init__(
+        self, fresh: FreshSpool, table: ReferenceTable, options: EncodeOptions, spool_dir: Path, submit: Submit | None
+    ) -> None:
+        self._fresh, self._table, self._options, self._submit = fresh, table, options, submit
+        self.references: list[Reference] = []
+        """The elected corpora; number n of the table is item n - 1."""
+        self.members: list[Member] = []
+        self.fresh_members: dict[int, int] = {}
+        self._member_starts: list[int] = []
+        self._batch = _Batch()
+        self._literals: list[ByteRange] = []
+        self._literal_bytes = 0
+        self._pending: deque[Future[_Made] | _Made] = deque()
+        self.frames: list[Frame] = []
+        self.spool: BinaryIO = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
+
+    def note_members(self, members: Sequence[Member]) -> None:
+        """Adds tar members, in order of their place."""
+        self.members += members
+        self._member_starts += [member.header for member in members]
+
+    def add(self, operations: Operations, fresh_bytes: int) -> None:
+        """Takes the operations that follow, with ``fresh_bytes`` new bytes in them."""
+        self._batch.operations.extend(operations.raw)
+        self._batch.fresh_bytes += fresh_bytes
+        if self._batch.fresh_bytes >= BATCH_BYTES:
+            self._end_batch()
+
+    def finish(self) -> None:
+        """Makes the last frames; afterwards `frames` and `spool` are complete."""
+        self._end_batch()
+        self._flush_literals()
+        self._collect(0)
+        self.spool.seek(0)
+
+    # -- cutting -----------------------------------------------------------------------------------------------
+
+    def _end_batch(self) -> None:
+        batch, operations = self._batch, self._batch.operations
+        if batch.fresh_bytes:
+            gaps = self._gaps(operations, batch.plain_offset)
+            has_twin, twins = find_twins(self._table, operations, self._hints(gaps), _TWIN_REACH_BYTES, _JOIN_BYTES)
+            self._split(gaps, has_twin, _bounded(twins))
+        count = len(operations)
+        covered = sum(op.length for op in operations) if count else 0
+        last = operations.slice(count - 1) if count else Operations()
+        kept = last[0].length if count else 0
+        if count and last[0].fresh:
+            last, kept = Operations(), 0
+        self._batch = _Batch(last, batch.plain_offset + covered - kept)
+
+    @staticmethod
+    def _gaps(operations: Operations, plain_offset: int) -> list[tuple[int, int, ByteRange]]:
+        """(operation number, plain offset, range of the new bytes) of every fresh operation."""
+        out = []
+        for number, op in enumerate(operations):
+            if op.fresh:
+                out.append((number, plain_offset, ByteRange(op.source, op.source + op.length)))
+            plain_offset += op.length
+        return out
+
+    def _hints(self, gaps: Sequence[tuple[int, int, ByteRange]]) -> list[tuple[int, Stretch]]:
+        """Where corpora hold a member of the same name as the one that a gap lies in."""
+        out: list[tuple[int, Stretch]] = []
+        for number, plain_offset, span in gaps:
+            at = bisect_right(self._member_starts, plain_offset) - 1
+            if at < 0:
+                continue
+            member = self.members[at]
+            if len(span) >= _HINT_MINIMUM_BYTES:
+                self._note_fresh(at, plain_offset, span)
+                out += ((number, twin) for twin in self._same_path(member, plain_offset - member.header, len(span)))
+        return out
+
+    def _note_fresh(self, at: int, plain_offset: int, span: ByteRange) -> None:
+        """Remembers where new bytes of each member lie, for the path index of the corpus they become."""
+        while at < len(self.members) and self.members[at].header < plain_offset + len(span):
+            member = self.members[at]
+            where = span.start + max(0, member.header - plain_offset)
+            self.fresh_members.setdefault(where, member.path_hash)
+            at += 1
+
+    def _same_path(self, member: Member, distance: int, length: int) -> list[Stretch]:
+        out = []
+        reach = min(length + _HINT_MARGIN_BYTES, 2 * _TWIN_REACH_BYTES)
+        for number, reference in enumerate(self.references, 1):
+            for offset in reference.corpus.paths.find(member.path_hash)[-2:]:
+                start = max(0, offset + distance - _HINT_MARGIN_BYTES)
+                out.append(Stretch(number, start, reach + _HINT_MARGIN_BYTES))
+        return out
+
+    def _split(self, gaps: list[tuple[int, int, ByteRange]], has_twin: bytes, twins: list[Stretch]) -> None:
+        deltas: list[ByteRange] = []
+        literals: list[ByteRange] = []
+        for number, _, span in gaps:
+            alone = not twins or (not has_twin[number] and len(span) >= _LONG_GAP_BYTES)
+            (literals if alone else deltas).append(span)
+        if deltas:
+            self._launch(FrameKind.DELTA, join_ranges(deltas), tuple(twins))
+        for span in literals:
+            self._add_literal(span)
+
+    def _add_literal(self, span: ByteRange) -> None:
+        while len(span):
+            room = FRAME_LIMIT_BYTES - self._literal_bytes
+            part = ByteRange(span.start, min(span.stop, span.start + room))
+            self._literals.append(part)
+            self._literal_bytes += len(part)
+            span = ByteRange(part.stop, span.stop)
+            if self._literal_bytes == FRAME_LIMIT_BYTES:
+                self._flush_literals()
+
+    def _flush_literals(self) -> None:
+        if self._literals:
+            self._launch(FrameKind.LITERAL, join_ranges(self._literals), ())
+        self._literals, self._literal_bytes = [], 0
+
+    # -- compressing -------------------------------------------------------------------------------------------
+
+    def _launch(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> None:
+        prefix = self._prefix(twins)
+        if self._submit is None:
+            self._pending.append(self._make(kind, ranges, twins, prefix))
+        else:
+            self._pending.append(self._submit(self._make, kind, ranges, twins, prefix))
+        self._collect(_IN_FLIGHT)
+
+    def _prefix(self, twins: tuple[Stretch, ...]) -> bytes:
+        parts = []
+        for twin in twins:
+            corpus = self.references[twin.reference - 1].corpus
+            parts.append(corpus.view(twin.offset, twin.length))
+        return b"".join(parts)
+
+    def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...], prefix: bytes) -> _Made:
+        options = self._options
+        views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
+        data = views[0] if len(views) == 1 else b"".join(views)
+        if kind is FrameKind.DELTA:
+            stored = compress_delta(data, prefix, options.compression_level)
+        else:
+            stored = compress_literal(data, options.compression_level, options.window_log, options.compression_threads)
+            kind, stored, twins, prefix = self._with_dictionary(data, stored)
+        if len(stored) >= len(data):
+            kind, stored, twins, prefix = FrameKind.RAW, bytes(data), (), b""
+        prove(kind, stored, prefix, data)
+        for span in ranges:
+            self._fresh.forget(span.start, span.stop)
+        return _Made(Frame(kind, ranges, len(stored), twins), stored)
+
+    def _with_dictionary(
+        self, data: bytes | memoryview, stored: bytes
+    ) -> tuple[FrameKind, bytes, tuple[Stretch, ...], bytes]:
+        """The better of ``stored`` and what a trained dictionary makes of a short residual."""
+        if len(data) <= _DICTIONARY_LIMIT_BYTES:
+            for number, reference in enumerate(self.references, 1):
+                dictionary = reference.corpus.dictionary
+                if not dictionary:
+                    continue
+                other = compress_dictionary(data, dictionary, self._options.compression_level)
+                if len(other) < len(stored):
+                    return FrameKind.DICTIONARY, other, (Stretch(number, 0, 0),), dictionary
+        return FrameKind.LITERAL, stored, (), b""
+
+    def _collect(self, in_flight: int) -> None:
+        while len(self._pending) > in_flight:
+            item = self._pending.popleft()
+            made = item.result() if isinstance(item, Future) else item
+            self.frames.append(made.frame)
+            self.spool.write(made.stored)
+
+    def used(self) -> set[int]:
+        """Numbers of the references that frames need."""
+        return {twin.reference for frame in self.frames for twin in frame.twins} - {OWN}
+
+    def close(self) -> None:
+        """Waits for what still runs and gives the spool up. Idempotent."""
+        for item in self._pending:
+            if isinstance(item, Future):
+                item.cancel() or item.exception()
+        self._pending.clear()
+        self.spool.close()
+
+
+def _bounded(twins: list[Stretch]) -> list[Stretch]:
+    """``twins`` until they would exceed a frame's share; the shortest stay, as they are the closest fit."""
+    if sum(twin.length for twin in twins) <= _TWINS_LIMIT_BYTES:
+        return twins
+    left, kept = _TWINS_LIMIT_BYTES, []
+    for twin in sorted(twins, key=lambda t: t.length):
+        if twin.length > left:
+            break
+        left -= twin.length
+        kept.append(twin)
+    return sorted(kept)

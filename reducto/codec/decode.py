@@ -1,0 +1,192 @@
+"""Decoding: one blob, or any range of it, out of its instructions and the corpora that they name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+
+from blake3 import blake3
+
+from reducto.codec.instructions import Instructions
+from reducto.codec.unpack import Source, Unpacked
+from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.errors import CorpusMissing, Corrupt
+from reducto.gzip import recipe_from_bytes
+from reducto.kernel.matching import Plan, ReferenceTable
+from reducto.model import ByteRange, CorpusId, Digest
+from reducto.recipe import Submit
+
+#: Plain bytes that are rebuilt at a time.
+PIECE_BYTES = 4 << 20
+#: The first pieces are short, so that a reader gets its first bytes early.
+_FIRST_PIECE_BYTES = 256 << 10
+_AHEAD = 2
+
+
+class Decoder:
+    """Rebuilds one blob. Thread-safe; `close` when done.
+
+    ``corpora`` maps the identities in `needs` to corpora; it may be filled later, as long as a corpus is there when its
+    bytes are wanted. ``instructions`` must stay valid (it may be a mapping).
+    """
+
+    def __init__(
+        self,
+        instructions: bytes | memoryview,
+        corpora: Mapping[CorpusId, Source],
+        spool_dir: str | os.PathLike[str] | None = None,
+        submit: Submit | None = None,
+    ) -> None:
+        self._parsed = Instructions.parse(instructions)
+        meta = self._parsed.meta
+        self.meta = meta
+        self.wire_length: int = meta.wire_length
+        self.wire_digest: Digest | None = meta.wire_digest
+        self._submit = submit
+        self._corpora = corpora
+        self._embedded: Unpacked | None = None
+        if self._parsed.packed is not None:
+            directory = spool_dir or tempfile.gettempdir()
+            self._embedded = Unpacked(self._parsed.packed, corpora, directory)
+            if self._embedded.id != meta.corpora[0]:
+                raise Corrupt("instructions: the embedded corpus is another one than they name")
+        self._plan = Plan(self._parsed.operations)
+        if self._plan.plain_length != meta.plain_length:
+            raise Corrupt("instructions: the operations do not yield the stated plain length")
+        self._lock = threading.Lock()
+        self._table: ReferenceTable | None = None
+        self._sources: list[Source | None] = []
+
+    @property
+    def needs(self) -> tuple[CorpusId, ...]:
+        """Corpora that must be given: those that are named and not embedded, and the embedded one's parents."""
+        own = self.meta.corpora[0]
+        named = [c for c in self.meta.corpora[1:] if c is not None]
+        if self._embedded is not None:
+            named += self._embedded.table.parents
+        elif own is not None:
+            named.append(own)
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def packed(self) -> memoryview | None:
+        """The embedded packed corpus, if there is one."""
+        return self._parsed.packed
+
+    # -- plain bytes -------------------------------------------------------------------------------------------
+
+    def _resolve(self) -> tuple[ReferenceTable, list[Source | None]]:
+        """The references, looked up when the first byte is wanted."""
+        with self._lock:
+            if self._table is None:
+                table, sources = ReferenceTable(), [self._own_source()]
+                if sources[0] is not None:
+                    table.set_own(sources[0].plain, sources[0].plain_length)
+                for corpus in self.meta.corpora[1:]:
+                    source = self._given(corpus)
+                    table.add(source.plain)
+                    sources.append(source)
+                self._table, self._sources = table, sources
+            return self._table, self._sources
+
+    def _own_source(self) -> Source | None:
+        own = self.meta.corpora[0]
+        return self._embedded if self._embedded is not None or own is None else self._given(own)
+
+    def _given(self, corpus: CorpusId | None) -> Source:
+        source = self._corpora.get(corpus) if corpus is not None else None
+        if source is None:
+            raise CorpusMissing(str(corpus))
+        return source
+
+    def read_into(self, plain_offset: int, out: memoryview | bytearray) -> None:
+        """Fills ``out`` with plain bytes from ``plain_offset``. Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`."""
+        table, sources = self._resolve()
+        for number, source in enumerate(sources):
+            if source is None:
+                continue
+            length = source.plain_length
+            segments = self._plan.touched(plain_offset, len(out), number, SEGMENT_BYTES, length)
+            if segments:
+                source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, length)) for s in segments)
+        self._plan.execute(table, plain_offset, out)
+
+    def read(self, plain_offset: int, length: int) -> memoryview:
+        """``length`` plain bytes from ``plain_offset`` in a buffer of their own; raises as `read_into`."""
+        out = bytearray(length)
+        self.read_into(plain_offset, out)
+        return memoryview(out)
+
+    # -- wire bytes --------------------------------------------------------------------------------------------
+
+    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
+        """The wire bytes of ``wire`` (default: all), in order.
+
+        When all of them are asked for, the last piece comes only after the BLAKE3 hash of everything agreed; a range
+        consists of verified corpus bytes, but has no hash of its own. Raises `Corrupt` and what `read` raises.
+        """
+        span = wire or ByteRange(0, self.wire_length)
+        if span.stop > self.wire_length:
+            raise Corrupt(f"range {span.start}..{span.stop} leaves the {self.wire_length} bytes of the blob")
+        pieces = self._pieces(span)
+        return self._checked(pieces) if len(span) == self.wire_length else pieces
+
+    def _pieces(self, span: ByteRange) -> Iterator[bytes | memoryview]:
+        if self._parsed.recipe:
+            recipe = recipe_from_bytes(self._parsed.recipe)
+            if (recipe.wire_length, recipe.plain_length) != (self.wire_length, self.meta.plain_length):
+                raise Corrupt("instructions: the recipe is for another blob")
+            return recipe.rebuild(self, span, self._submit)
+        if self.wire_length != self.meta.plain_length:
+            raise Corrupt("instructions: there is no recipe, yet wire and plain bytes differ in length")
+        return self._ahead(span)
+
+    def _ahead(self, span: ByteRange) -> Iterator[memoryview]:
+        """Plain pieces, with a few being read by workers before they are asked for."""
+        starts = self._cuts(span)
+        if self._submit is None:
+            for start, stop in starts:
+                yield self.read(start, stop - start)
+            return
+        pending: deque[Future[memoryview]] = deque()
+        try:
+            for start, stop in starts:
+                pending.append(self._submit(partial(self.read, start, stop - start)))
+                if len(pending) > _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    @staticmethod
+    def _cuts(span: ByteRange) -> Iterator[tuple[int, int]]:
+        at, length = span.start, _FIRST_PIECE_BYTES
+        while at < span.stop:
+            stop = min(at + length, span.stop)
+            yield at, stop
+            at, length = stop, PIECE_BYTES
+
+    def _checked(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        hasher = blake3()
+        held: bytes | memoryview | None = None
+        for piece in pieces:
+            hasher.update(piece)
+            if held is not None:
+                yield held
+            held = piece
+        if hasher.hexdigest() != self.meta.wire_blake3:
+            raise Corrupt("what was rebuilt does not have the hash that the instructions state")
+        if held is not None:
+            yield held
+
+    def close(self) -> None:
+        """Gives spool files up. Idempotent."""
+        if self._embedded is not None:
+            self._embedded.close()

@@ -1,0 +1,152 @@
+"""One zstd frame of a packed corpus: new bytes, compressed alone, with a dictionary, or against their twins."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import zstandard
+
+from reducto.errors import Corrupt, ProofFailed
+from reducto.kernel.matching import Stretch, same_bytes
+from reducto.model import ByteRange
+
+#: Plain bytes of the longest frame.
+FRAME_LIMIT_BYTES = 128 << 20
+_WINDOW_LOG_LIMIT = 27
+# Wider tables than zstd takes by itself: with a prefix of megabytes its own are too small to remember it.
+_DELTA_HASH_LOG = 22
+_FAST_LEVELS = 4
+
+
+class FrameKind(enum.IntEnum):
+    """How a frame was made; the values are stored."""
+
+    RAW = 0
+    LITERAL = 1
+    DELTA = 2
+    DICTIONARY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Stored bytes of the plain ranges ``ranges`` of a corpus, taken one after the other.
+
+    ``twins`` are stretches of parent corpora that, joined, are the zstd prefix of a DELTA frame; for a DICTIONARY frame
+    the one stretch's reference names the parent whose trained dictionary is used.
+    """
+
+    kind: FrameKind
+    ranges: tuple[ByteRange, ...]
+    stored_length: int
+    twins: tuple[Stretch, ...] = ()
+
+    @property
+    def plain_length(self) -> int:
+        return sum(map(len, self.ranges))
+
+
+def _literal_parameters(level: int, length: int, window_log: int, threads: int) -> zstandard.ZstdCompressionParameters:
+    long = length > 1 << 20
+    log = min(window_log, max(10, (length - 1).bit_length())) if length else 10
+    return zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=length, window_log=log, enable_ldm=int(long), threads=threads if length > 32 << 20 else 0
+    )
+
+
+def compress_literal(data: bytes | memoryview, level: int, window_log: int = 27, threads: int = 0) -> bytes:
+    """``data`` as one zstd frame with a window over all of it (up to ``2**window_log``)."""
+    parameters = _literal_parameters(level, len(data), window_log, threads)
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParameters:
+    log = max(17, min(_WINDOW_LOG_LIMIT, length.bit_length()))
+    wide = min(_DELTA_HASH_LOG, log)
+    if level < _FAST_LEVELS:
+        return zstandard.ZstdCompressionParameters(
+            window_log=log, hash_log=wide, chain_log=wide, search_log=1, min_match=6, target_length=1,
+            strategy=zstandard.STRATEGY_FAST, format=zstandard.FORMAT_ZSTD1,
+        )  # fmt: skip
+    return zstandard.ZstdCompressionParameters.from_level(level, window_log=log, hash_log=wide, chain_log=wide)
+
+
+def compress_delta(data: bytes | memoryview, prefix: bytes, level: int) -> bytes:
+    """``data`` as one zstd frame that may refer to ``prefix`` (raw content), which decoding needs as well."""
+    dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    parameters = _delta_parameters(level, len(data) + len(prefix))
+    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+
+
+def compress_dictionary(data: bytes | memoryview, dictionary: bytes, level: int) -> bytes:
+    """``data`` as one zstd frame with a trained dictionary."""
+    trained = zstandard.ZstdCompressionDict(dictionary)
+    return zstandard.ZstdCompressor(level=level, dict_data=trained).compress(data)
+
+
+def _dictionary(kind: FrameKind, prefix: bytes) -> zstandard.ZstdCompressionDict | None:
+    if kind is FrameKind.DELTA:
+        return zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    return zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
+
+
+class FrameReader:
+    """Decodes one frame from front to back, as far as it is asked to. Not thread-safe."""
+
+    def __init__(self, kind: FrameKind, stored: bytes | memoryview, prefix: bytes, plain_length: int) -> None:
+        self._kind = kind
+        self._left = plain_length
+        self._stored = stored
+        self._at = 0
+        self._reader = None
+        if kind is not FrameKind.RAW:
+            decompressor = zstandard.ZstdDecompressor(
+                dict_data=_dictionary(kind, prefix), max_window_size=1 << _WINDOW_LOG_LIMIT
+            )
+            self._reader = decompressor.stream_reader(stored, read_size=1 << 17)
+
+    def read_into(self, out: memoryview) -> None:
+        """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""
+        if len(out) > self._left:
+            raise Corrupt("a frame of a packed corpus holds less than its table says")
+        self._left -= len(out)
+        if self._reader is None:
+            piece = self._stored[self._at : self._at + len(out)]
+            if len(piece) != len(out):
+                raise Corrupt("a raw frame of a packed corpus is cut off")
+            out[:] = piece
+            self._at += len(out)
+            return
+        done = 0
+        try:
+            while done < len(out):
+                got = self._reader.readinto(out[done:])
+                if not got:
+                    raise Corrupt("a frame of a packed corpus ends early")
+                done += got
+        except zstandard.ZstdError as error:
+            raise Corrupt(f"a frame of a packed corpus is damaged: {error}") from None
+
+
+def prove(kind: FrameKind, stored: bytes, prefix: bytes, data: bytes | memoryview) -> None:
+    """Decodes ``stored`` and compares it with ``data``. Raises `ProofFailed`."""
+    reader = FrameReader(kind, stored, prefix, len(data))
+    scratch = memoryview(bytearray(min(len(data), 4 << 20)))
+    source = memoryview(data)
+    for at in range(0, len(data), len(scratch) or 1):
+        piece = scratch[: min(len(scratch), len(data) - at)]
+        reader.read_into(piece)
+        if not same_bytes(piece, source[at : at + len(piece)]):
+            raise ProofFailed("a compressed frame does not decode to what was compressed")
+
+
+def join_ranges(ranges: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
+    """Ascending ranges with neighbours that touch made one."""
+    out: list[ByteRange] = []
+    for span in ranges:
+        if out and out[-1].stop == span.start:
+            out[-1] = ByteRange(out[-1].start, span.stop)
+        elif len(span):
+            out.append(span)
+    return tuple(out)

@@ -1,0 +1,55 @@
+"""A blob's new bytes while it is encoded: a growing mapped file without a name."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+
+from reducto.corpus.writer import SegmentHasher
+
+_GROW_BYTES = 16 << 20
+
+
+class FreshSpool:
+    """New bytes in order of arrival. The kernel appends through `mapping`; `length` says how many are valid.
+
+    Disk is reserved before it is written to, so a full disk is an `OSError` here and never a signal in the kernel.
+    """
+
+    def __init__(self, spool_dir: str | os.PathLike[str], limit_bytes: int) -> None:
+        self._file = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
+        self._reserved = 0
+        self._hasher = SegmentHasher()
+        os.ftruncate(self._file.fileno(), limit_bytes)
+        self._mapping = mmap.mmap(self._file.fileno(), limit_bytes)
+        self.mapping = memoryview(self._mapping)
+        self.length = 0
+
+    def reserve(self, more: int) -> None:
+        """Makes room for ``more`` bytes after `length`. Raises `OSError` when the disk is full."""
+        wanted = self.length + more
+        if wanted > self._reserved:
+            grow = max(_GROW_BYTES, wanted - self._reserved)
+            grow = min(grow, len(self.mapping) - self._reserved)
+            os.posix_fallocate(self._file.fileno(), self._reserved, grow)
+            self._reserved += grow
+
+    def hash_up_to(self, length: int) -> None:
+        """Takes the bytes up to ``length`` into the segment hashes; call in ascending order."""
+        self._hasher.update(self.mapping[self._hasher.length : length])
+
+    def segment_hashes(self) -> bytes:
+        """BLAKE3 of every MiB of everything that was hashed; the last call."""
+        return self._hasher.finish()
+
+    def forget(self, start: int, stop: int) -> None:
+        """Drops whole pages of ``start..stop`` from this process's memory; they can still be read."""
+        page = mmap.PAGESIZE
+        first, last = -(-start // page) * page, stop // page * page
+        if last > first:
+            self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def close(self) -> None:
+        """Gives the file up; its disk is free once no view of `mapping` is left. Idempotent."""
+        self._file.close()

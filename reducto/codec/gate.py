@@ -1,0 +1,77 @@
+"""The decision whether to reduce, from a sample: cheap, recorded, and never final against the real sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import zstandard
+
+from reducto.codec.references import Reference
+from reducto.kernel.chunking import Chunker, ChunkParams, ChunkTable
+from reducto.kernel.index import ABSENT
+from reducto.model import ChunkId
+
+_PROBE_BYTES = 1 << 20
+# What an unmatched byte beside matched ones costs, as part of its compressed size: most of it has a twin.
+_NEAR_MATCH_COST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's answer. ``score`` is the differential advantage: the part (0..1) of the wire bytes that reducing
+    probably saves. ``hit_rate`` is the part of the sampled plain bytes that references hold."""
+
+    score: float
+    hit_rate: float
+    accepted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first plain bytes of a blob, cut into chunks; ``wire_length`` wire bytes were read for them."""
+
+    data: memoryview
+    wire_length: int
+    chunks: tuple[tuple[int, int, int, int], ...]
+
+    @classmethod
+    def take(cls, data: memoryview, wire_length: int, params: ChunkParams, anchors: Sequence[int]) -> Sample:
+        """The sample ``data``, chunked as the matcher will chunk it."""
+        table: ChunkTable = Chunker(params).scan(data, final=True, anchors=anchors)
+        return cls(data, wire_length, tuple(table))
+
+    def hooks(self) -> list[ChunkId]:
+        """Every chunk's fingerprint: relatives are found even if they are small."""
+        return [ChunkId(chunk[1]) for chunk in self.chunks]
+
+
+def judge(sample: Sample, references: Sequence[Reference], minimum_score: float) -> Verdict:
+    """What reducing the blob would save, judged by ``sample``."""
+    if not sample.data:
+        return Verdict(0.0, 0.0, False, "empty")
+    missed = _missed(sample, references)
+    hit_rate = 1 - sum(chunk[2] for chunk in missed) / len(sample.data)
+    cost = len(sample.data) * (1 - hit_rate) * _compressed_share(sample, missed)
+    if hit_rate:
+        cost *= _NEAR_MATCH_COST
+    score = max(0.0, min(1.0, 1 - cost / max(sample.wire_length, 1)))
+    accepted = score >= minimum_score
+    part = f"references hold {hit_rate:.1%} of the sample; reducing would save about {score:.1%} of the wire bytes"
+    return Verdict(score, hit_rate, accepted, part if accepted else f"{part}, less than {minimum_score:.1%}")
+
+
+def _missed(sample: Sample, references: Sequence[Reference]) -> list[tuple[int, int, int, int]]:
+    missed = list(sample.chunks)
+    for reference in references:
+        offsets = reference.corpus.index.find_many([chunk[1] for chunk in missed])
+        missed = [chunk for chunk, offset in zip(missed, offsets, strict=True) if offset == ABSENT]
+    return missed
+
+
+def _compressed_share(sample: Sample, missed: Sequence[tuple[int, int, int, int]]) -> float:
+    """What zstd's fastest level leaves of the unmatched bytes, by a probe spread over them."""
+    step = max(1, sum(chunk[2] for chunk in missed) // _PROBE_BYTES)
+    probe = b"".join(bytes(sample.data[c[0] : c[0] + c[2]]) for c in missed[::step])
+    return len(zstandard.ZstdCompressor(level=1).compress(probe)) / len(probe) if probe else 0.0

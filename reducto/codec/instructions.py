@@ -1,0 +1,168 @@
+"""The `.reducto` format: what turns plain bytes of corpora into one blob.
+
+::
+
+    magic (8) | u16 version | u16 flags | u16 section count | u16 zero
+    section count x ( u32 kind | u32 zero | u64 length | BLAKE3 of the section (32) )
+    BLAKE3 of everything above (32)
+    sections in the order of the table
+
+An embedded packed corpus (kind 4) is the last section. It verifies itself, so its hash here is that of its header.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Self
+
+import zstandard
+from blake3 import blake3
+
+from reducto.codec.packed import HEADER_BYTES, PackedTable
+from reducto.errors import Corrupt, NotReducto, UsageError
+from reducto.kernel.matching import REFERENCES_LIMIT, Operations
+from reducto.model import CorpusId, Digest, parse_corpus_id
+
+MAGIC = b"\x89RDI\r\n\x1a\n"
+VERSION = 1
+_HEAD = struct.Struct("<8sHHHH")
+_SECTION = struct.Struct("<IIQ32s")
+_HASH_BYTES = 32
+_SECTIONS_LIMIT = 16
+_COLUMNS = struct.Struct("<3Q")
+_OPERATIONS_LIMIT_BYTES = 1 << 30
+_META_LIMIT_BYTES = 1 << 20
+
+
+class Kind(enum.IntEnum):
+    """Sections of a file; the values are stored."""
+
+    META = 1
+    OPERATIONS = 2
+    RECIPE = 3
+    CORPUS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the blob is. ``corpora[0]`` is its own new bytes' corpus (None if it has none); operations count from 0."""
+
+    wire_length: int
+    wire_blake3: str
+    plain_length: int
+    plain_blake3: str
+    encoder: str
+    corpora: tuple[CorpusId | None, ...]
+    wire_digest: Digest | None = None
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        body: dict[str, Any] = {
+            "corpora": list(self.corpora),
+            "encoder": self.encoder,
+            "plain": {"blake3": self.plain_blake3, "length": self.plain_length},
+            "wire": {"blake3": self.wire_blake3, "length": self.wire_length},
+        }
+        if self.wire_digest is not None:
+            body["wire"]["digest"] = str(self.wire_digest)
+        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Raises `Corrupt`."""
+        try:
+            body = json.loads(data)
+            wire, plain = body["wire"], body["plain"]
+            digest = Digest.parse(wire["digest"]) if "digest" in wire else None
+            corpora = tuple(None if c is None else parse_corpus_id(c) for c in body["corpora"])
+            meta = cls(
+                int(wire["length"]), str(wire["blake3"]), int(plain["length"]), str(plain["blake3"]),
+                str(body["encoder"]), corpora, digest,
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
+            raise Corrupt(f"instructions: the description is damaged: {error}") from None
+        if not 1 <= len(corpora) <= REFERENCES_LIMIT or min(meta.wire_length, meta.plain_length) < 0:
+            raise Corrupt("instructions: the description is out of range")
+        return meta
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """One parsed file. ``recipe`` is empty where wire and plain bytes are the same."""
+
+    meta: Meta
+    operations: Operations
+    recipe: bytes
+    packed: memoryview | None = None
+
+    def head(self, corpus: PackedTable | None = None, corpus_length: int = 0) -> bytes:
+        """Everything but the embedded corpus, which must follow if ``corpus`` is given: ``corpus_length`` bytes."""
+        columns, lengths = self.operations.encode(len(self.meta.corpora))
+        compressed = zstandard.ZstdCompressor(level=19).compress(columns)
+        sections = [(Kind.META, self.meta.to_bytes()), (Kind.OPERATIONS, _COLUMNS.pack(*lengths) + compressed)]
+        if self.recipe:
+            sections.append((Kind.RECIPE, self.recipe))
+        rows = [(kind, len(body), blake3(body).digest()) for kind, body in sections]
+        if corpus is not None:
+            start = corpus.header()[:HEADER_BYTES]
+            rows.append((Kind.CORPUS, corpus_length, blake3(start).digest()))
+        head = _HEAD.pack(MAGIC, VERSION, 0, len(rows), 0)
+        head += b"".join(_SECTION.pack(kind, 0, length, digest) for kind, length, digest in rows)
+        return head + blake3(head).digest() + b"".join(body for _, body in sections)
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview) -> Self:
+        """The instructions in ``data`` (bytes or a mapping). Raises `NotReducto`, `Corrupt`."""
+        view = memoryview(data)
+        rows, at = _parse_rows(view)
+        bodies: dict[Kind, memoryview] = {}
+        for kind, length, digest in rows:
+            body = view[at : at + length]
+            at += length
+            hashed = body[:HEADER_BYTES] if kind is Kind.CORPUS else body
+            if len(body) != length or blake3(hashed).digest() != digest:
+                raise Corrupt(f"instructions: the {kind.name.lower()} section is damaged or cut off")
+            bodies[kind] = body
+        if at != len(view):
+            raise Corrupt("instructions: something unknown follows the last section")
+        if Kind.META not in bodies or Kind.OPERATIONS not in bodies:
+            raise Corrupt("instructions: a section is missing")
+        meta = Meta.parse(bytes(bodies[Kind.META]))
+        operations = _parse_operations(bodies[Kind.OPERATIONS], len(meta.corpora))
+        return cls(meta, operations, bytes(bodies.get(Kind.RECIPE, b"")), bodies.get(Kind.CORPUS))
+
+
+def _parse_rows(view: memoryview) -> tuple[list[tuple[Kind, int, bytes]], int]:
+    head = bytes(view[: _HEAD.size])
+    if head[:8] != MAGIC[: len(head)] or not head:
+        raise NotReducto("not a .reducto file: it does not start with its magic bytes")
+    if len(head) < _HEAD.size:
+        raise Corrupt("instructions: cut off inside the header")
+    _, version, flags, count, zero = _HEAD.unpack(head)
+    if version != VERSION or flags or zero:
+        raise NotReducto(f".reducto version {version} (flags {flags:#x}) is not known; this release reads {VERSION}")
+    end = _HEAD.size + count * _SECTION.size
+    stated = bytes(view[end : end + _HASH_BYTES])
+    if count > _SECTIONS_LIMIT or blake3(view[:end]).digest() != stated:
+        raise Corrupt("instructions: the section table is damaged or cut off")
+    rows = [_SECTION.unpack_from(view, _HEAD.size + i * _SECTION.size) for i in range(count)]
+    try:
+        parsed = [(Kind(kind), length, digest) for kind, _, length, digest in rows]
+    except ValueError:
+        raise Corrupt("instructions: a section of an unknown kind") from None
+    if [kind for kind, _, _ in parsed] != sorted({kind for kind, _, _ in parsed}):
+        raise Corrupt("instructions: sections are repeated or out of order")
+    return parsed, end + _HASH_BYTES
+
+
+def _parse_operations(section: memoryview, references: int) -> Operations:
+    try:
+        lengths = _COLUMNS.unpack_from(section)
+        decompressor = zstandard.ZstdDecompressor()
+        columns = decompressor.decompress(section[_COLUMNS.size :], max_output_size=_OPERATIONS_LIMIT_BYTES)
+    except (struct.error, zstandard.ZstdError) as error:
+        raise Corrupt(f"instructions: the operations are damaged: {error}") from None
+    return Operations.decode(columns, lengths, references)

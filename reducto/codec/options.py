@@ -1,0 +1,41 @@
+"""What a caller may choose about encoding. Every limit has its unit in its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reducto.kernel.chunking import ChunkParams
+
+#: Corpora that one blob may need to be rebuilt, its own new bytes included.
+CORPORA_LIMIT = 8
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """Parameters of one encoding. The defaults favour ratio; `for_push` favours time."""
+
+    chunking: ChunkParams = field(default_factory=ChunkParams)
+    compression_level: int = 9
+    """zstd level of new bytes, 1-22."""
+    window_log: int = 27
+    """zstd long-range window of new bytes: 2**window_log bytes, at most 27."""
+    sample_bytes: int = 8 << 20
+    """How much is looked at before the gate decides."""
+    gate: bool = True
+    """False: reduce whatever the score says (the final comparison of sizes still holds)."""
+    minimum_score: float = 0.02
+    """Differential advantage below which the gate declines."""
+    minimum_gain: float = 0.01
+    """Part of the wire bytes that reducing must save in the end, or the blob is stored as it came."""
+    inline_bytes: int = 64 << 10
+    """A packed corpus of at most this size travels inside the instructions."""
+    corpora_limit: int = CORPORA_LIMIT
+    plain_limit_bytes: int = 64 << 30
+    """Plain bytes beyond which a blob is stored as it came: bounds spool files."""
+    compression_threads: int = 0
+    """zstd threads of one long frame; 0: the calling thread."""
+
+    @classmethod
+    def for_push(cls, compression_level: int = 3) -> EncodeOptions:
+        """What a registry push uses: fast now, `compression_level` of the configuration when idle."""
+        return cls(compression_level=compression_level)

@@ -1,0 +1,205 @@
+"""A corpus as it travels: zstd frames with a table, from which plain bytes can be had anywhere without the rest.
+
+::
+
+    magic (8) | u16 version | u16 flags | u32 table length | BLAKE3 of the table (32) | table (zstd) | frames
+
+docs/formats/packed-corpus.md describes the table. The identity of the corpus is in it, with the BLAKE3 of every MiB
+of plain bytes, so whatever is decoded is verified before it is used.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+import zstandard
+from blake3 import blake3
+
+from reducto.codec import varint
+from reducto.codec.frames import FRAME_LIMIT_BYTES, Frame, FrameKind
+from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
+from reducto.errors import Corrupt, NotReducto
+from reducto.kernel.chunking import ChunkParams
+from reducto.kernel.matching import REFERENCES_LIMIT, Stretch
+from reducto.model import ByteRange, CorpusId
+
+MAGIC = b"\x89RDP\r\n\x1a\n"
+VERSION = 1
+_HEADER = struct.Struct("<8sHHI32s")
+HEADER_BYTES = _HEADER.size
+_TABLE_LIMIT_BYTES = 256 << 20
+_TABLE_LEVEL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTable:
+    """Everything about a packed corpus but the frames' bytes.
+
+    ``members`` are (path hash, plain offset); ``anchors`` the plain offsets where chunks end whatever the content.
+    """
+
+    plain_length: int
+    dictionary: bytes
+    segment_hashes: bytes
+    parents: tuple[CorpusId, ...]
+    frames: tuple[Frame, ...]
+    chunking: ChunkParams
+    members: tuple[tuple[int, int], ...] = ()
+    anchors: tuple[int, ...] = ()
+
+    @property
+    def corpus_id(self) -> CorpusId:
+        """The identity that the plain bytes and the dictionary give."""
+        return identity(self.plain_length, blake3(self.dictionary).digest(), self.segment_hashes)
+
+    def header(self) -> bytes:
+        """What stands before the frames."""
+        table = self._encode()
+        head = _HEADER.pack(MAGIC, VERSION, 0, len(table), blake3(table).digest())
+        return head + table
+
+    def _encode(self) -> bytes:
+        out = bytearray()
+        varint.put(out, self.plain_length, self.chunking.average_bytes, self.chunking.lean_to_lines)
+        varint.put(out, len(self.dictionary), len(self.parents), len(self.frames), len(self.members), len(self.anchors))
+        out += self.dictionary + self.segment_hashes
+        out += b"".join(map(bytes.fromhex, self.parents))
+        for frame in self.frames:
+            varint.put(out, frame.kind, frame.stored_length, len(frame.ranges), len(frame.twins))
+        for frame in self.frames:
+            starts = varint.ascending(edge for span in frame.ranges for edge in (span.start, span.stop))
+            varint.put(out, *starts)
+        for frame in self.frames:
+            _put_twins(out, frame.twins)
+        varint.put(out, *varint.ascending(offset for _, offset in self.members))
+        out += b"".join(struct.pack("<Q", path) for path, _ in self.members)
+        varint.put(out, *varint.ascending(self.anchors))
+        return zstandard.ZstdCompressor(level=_TABLE_LEVEL).compress(bytes(out))
+
+    @classmethod
+    def _decode(cls, table: bytes) -> Self:
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(table, max_output_size=_TABLE_LIMIT_BYTES)
+        except zstandard.ZstdError as error:
+            raise Corrupt(f"packed corpus: its table is damaged: {error}") from None
+        numbers = varint.Numbers(plain)
+        limit = len(plain)
+        plain_length, average, lean = numbers.take(), numbers.take(), numbers.take()
+        dictionary_length, parent_count, frame_count, member_count, anchor_count = (
+            numbers.count(REFERENCES_LIMIT if i == 1 else limit) for i in range(5)
+        )
+        dictionary = numbers.raw(dictionary_length)
+        hashes = numbers.raw(segment_count(plain_length) * HASH_BYTES if plain_length < limit << 20 else limit + 1)
+        parents = tuple(CorpusId(numbers.raw(HASH_BYTES).hex()) for _ in range(parent_count))
+        heads = [
+            [numbers.take(), numbers.take(), numbers.count(limit), numbers.count(limit)] for _ in range(frame_count)
+        ]
+        ranges = [_take_ranges(numbers, head[2]) for head in heads]
+        twins = [_take_twins(numbers, head[3], parent_count) for head in heads]
+        frames = tuple(
+            Frame(_kind(head[0]), spans, head[1], stretches)
+            for head, spans, stretches in zip(heads, ranges, twins, strict=True)
+        )
+        offsets = _take_ascending(numbers, member_count)
+        paths = struct.unpack(f"<{member_count}Q", numbers.raw(8 * member_count))
+        anchors = tuple(_take_ascending(numbers, anchor_count))
+        numbers.finish()
+        chunking = ChunkParams(average, bool(lean))
+        members = tuple(zip(paths, offsets, strict=True))
+        made = cls(plain_length, dictionary, hashes, parents, frames, chunking, members, anchors)
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        """Raises `Corrupt` unless the frames cover the plain bytes exactly once."""
+        spans = sorted((span.start, span.stop) for frame in self.frames for span in frame.ranges)
+        at = 0
+        for start, stop in spans:
+            if start != at or stop <= start:
+                raise Corrupt("packed corpus: its frames overlap or leave a hole")
+            at = stop
+        places = [offset for _, offset in self.members] + list(self.anchors)
+        if at != self.plain_length or any(place > at for place in places):
+            raise Corrupt("packed corpus: its table does not fit its plain length")
+        if any(frame.plain_length > FRAME_LIMIT_BYTES for frame in self.frames):
+            raise Corrupt(f"packed corpus: a frame holds more than {FRAME_LIMIT_BYTES} bytes")
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview) -> tuple[Self, int]:
+        """The table at the front of ``data`` and the offset of the first frame. Raises `NotReducto`, `Corrupt`."""
+        end = cls.header_length(data)
+        table = bytes(data[HEADER_BYTES:end])
+        stated = _HEADER.unpack_from(bytes(data[:HEADER_BYTES]))[4]
+        if len(table) != end - HEADER_BYTES or blake3(table).digest() != stated:
+            raise Corrupt("packed corpus: its table is damaged or cut off")
+        return cls._decode(table), end
+
+    @staticmethod
+    def header_length(data: bytes | memoryview) -> int:
+        """Bytes before the first frame, told from the first `HEADER_BYTES`. Raises `NotReducto`, `Corrupt`."""
+        head = bytes(data[:HEADER_BYTES])
+        if head[:8] != MAGIC[: len(head)] or not head:
+            raise NotReducto("not a packed corpus: it does not start with its magic bytes")
+        if len(head) < HEADER_BYTES:
+            raise Corrupt("packed corpus: cut off inside its header")
+        _, version, flags, length, _ = _HEADER.unpack(head)
+        if version != VERSION or flags:
+            raise NotReducto(f"packed corpus version {version} (flags {flags:#x}) is not known; this is for {VERSION}")
+        return HEADER_BYTES + int(length)
+
+
+def _kind(value: int) -> FrameKind:
+    try:
+        return FrameKind(value)
+    except ValueError:
+        raise Corrupt(f"packed corpus: frame kind {value} is not known") from None
+
+
+def _put_twins(out: bytearray, twins: Sequence[Stretch]) -> None:
+    """Reference, offset (from the end of the stretch before, where that is the same reference) and length of each."""
+    reference, end = 0, 0
+    for twin in twins:
+        same = twin.reference == reference and twin.offset >= end
+        varint.put(out, 0 if same else twin.reference + 1, twin.offset - end if same else twin.offset, twin.length)
+        reference, end = twin.reference, twin.offset + twin.length
+
+
+def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Stretch, ...]:
+    out = []
+    reference, end = 0, 0
+    for _ in range(count):
+        tag, offset, length = numbers.take(), numbers.take(), numbers.take()
+        if tag:
+            reference, end = tag - 1, 0
+        if reference >= max(parents, 1):
+            raise Corrupt("packed corpus: a twin names a parent that does not exist")
+        out.append(Stretch(reference, end + offset, length))
+        end += offset + length
+    return tuple(out)
+
+
+def _take_ascending(numbers: varint.Numbers, count: int) -> list[int]:
+    out, last = [], 0
+    for _ in range(count):
+        last += numbers.take()
+        out.append(last)
+    return out
+
+
+def _take_ranges(numbers: varint.Numbers, count: int) -> tuple[ByteRange, ...]:
+    edges = _take_ascending(numbers, 2 * count)
+    return tuple(ByteRange(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+
+
+def write_packed(out: BinaryIO, table: PackedTable, frames: BinaryIO) -> int:
+    """Writes the packed corpus whose stored frames lie one after the other in ``frames``; returns its length."""
+    head = table.header()
+    out.write(head)
+    length = len(head)
+    while piece := frames.read(SEGMENT_BYTES):
+        out.write(piece)
+        length += len(piece)
+    return length

@@ -1,0 +1,51 @@
+"""Where an encoder looks for relatives of what it encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reducto.corpus.reader import Corpus
+from reducto.kernel.index import ABSENT
+from reducto.model import ChunkId, CorpusId
+
+#: A corpus with fewer hooks than this is also known by its ordinary chunks: small layer corpora have hardly any hook.
+FEW_HOOKS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A corpus to match against, and what else must be at hand before it can itself be unpacked from the registry."""
+
+    corpus: Corpus
+    requires: frozenset[CorpusId] = frozenset()
+
+
+class References(Protocol):
+    """All corpora that one encoder may refer to."""
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+        """The at most ``limit`` corpora that share most of these fingerprints, best first."""
+
+
+def hooks_of(corpus: Corpus) -> list[ChunkId]:
+    """The fingerprints under which a global index should know ``corpus``."""
+    table = corpus.hooks if len(corpus.hooks) >= FEW_HOOKS else corpus.index
+    return [ChunkId(fingerprint) for fingerprint, _ in table]
+
+
+class FixedReferences:
+    """A few corpora that the caller named: those with hits come first, the others fill up."""
+
+    def __init__(self, references: Iterable[Reference | Corpus] = ()) -> None:
+        self._references = [r if isinstance(r, Reference) else Reference(r) for r in references]
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+        """As `References.elect`; a named corpus is used even without a hit, since its owner expects one."""
+        scored = sorted(self._references, key=lambda r: -_hits(r.corpus, hooks))
+        return scored[:limit]
+
+
+def _hits(corpus: Corpus, hooks: Sequence[ChunkId]) -> int:
+    return sum(offset != ABSENT for offset in corpus.index.find_many(hooks))

@@ -1,0 +1,187 @@
+"""Plain bytes out of a packed corpus, decoded where and when they are wanted, verified before they are handed out."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+from blake3 import blake3
+
+from reducto.codec.frames import Frame, FrameKind, FrameReader
+from reducto.codec.packed import PackedTable
+from reducto.corpus.indexing import IndexedCorpusWriter
+from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES
+from reducto.errors import CorpusMissing, Corrupt, SegmentCorrupt
+from reducto.model import ByteRange, CorpusId
+from reducto.recipe import Submit
+
+#: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed.
+_WHOLE_FRAME_BYTES = 4 << 20
+
+
+class Source(Protocol):
+    """A corpus to copy from: what `Corpus` (mapped) and `Unpacked` (decoded on demand) have in common."""
+
+    @property
+    def id(self) -> CorpusId: ...
+
+    @property
+    def plain_length(self) -> int: ...
+
+    @property
+    def plain(self) -> memoryview:
+        """All plain bytes; only what `ensure` was called for may be read."""
+
+    @property
+    def dictionary(self) -> bytes: ...
+
+    def ensure(self, ranges: Iterable[ByteRange], submit: Submit | None = None) -> None:
+        """Makes these plain bytes readable and verified. Raises `Corrupt`, `SegmentCorrupt`."""
+
+
+def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes:
+    """The prefix that ``frame`` was compressed against. Raises `CorpusMissing`, `Corrupt`."""
+    if frame.kind not in (FrameKind.DELTA, FrameKind.DICTIONARY):
+        return b""
+    if frame.kind is FrameKind.DICTIONARY:
+        reference = frame.twins[0].reference if frame.twins else len(parents)
+        if reference >= len(parents):
+            raise Corrupt("packed corpus: a dictionary frame names no parent")
+        return _source(sources, parents[reference]).dictionary
+    for number, parent in enumerate(parents):
+        spans = [ByteRange(t.offset, t.offset + t.length) for t in frame.twins if t.reference == number]
+        if spans:
+            _source(sources, parent).ensure(spans)
+    return b"".join(_source(sources, parents[t.reference]).plain[t.offset : t.offset + t.length] for t in frame.twins)
+
+
+def _source(sources: Mapping[CorpusId, Source], corpus: CorpusId) -> Source:
+    try:
+        return sources[corpus]
+    except KeyError:
+        raise CorpusMissing(corpus) from None
+
+
+class _OpenFrame:
+    """One frame's decoding, as far as it has come. Ranges are filled in their order."""
+
+    def __init__(self, frame: Frame, stored: memoryview) -> None:
+        self.frame = frame
+        self.stored = stored
+        self.lock = threading.Lock()
+        self.reader: FrameReader | None = None
+        self.done = 0
+        self.starts = [0, *accumulate(map(len, frame.ranges))]
+
+
+class Unpacked:
+    """The plain bytes of a packed corpus, in a temporary file that has no name. Thread-safe.
+
+    ``packed`` must stay valid until `close`. ``sources`` must hold the parents by the time that a frame needs them.
+    """
+
+    def __init__(
+        self, packed: memoryview, sources: Mapping[CorpusId, Source], spool_dir: str | os.PathLike[str]
+    ) -> None:
+        self.table, at = PackedTable.parse(packed)
+        self.id = self.table.corpus_id
+        self.plain_length = self.table.plain_length
+        self.dictionary = self.table.dictionary
+        self._sources = sources
+        self._frames: list[_OpenFrame] = []
+        for frame in self.table.frames:
+            stored = packed[at : at + frame.stored_length]
+            at += frame.stored_length
+            self._frames.append(_OpenFrame(frame, stored))
+        if at != len(packed):
+            raise Corrupt(f"packed corpus: {len(packed)} bytes where its table tells of {at}")
+        spans = sorted(
+            (span.start, span.stop, number, start)
+            for number, open_frame in enumerate(self._frames)
+            for span, start in zip(open_frame.frame.ranges, open_frame.starts, strict=False)
+        )
+        self._spans = spans
+        self._span_starts = [span[0] for span in spans]
+        self._verified = bytearray(-(-self.plain_length // SEGMENT_BYTES))
+        self._file = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
+        if self.plain_length:
+            os.posix_fallocate(self._file.fileno(), 0, self.plain_length)
+            self._mapping = mmap.mmap(self._file.fileno(), self.plain_length)
+            self.plain = memoryview(self._mapping)
+        else:
+            self.plain = memoryview(b"")
+
+    def view(self, plain_offset: int, length: int) -> memoryview:
+        """Exactly ``length`` verified bytes. Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`."""
+        self.ensure([ByteRange(plain_offset, plain_offset + length)])
+        return self.plain[plain_offset : plain_offset + length].toreadonly()
+
+    def ensure(self, ranges: Iterable[ByteRange], submit: Submit | None = None) -> None:
+        """Decodes and verifies whatever of ``ranges`` was not before. Raises as `view`."""
+        wanted: set[int] = set()
+        for span in ranges:
+            if span.stop > self.plain_length:
+                raise Corrupt(f"bytes {span.start}..{span.stop} leave corpus {self.id} of {self.plain_length}")
+            if len(span):
+                wanted.update(range(span.start // SEGMENT_BYTES, (span.stop - 1) // SEGMENT_BYTES + 1))
+        for segment in sorted(wanted):
+            if not self._verified[segment]:
+                self._make_segment(segment)
+
+    def _make_segment(self, segment: int) -> None:
+        start, stop = segment * SEGMENT_BYTES, min((segment + 1) * SEGMENT_BYTES, self.plain_length)
+        at = max(0, bisect_right(self._span_starts, start) - 1)
+        while at < len(self._spans) and self._spans[at][0] < stop:
+            span_start, span_stop, number, frame_offset = self._spans[at]
+            self._decode(self._frames[number], frame_offset + min(stop, span_stop) - span_start)
+            at += 1
+        expected = self.table.segment_hashes[segment * HASH_BYTES : (segment + 1) * HASH_BYTES]
+        if blake3(self.plain[start:stop]).digest() != expected:
+            raise SegmentCorrupt(str(self.id), segment)
+        self._verified[segment] = 1
+
+    def _decode(self, frame: _OpenFrame, wanted: int) -> None:
+        """Decodes ``frame`` until ``wanted`` of its plain bytes are there."""
+        total = frame.starts[-1]
+        with frame.lock:
+            if frame.done >= wanted:
+                return
+            if frame.reader is None:
+                prefix = gather(self._sources, self.table.parents, frame.frame)
+                frame.reader = FrameReader(frame.frame.kind, frame.stored, prefix, total)
+            goal = total if total <= _WHOLE_FRAME_BYTES else min(total, wanted + SEGMENT_BYTES)
+            while frame.done < goal:
+                number = bisect_right(frame.starts, frame.done) - 1
+                span = frame.frame.ranges[number]
+                start = span.start + frame.done - frame.starts[number]
+                length = min(span.stop - start, goal - frame.done)
+                frame.reader.read_into(self.plain[start : start + length])
+                frame.done += length
+            if frame.done == total:
+                frame.reader = None
+
+    def write_corpus(self, path: Path) -> None:
+        """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later."""
+        writer = IndexedCorpusWriter(path, chunking=self.table.chunking)
+        try:
+            writer.anchor(self.table.anchors)
+            for path_hash, offset in self.table.members:
+                writer.note_member(path_hash, offset)
+            for at in range(0, self.plain_length, SEGMENT_BYTES):
+                writer.append(self.view(at, min(SEGMENT_BYTES, self.plain_length - at)))
+            made = writer.finish(dictionary=self.dictionary)
+            if made != self.id:
+                raise Corrupt(f"packed corpus {self.id} unpacks to corpus {made}")
+        finally:
+            writer.close()
+
+    def close(self) -> None:
+        """Gives the temporary file up; views that are still held stay valid. Idempotent."""
+        self._file.close()
