@@ -91,8 +91,8 @@ def test_strangers_and_missing_signatures_are_refused() -> None:
         verify(RECORD, "team/app", TRUST)
     with pytest.raises(Untrusted, match="not trusted"):
         verify(sign(RECORD, "team/app", STRANGER), "team/app", TRUST)
+    only_corpora = TrustStore([TrustedKey(SIGNER.public, purposes=frozenset({Purpose.CORPUS}))])
     with pytest.raises(Untrusted, match="not trusted for record"):
-        only_corpora = TrustStore([TrustedKey(SIGNER.public, purposes=frozenset({Purpose.CORPUS}))])
         verify(SIGNED, "team/app", only_corpora)
 
 

@@ -1,0 +1,212 @@
+"""The audit log's format: JSON lines in a hash chain, and what it takes to believe one.
+
+Each line is one JSON object in canonical form (sorted keys, no blanks, ASCII)::
+
+    {"event":{...},"kind":"event","prev":"<hash of the line before>","seq":17,"time":"2026-11-22T10:37:00.123Z"}
+
+A line's hash is the SHA-256 of its bytes without the newline; the very first line's ``prev`` is 64 zeros. Files that
+were rotated continue the chain. Changing, inserting, dropping or reordering lines breaks it. Cutting off the end does
+not, nor does writing the whole log anew: against these there are *checkpoints*, lines whose event holds an Ed25519
+signature over the sequence number, the time and ``prev``, written at intervals even when nothing happens.
+
+A process that dies while it writes leaves a torn line, without a newline. The next one adds that and states the length
+and hash of all that follows the last whole line in a line of kind ``recovered``, which continues the chain.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from reducto.errors import Corrupt, ReductoError
+from reducto.keys import Purpose, Signer, TrustStore, message
+
+ORIGIN = "0" * 64
+LINE_LIMIT_BYTES = 64 * 1024
+_FIELDS = {"event", "kind", "prev", "seq", "time"}
+
+
+class AuditBroken(Corrupt):
+    """The log was changed, or is not whole. ``position`` is ``file:line``."""
+
+    def __init__(self, position: str, problem: str) -> None:
+        super().__init__(f"{position}: {problem}")
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a chain stands: the last line's number and hash. `-1` and `ORIGIN` before the first."""
+
+    seq: int = -1
+    line_hash: str = ORIGIN
+
+
+def timestamp(now: datetime | None = None) -> str:
+    """UTC with milliseconds, as in ``2026-11-22T10:37:00.123Z``."""
+    return (now or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def line_hash(line: bytes) -> str:
+    """The hash of a line without its newline."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def write_line(head: Head, kind: str, event: dict[str, Any], time: str | None = None) -> tuple[bytes, Head]:
+    """The next line (without newline) after ``head``, and the new head.
+
+    An event that would exceed `LINE_LIMIT_BYTES` is replaced by a note that says so: the chain goes on.
+    """
+    seq, time = head.seq + 1, time or timestamp()
+    line = _encode({"event": event, "kind": kind, "prev": head.line_hash, "seq": seq, "time": time})
+    if len(line) > LINE_LIMIT_BYTES:
+        note = {"oversized_event_sha256": line_hash(_encode(event)), "bytes": len(line)}
+        line = _encode({"event": note, "kind": kind, "prev": head.line_hash, "seq": seq, "time": time})
+    return line, Head(seq, line_hash(line))
+
+
+def checkpoint(head: Head, signer: Signer, time: str | None = None) -> tuple[bytes, Head]:
+    """A signed line after ``head``."""
+    time = time or timestamp()
+    signature = signer.sign(_checkpoint_message(head.seq + 1, time, head.line_hash))
+    event = {"key": signer.key_id, "signature": base64.b64encode(signature).decode()}
+    return write_line(head, "checkpoint", event, time)
+
+
+def recovered(head: Head, torn: bytes) -> tuple[bytes, Head]:
+    """The line that accounts for a torn one."""
+    return write_line(head, "recovered", {"torn_bytes": len(torn), "torn_sha256": line_hash(torn)})
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The line's object, or None when it is not a whole line of this format."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or set(entry) != _FIELDS or _encode(entry) != line:
+        return None
+    kinds = (("event", dict), ("kind", str), ("prev", str), ("seq", int), ("time", str))
+    return entry if all(isinstance(entry[name], kind) for name, kind in kinds) else None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What `verify` found in an unbroken log."""
+
+    lines: int
+    first_seq: int
+    head: Head
+    checkpoints: int
+    last_checkpoint_seq: int | None
+    last_checkpoint_time: datetime | None
+    recovered: int
+    torn_tail_bytes: int
+    """Bytes of a last line that a process began and did not finish; the next one accounts for them."""
+
+    @property
+    def unsigned_tail(self) -> int:
+        """Lines after the last checkpoint: only the chain, no signature vouches for these."""
+        return self.head.seq - (self.first_seq - 1 if self.last_checkpoint_seq is None else self.last_checkpoint_seq)
+
+
+def verify(files: Iterable[tuple[str, Iterable[bytes]]], trust: TrustStore | None = None) -> AuditReport:
+    """Checks (name, lines) of the files of one log, oldest first. Lines keep their newlines.
+
+    With ``trust`` every checkpoint's signature is checked. A log may begin anywhere in the chain (older files archived)
+    and end with a torn line that no process has recovered yet. Raises `AuditBroken` at the first thing that is wrong.
+    """
+    checker = _Checker(trust)
+    for name, lines in files:
+        for number, line in enumerate(lines, start=1):
+            checker.take(f"{name}:{number}", line)
+    return checker.report()
+
+
+class _Checker:
+    """Walks one chain."""
+
+    def __init__(self, trust: TrustStore | None) -> None:
+        self._trust = trust
+        self._head: Head | None = None
+        self._torn = b""
+        self._torn_at = ""
+        self._lines = self._checkpoints = self._recovered = self._first_seq = 0
+        self._checkpoint: tuple[int, datetime] | None = None
+        self._time = ""
+
+    def take(self, position: str, raw: bytes) -> None:
+        line = raw.removesuffix(b"\n")
+        entry = parse_line(line) if raw.endswith(b"\n") else None
+        if entry is None:
+            self._torn_at = self._torn_at or position
+            self._torn += raw
+            if len(self._torn) > 4 * LINE_LIMIT_BYTES:
+                raise AuditBroken(self._torn_at, "is not a line of an audit log")
+            return
+        self._check_torn(entry)
+        self._check_link(position, entry)
+        if entry["kind"] == "checkpoint":
+            self._check_signature(position, entry)
+        self._head = Head(entry["seq"], line_hash(line))
+        self._lines += 1
+
+    def _check_torn(self, entry: dict[str, Any]) -> None:
+        if not self._torn_at:
+            return
+        torn = self._torn.removesuffix(b"\n")
+        stated = {"torn_bytes": len(torn), "torn_sha256": line_hash(torn)}
+        if entry["kind"] != "recovered" or entry["event"] != stated:
+            raise AuditBroken(self._torn_at, "is not a line of an audit log, and no recovery accounts for it")
+        self._torn, self._torn_at = b"", ""
+        self._recovered += 1
+
+    def _check_link(self, position: str, entry: dict[str, Any]) -> None:
+        if self._head is None:
+            self._first_seq = entry["seq"]
+            if (entry["seq"] == 0) != (entry["prev"] == ORIGIN):
+                raise AuditBroken(position, "claims to be the first line, and is not")
+        elif entry["seq"] != self._head.seq + 1:
+            raise AuditBroken(position, f"has number {entry['seq']}, {self._head.seq + 1} is missing")
+        elif entry["prev"] != self._head.line_hash:
+            raise AuditBroken(position, "does not follow the line before it: one of the two was changed")
+
+    def _check_signature(self, position: str, entry: dict[str, Any]) -> None:
+        try:
+            time = datetime.fromisoformat(entry["time"])
+            if self._trust is not None:
+                signature = base64.b64decode(entry["event"]["signature"], validate=True)
+                signed = _checkpoint_message(entry["seq"], entry["time"], entry["prev"])
+                self._trust.verify(entry["event"]["key"], signed, signature)
+        except (KeyError, TypeError, ValueError, ReductoError) as error:
+            raise AuditBroken(position, f"checkpoint: {error}") from None
+        self._checkpoints += 1
+        self._checkpoint = (entry["seq"], time)
+
+    def report(self) -> AuditReport:
+        if self._torn.endswith(b"\n"):
+            raise AuditBroken(self._torn_at, "is not a line of an audit log")
+        seq, time = self._checkpoint or (None, None)
+        return AuditReport(
+            lines=self._lines,
+            first_seq=self._first_seq,
+            head=self._head or Head(),
+            checkpoints=self._checkpoints,
+            last_checkpoint_seq=seq,
+            last_checkpoint_time=time,
+            recovered=self._recovered,
+            torn_tail_bytes=len(self._torn),
+        )
+
+
+def _checkpoint_message(seq: int, time: str, prev: str) -> bytes:
+    return message(Purpose.AUDIT, str(seq), time, prev)
+
+
+def _encode(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, separators=(",", ":"), sort_keys=True).encode()

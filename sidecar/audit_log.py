@@ -1,0 +1,264 @@
+"""Writes the audit log: one thread, appended lines, a hash chain that survives rotation and crashes.
+
+`AuditLog.record` never blocks. The thread writes what has gathered in one go and syncs it to disk, so a line is durable
+some milliseconds after its event; a process that is killed loses at most these. A disk that takes no lines makes the
+sidecar not ready (`problem`); events beyond the queue are counted in a line of kind ``lost`` as soon as one can be
+written. `reducto.audit` has the format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from reducto import audit
+from reducto.audit import Head
+from reducto.errors import Corrupt, UsageError
+from reducto.keys import Signer
+
+QUEUE_LIMIT_EVENTS = 10_000
+BATCH_LIMIT_EVENTS = 1_000
+RETRY_SECONDS = 1.0
+MAX_FILE_BYTES = 256 << 20
+CHECKPOINT_SECONDS = 300.0
+_LINE_START = b'{"event":'
+
+
+class AuditFile:
+    """The file that lines are appended to. Holds a lock on it; used by one thread."""
+
+    def __init__(self, path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+        self.path = path
+        self.head = Head()
+        self._max_file_bytes = max_file_bytes
+        self._descriptor = -1
+        self._length = 0
+        self._first_seq = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open()
+        try:
+            self._resume()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, lines: bytes) -> None:
+        """Appends whole lines durably, or leaves the file as it was and raises `OSError`."""
+        self._follow()
+        try:
+            written = 0
+            while written < len(lines):
+                written += os.write(self._descriptor, lines[written:])
+            os.fdatasync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._length)
+            raise
+        self._length += len(lines)
+
+    def rotate_when_full(self) -> None:
+        """Puts a full file aside as ``<stem>-<number of its first line><suffix>``. The chain goes on."""
+        if self._length < self._max_file_bytes:
+            return
+        self.path.rename(self.path.with_name(f"{self.path.stem}-{self._first_seq:012d}{self.path.suffix}"))
+        self._follow()
+
+    def close(self) -> None:
+        """Closes the file. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> None:
+        self.close()
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise UsageError(f"another process writes the audit log {self.path}; give each its own file") from None
+        self._length = os.fstat(self._descriptor).st_size
+        if self._length == 0:
+            self._first_seq = self.head.seq + 1
+
+    def _follow(self) -> None:
+        """Opens the path anew when somebody (logrotate, or we) moved the file away."""
+        try:
+            here, there = os.fstat(self._descriptor), os.stat(self.path)
+            moved = (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
+        except OSError:
+            moved = True
+        if moved:
+            self._open()
+
+    def _resume(self) -> None:
+        """Finds where the chain stands, and accounts for a line that was torn when the last process died."""
+        if self._length == 0:
+            older = sorted(self.path.parent.glob(f"{self.path.stem}-{'[0-9]' * 12}{self.path.suffix}"))
+            if older:
+                self.head, _ = _tail(older[-1])
+            self._first_seq = self.head.seq + 1
+            return
+        self.head, torn = _tail(self.path)
+        with self.path.open("rb") as file:
+            first = audit.parse_line(file.readline(audit.LINE_LIMIT_BYTES + 1).removesuffix(b"\n"))
+        self._first_seq = first["seq"] if first else 0
+        if not torn:
+            return
+        entry = None if b"\n" in torn else audit.parse_line(torn)
+        if entry is not None and entry["prev"] == self.head.line_hash:
+            self.append(b"\n")  # only the newline was missing
+            self.head = Head(entry["seq"], audit.line_hash(torn))
+            return
+        line, head = audit.recovered(self.head, torn)
+        self.append(b"\n" + line + b"\n")
+        self.head = head
+
+
+def _tail(path: Path) -> tuple[Head, bytes]:
+    """The last whole line's place in the chain, and the bytes after it: torn, perhaps while recovering.
+
+    Raises `Corrupt` when the file does not end like an audit log: nothing may be appended to that.
+    """
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - 4 * audit.LINE_LIMIT_BYTES)
+        file.seek(start)
+        content = file.read()
+    end = len(content)
+    while (newline := content.rfind(b"\n", 0, end)) >= 0:
+        line_start = content.rfind(b"\n", 0, newline) + 1
+        entry = audit.parse_line(content[line_start:newline])
+        if entry is not None:
+            return Head(entry["seq"], audit.line_hash(content[line_start:newline])), content[newline + 1 :]
+        end = newline
+    if start or not _LINE_START.startswith(content[: len(_LINE_START)]):
+        raise Corrupt(f"{path} does not end like an audit log; check it with reducto audit verify, then move it away")
+    return Head(), content
+
+
+class AuditLog:
+    """Takes events from any thread and writes them. ``file`` and ``stream`` may each be None."""
+
+    def __init__(
+        self,
+        file: AuditFile | None,
+        stream: BinaryIO | None = None,
+        signer: Signer | None = None,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        on_trouble: Callable[[OSError], None] = lambda _: None,
+        queue_limit_events: int = QUEUE_LIMIT_EVENTS,
+    ) -> None:
+        self._file, self._stream, self._signer = file, stream, signer
+        self._head = file.head if file else Head()
+        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_due = 0.0
+        self._on_trouble = on_trouble
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(queue_limit_events)
+        self._lost = 0
+        self._lost_lock = threading.Lock()
+        self._closing = threading.Event()
+        self.problem = ""
+        """Why lines cannot be written just now; empty when they can. For the readiness check."""
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path | None, stdout: bool, signer: Signer | None, **options: Any) -> AuditLog | None:
+        """The log that the configuration asks for, or None. Raises `UsageError`, `Corrupt`, `OSError`."""
+        if path is None and not stdout:
+            return None
+        return cls(AuditFile(path) if path else None, sys.stdout.buffer if stdout else None, signer, **options)
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Queues one event. Its values must be JSON; never a credential."""
+        try:
+            self._queue.put_nowait({"time": audit.timestamp(), "event": event})
+        except queue.Full:
+            with self._lost_lock:
+                self._lost += 1
+
+    def close(self, timeout_seconds: float = 10.0) -> None:
+        """Writes what is queued and a last checkpoint, then ends the thread. Blocks."""
+        self._closing.set()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(timeout_seconds)
+        if self._file is not None and not self._thread.is_alive():
+            self._file.close()
+
+    def _run(self) -> None:
+        self._write_until_done([])
+        while True:
+            batch, ended = self._next_batch()
+            self._write_until_done(batch, closing=ended)
+            if ended:
+                return
+
+    def _next_batch(self) -> tuple[list[dict[str, Any]], bool]:
+        """What is queued, after waiting for the first event or the next checkpoint."""
+        batch: list[dict[str, Any]] = []
+        wait: float | None = max(0.0, self._checkpoint_due - time.monotonic()) if self._signer else None
+        try:
+            item = self._queue.get(timeout=wait)
+            while True:
+                if item is None:
+                    return batch, True
+                batch.append(item)
+                if len(batch) >= BATCH_LIMIT_EVENTS:
+                    break
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return batch, self._closing.is_set() and self._queue.empty()
+
+    def _write_until_done(self, batch: list[dict[str, Any]], closing: bool = False) -> None:
+        while True:
+            with self._lost_lock:
+                lost = self._lost
+            lines, head, signed = self._lines_of(batch, lost, closing)
+            try:
+                if lines:
+                    self._write(lines, head)
+            except OSError as error:
+                if not self.problem:
+                    self._on_trouble(error)
+                self.problem = f"the audit log cannot be written: {error.strerror or error}"
+                if self._closing.wait(RETRY_SECONDS):
+                    return
+                continue
+            self._head, self.problem = head, ""
+            if signed:
+                self._checkpoint_due = time.monotonic() + self._checkpoint_seconds
+            with self._lost_lock:
+                self._lost -= lost
+            return
+
+    def _lines_of(self, batch: list[dict[str, Any]], lost: int, closing: bool) -> tuple[bytes, Head, bool]:
+        head, lines = self._head, []
+        for item in batch:
+            line, head = audit.write_line(head, "event", item["event"], item["time"])
+            lines.append(line)
+        if lost:
+            line, head = audit.write_line(head, "lost", {"events": lost})
+            lines.append(line)
+        signed = self._signer is not None and (closing or time.monotonic() >= self._checkpoint_due)
+        if signed and self._signer is not None:
+            line, head = audit.checkpoint(head, self._signer)
+            lines.append(line)
+        return b"".join(line + b"\n" for line in lines), head, signed
+
+    def _write(self, lines: bytes, head: Head) -> None:
+        if self._file is not None:
+            self._file.append(lines)
+            self._file.head = head
+            self._file.rotate_when_full()
+        if self._stream is not None:
+            self._stream.write(lines)
+            self._stream.flush()
