@@ -224,3 +224,30 @@ int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length)
 {
     return !memcmp(left, right, length);
 }
+
+int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t *totals)
+{
+    memset(totals, 0, RDK_REFERENCES_MAX * sizeof *totals);
+    for (size_t i = 0; i < count; i++) {
+        if (operations[i].reference >= RDK_REFERENCES_MAX)
+            return RDK_E_CORRUPT;
+        totals[operations[i].reference] += operations[i].length;
+    }
+    return RDK_OK;
+}
+
+int64_t rdk_gaps(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
+                 rdk_gap *out, size_t capacity)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        const rdk_operation *op = operations + i;
+        if (op->fresh && op->length >= least) {
+            if (found == capacity)
+                return RDK_E_OUTPUT_FULL;
+            out[found++] = (rdk_gap){i, plain_offset, op->source, op->length};
+        }
+        plain_offset += op->length;
+    }
+    return (int64_t)found;
+}

@@ -90,3 +90,16 @@ int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size
 
 /* 1 if the two ranges hold the same bytes. */
 int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length);
+
+/* Plain bytes per reference number: totals has RDK_REFERENCES_MAX items. */
+int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t *totals);
+
+typedef struct {
+    uint64_t operation;
+    uint64_t plain_offset;      /* of its first byte, in the blob */
+    uint64_t source;            /* of its first byte, in the new bytes */
+    uint64_t length;
+} rdk_gap;
+/* Fresh operations of at least `least` bytes, if the first operation begins at plain_offset. Returns their number. */
+int64_t rdk_gaps(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
+                 rdk_gap *out, size_t capacity);

@@ -28,7 +28,7 @@ from reducto.codec.frames import (
 from reducto.codec.fresh import FreshSpool
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
-from reducto.kernel.matching import OWN, Operations, ReferenceTable, Stretch, find_twins
+from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.model import ByteRange
 from reducto.recipe import Submit
 
@@ -63,6 +63,7 @@ class _Batch:
 
     operations: Operations = field(default_factory=Operations)
     plain_offset: int = 0
+    fresh_start: int = 0
     fresh_bytes: int = 0
 
 
@@ -115,45 +116,35 @@ class FrameBuilder:
     def _end_batch(self) -> None:
         batch, operations = self._batch, self._batch.operations
         if batch.fresh_bytes:
-            gaps = self._gaps(operations, batch.plain_offset)
+            gaps = operations.gaps(batch.plain_offset, _HINT_MINIMUM_BYTES)
             has_twin, twins = find_twins(self._table, operations, self._hints(gaps), _TWIN_REACH_BYTES, _JOIN_BYTES)
-            self._split(gaps, has_twin, _bounded(twins))
+            self._split(batch, gaps, has_twin, _bounded(twins))
         count = len(operations)
-        covered = sum(op.length for op in operations) if count else 0
+        covered = sum(operations.totals())
         last = operations.slice(count - 1) if count else Operations()
         kept = last[0].length if count else 0
         if count and last[0].fresh:
             last, kept = Operations(), 0
-        self._batch = _Batch(last, batch.plain_offset + covered - kept)
+        fresh_stop = batch.fresh_start + batch.fresh_bytes
+        self._batch = _Batch(last, batch.plain_offset + covered - kept, fresh_stop)
 
-    @staticmethod
-    def _gaps(operations: Operations, plain_offset: int) -> list[tuple[int, int, ByteRange]]:
-        """(operation number, plain offset, range of the new bytes) of every fresh operation."""
-        out = []
-        for number, op in enumerate(operations):
-            if op.fresh:
-                out.append((number, plain_offset, ByteRange(op.source, op.source + op.length)))
-            plain_offset += op.length
-        return out
-
-    def _hints(self, gaps: Sequence[tuple[int, int, ByteRange]]) -> list[tuple[int, Stretch]]:
+    def _hints(self, gaps: Sequence[Gap]) -> list[tuple[int, Stretch]]:
         """Where corpora hold a member of the same name as the one that a gap lies in."""
         out: list[tuple[int, Stretch]] = []
-        for number, plain_offset, span in gaps:
-            at = bisect_right(self._member_starts, plain_offset) - 1
-            if at < 0:
-                continue
-            member = self.members[at]
-            if len(span) >= _HINT_MINIMUM_BYTES:
-                self._note_fresh(at, plain_offset, span)
-                out += ((number, twin) for twin in self._same_path(member, plain_offset - member.header, len(span)))
+        for gap in gaps:
+            at = bisect_right(self._member_starts, gap.plain_offset) - 1
+            if at >= 0:
+                member = self.members[at]
+                self._note_fresh(at, gap)
+                twins = self._same_path(member, gap.plain_offset - member.header, gap.length)
+                out += ((gap.operation, twin) for twin in twins)
         return out
 
-    def _note_fresh(self, at: int, plain_offset: int, span: ByteRange) -> None:
+    def _note_fresh(self, at: int, gap: Gap) -> None:
         """Remembers where new bytes of each member lie, for the path index of the corpus they become."""
-        while at < len(self.members) and self.members[at].header < plain_offset + len(span):
+        while at < len(self.members) and self.members[at].header < gap.plain_offset + gap.length:
             member = self.members[at]
-            where = span.start + max(0, member.header - plain_offset)
+            where = gap.source + max(0, member.header - gap.plain_offset)
             self.fresh_members.setdefault(where, member.path_hash)
             at += 1
 
@@ -166,14 +157,15 @@ class FrameBuilder:
                 out.append(Stretch(number, start, reach + _HINT_MARGIN_BYTES))
         return out
 
-    def _split(self, gaps: list[tuple[int, int, ByteRange]], has_twin: bytes, twins: list[Stretch]) -> None:
-        deltas: list[ByteRange] = []
-        literals: list[ByteRange] = []
-        for number, _, span in gaps:
-            alone = not twins or (not has_twin[number] and len(span) >= _LONG_GAP_BYTES)
-            (literals if alone else deltas).append(span)
-        if deltas:
-            self._launch(FrameKind.DELTA, join_ranges(deltas), tuple(twins))
+    def _split(self, batch: _Batch, gaps: Sequence[Gap], has_twin: bytes, twins: list[Stretch]) -> None:
+        """Long gaps without a twin, or all of the batch if there are no twins at all, are literals."""
+        fresh = ByteRange(batch.fresh_start, batch.fresh_start + batch.fresh_bytes)
+        literals = [fresh]
+        if twins:
+            lone = (g for g in gaps if g.length >= _LONG_GAP_BYTES and not has_twin[g.operation])
+            literals = [ByteRange(gap.source, gap.source + gap.length) for gap in lone]
+            if deltas := _without(fresh, literals):
+                self._launch(FrameKind.DELTA, deltas, tuple(twins))
         for span in literals:
             self._add_literal(span)
 
@@ -257,6 +249,12 @@ class FrameBuilder:
                 item.cancel() or item.exception()
         self._pending.clear()
         self.spool.close()
+
+
+def _without(span: ByteRange, holes: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
+    """What is left of ``span`` without the ascending ``holes``."""
+    edges = [span.start, *(edge for hole in holes for edge in (hole.start, hole.stop)), span.stop]
+    return tuple(ByteRange(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b)
 
 
 def _bounded(twins: list[Stretch]) -> list[Stretch]:

@@ -280,7 +280,8 @@ class Encoder:
         return self._assemble(encoder, b"" if encoder == "identity" else recipe.to_bytes(), digest)
 
     def _assemble(self, encoder: str, recipe: bytes, digest: Digest | None) -> Reduced | Stored:
-        used = sorted({op for op in self._reference_numbers() if op})
+        totals = self._operations.totals()
+        used = [number for number, total in enumerate(totals) if number and total]
         packed, table, stored_length = self._pack()
         own = table.corpus_id if table is not None else None
         numbers = {number: at for at, number in enumerate([0, *used])}
@@ -303,9 +304,6 @@ class Encoder:
         receipt = self._receipt(encoder, output, len(head), len(recipe), corpora)
         packed_path = None if inside else packed
         return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, (instructions, table))
-
-    def _reference_numbers(self) -> set[int]:
-        return {op.reference for op in self._operations}
 
     def _pack(self) -> tuple[Path | None, PackedTable | None, int]:
         """Writes the packed corpus of the new bytes."""
@@ -338,7 +336,7 @@ class Encoder:
             total = kinds[FrameKind.DELTA if frame.kind is FrameKind.DELTA else FrameKind.LITERAL]
             total[0] += frame.plain_length
             total[1] += frame.stored_length
-        copied = sum(op.length for op in self._operations if op.reference)
+        copied = sum(self._operations.totals()[1:])
         repeated = self._plain_length - copied - self._fresh.length
         verdict = self._verdict or Verdict(0.0, 0.0, True, "")
         return Receipt(

@@ -29,6 +29,15 @@ class Operation(NamedTuple):
     fresh: int
 
 
+class Gap(NamedTuple):
+    """Fresh operation number ``operation``: ``length`` bytes at ``plain_offset`` of the blob, ``source`` of the new."""
+
+    operation: int
+    plain_offset: int
+    source: int
+    length: int
+
+
 class ReferenceTable:
     """The references of one blob as the kernel sees them. Number 0 is the blob's own new bytes.
 
@@ -90,6 +99,18 @@ class Operations:
         """Operations ``first..last`` as a copy."""
         stop = None if last is None else last * _OPERATION_BYTES
         return Operations(memoryview(self.raw)[first * _OPERATION_BYTES : stop])
+
+    def totals(self) -> list[int]:
+        """Plain bytes per reference number; the sum is what all operations yield."""
+        out = ffi.new("uint64_t[]", REFERENCES_LIMIT)
+        check(lib.rdk_operation_totals(self._native(), len(self), out), "operations")
+        return list(out)
+
+    def gaps(self, plain_offset: int, least_bytes: int) -> list[Gap]:
+        """Fresh operations of at least ``least_bytes``, if the first operation begins at ``plain_offset``."""
+        out = ffi.new("rdk_gap[]", len(self) or 1)
+        count = check(lib.rdk_gaps(self._native(), len(self), plain_offset, least_bytes, out, len(out)), "gaps")
+        return [Gap(g.operation, g.plain_offset, g.source, g.length) for g in out[0:count]]
 
     def renumbered(self, numbers: Sequence[int]) -> Operations:
         """A copy in which reference ``n`` is called ``numbers[n]``."""
