@@ -6,8 +6,9 @@ Each line is one JSON object in canonical form (sorted keys, no blanks, ASCII)::
 
 A line's hash is the SHA-256 of its bytes without the newline; the very first line's ``prev`` is 64 zeros. Files that
 were rotated continue the chain. Changing, inserting, dropping or reordering lines breaks it. Cutting off the end does
-not, nor does writing the whole log anew: against these there are *checkpoints*, lines whose event holds an Ed25519
-signature over the sequence number, the time and ``prev``, written at intervals even when nothing happens.
+not, nor does writing the end or the whole log anew: against these there are *checkpoints*, lines whose event holds an
+Ed25519 signature over the sequence number, the time and ``prev``, written at intervals even when nothing happens. Lines
+after the last checkpoint (`AuditReport.unsigned_tail`) have only the chain.
 
 A process that dies while it writes leaves a torn line, without a newline. The next one adds that and states the length
 and hash of all that follows the last whole line in a line of kind ``recovered``, which continues the chain.
@@ -15,7 +16,6 @@ and hash of all that follows the last whole line in a line of kind ``recovered``
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterable
@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reducto.errors import Corrupt, ReductoError
-from reducto.keys import Purpose, Signer, TrustStore, message
+from reducto.keys import Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
 ORIGIN = "0" * 64
 LINE_LIMIT_BYTES = 64 * 1024
+KINDS = ("event", "checkpoint", "recovered", "lost")
 _FIELDS = {"event", "kind", "prev", "seq", "time"}
 
 
@@ -74,7 +75,7 @@ def checkpoint(head: Head, signer: Signer, time: str | None = None) -> tuple[byt
     """A signed line after ``head``."""
     time = time or timestamp()
     signature = signer.sign(_checkpoint_message(head.seq + 1, time, head.line_hash))
-    event = {"key": signer.key_id, "signature": base64.b64encode(signature).decode()}
+    event = {"key": signer.key_id, "signature": signature_text(signature)}
     return write_line(head, "checkpoint", event, time)
 
 
@@ -91,8 +92,9 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(entry, dict) or set(entry) != _FIELDS or _encode(entry) != line:
         return None
-    kinds = (("event", dict), ("kind", str), ("prev", str), ("seq", int), ("time", str))
-    return entry if all(isinstance(entry[name], kind) for name, kind in kinds) else None
+    types = (("event", dict), ("kind", str), ("prev", str), ("seq", int), ("time", str))
+    whole = entry["kind"] in KINDS and all(isinstance(entry[name], kind) for name, kind in types)
+    return entry if whole else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class _Checker:
         try:
             time = datetime.fromisoformat(entry["time"])
             if self._trust is not None:
-                signature = base64.b64decode(entry["event"]["signature"], validate=True)
+                signature = parse_signature(entry["event"]["signature"])
                 signed = _checkpoint_message(entry["seq"], entry["time"], entry["prev"])
                 self._trust.verify(entry["event"]["key"], signed, signature)
         except (KeyError, TypeError, ValueError, ReductoError) as error:

@@ -11,6 +11,7 @@ reads and writes keys.
 
 from __future__ import annotations
 
+import base64
 import enum
 import hashlib
 import re
@@ -74,6 +75,22 @@ def parse_key_id(text: str) -> KeyId:
 def key_id_of(public: Ed25519PublicKey) -> KeyId:
     """The id of a public key."""
     return KeyId(hashlib.sha256(public.public_bytes_raw()).hexdigest()[:32])
+
+
+def signature_text(signature: bytes) -> str:
+    """A signature as JSON holds it: base64."""
+    return base64.b64encode(signature).decode()
+
+
+def parse_signature(text: object) -> bytes:
+    """The signature of its text. Raises `Untrusted` for anything but the one spelling that `signature_text` gives."""
+    try:
+        signature = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        signature = b""
+    if len(signature) != SIGNATURE_LENGTH or signature_text(signature) != text:
+        raise Untrusted(f"a signature is {SIGNATURE_LENGTH} bytes in base64, and this is not one")
+    return signature
 
 
 class Signer:

@@ -11,8 +11,6 @@ what a verifier makes of that. A registry's name is not part of it: a mirror of 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
 import json
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from reducto.errors import NotReducto, Untrusted
-from reducto.keys import KeyId, Purpose, Signer, TrustStore, message
+from reducto.keys import KeyId, Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
 REPOSITORY = "io.reducto.signed.repository"
 KEY = "io.reducto.signed.key"
@@ -49,8 +47,7 @@ def sign(manifest: bytes, repository: str, signer: Signer) -> bytes:
     notes = document.setdefault("annotations", {})
     notes.pop(SIGNATURE, None)
     notes[REPOSITORY], notes[KEY] = repository, signer.key_id
-    signature = signer.sign(message(Purpose.RECORD, _encode(document)))
-    notes[SIGNATURE] = base64.b64encode(signature).decode()
+    notes[SIGNATURE] = signature_text(signer.sign(message(Purpose.RECORD, _encode(document))))
     return _encode(document)
 
 
@@ -78,10 +75,7 @@ def verify(
     if _encode(document) != manifest:
         raise Untrusted(f"the record in {repository} is not in the form in which it was signed")
     origin, key_id = notes.get(REPOSITORY), notes.get(KEY)
-    try:
-        signature = base64.b64decode(notes.pop(SIGNATURE), validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        signature = b"\0"
+    signature = parse_signature(notes.pop(SIGNATURE))
     if not isinstance(origin, str) or not isinstance(key_id, str):
         raise Untrusted(f"the record in {repository} does not say who signed it, and for which repository")
     trust.verify(key_id, message(Purpose.RECORD, _encode(document)), signature)

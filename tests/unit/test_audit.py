@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reducto import audit
 from reducto.audit import AuditBroken, AuditReport, Head
@@ -68,14 +66,13 @@ def lines(tmp_path_factory) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
 
 
-@settings(max_examples=400)
-@given(st.data())
-def test_no_bit_of_any_line_can_change(lines: list[bytes], data: st.DataObject) -> None:
-    forged = bytearray(b"".join(lines))
-    bit = data.draw(st.integers(0, len(forged) * 8 - 9))  # the last newline: see the torn line below
-    forged[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(AuditBroken):
-        audit.verify([("log", io.BytesIO(forged))], TRUST)
+def test_no_bit_of_any_line_can_change(lines: list[bytes]) -> None:
+    whole = b"".join(lines)
+    for bit in range(len(whole) * 8 - 8):  # for the last newline see the torn lines below
+        forged = bytearray(whole)
+        forged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(AuditBroken):
+            audit.verify([("log", io.BytesIO(forged))], TRUST)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reducto.errors import NotReducto, Untrusted
 from reducto.keys import Purpose, Signer, TrustedKey, TrustStore
@@ -38,13 +36,12 @@ def test_a_signed_record_verifies_and_is_deterministic() -> None:
     assert not is_signed(RECORD)
 
 
-@settings(max_examples=400)
-@given(st.integers(0, len(SIGNED) * 8 - 1))
-def test_no_bit_can_change(bit: int) -> None:
-    forged = bytearray(SIGNED)
-    forged[bit // 8] ^= 1 << bit % 8
-    with pytest.raises((Untrusted, NotReducto)):
-        verify(bytes(forged), "team/app", TRUST)
+def test_no_bit_can_change() -> None:
+    for bit in range(len(SIGNED) * 8):
+        forged = bytearray(SIGNED)
+        forged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((Untrusted, NotReducto)):
+            verify(bytes(forged), "team/app", TRUST)
 
 
 @pytest.mark.parametrize(
