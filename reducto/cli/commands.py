@@ -50,10 +50,15 @@ def _entry(name: str, target: str, help_text: str) -> Entry:
 
 #: What a first word that has further words below it is about.
 GROUPS = {
+    "config": "read, change and check the configuration",
     "corpus": "make, check, fetch and publish reference corpora",
 }
 
 COMMANDS: tuple[Entry, ...] = (
+    _entry("config get", "reducto.cli.config:Get", "show settings and where they come from"),
+    _entry("config set", "reducto.cli.config:Set", "change a setting in a TOML file"),
+    _entry("config check", "reducto.cli.config:Check", "say whether the configuration can be used"),
+    _entry("config schema", "reducto.cli.config:Schema", "print the JSON Schema of a configuration file"),
     _entry("corpus verify", "reducto.cli.corpus:Verify", "check every byte and the signature of corpora"),
     _entry("corpus inspect", "reducto.cli.corpus:Inspect", "show what a corpus holds"),
 )

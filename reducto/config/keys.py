@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from typing import Any
 
 from reducto.config.fields import Bytes, KeySource, Seconds, parse_path, parse_seconds, parse_size
 from reducto.config.schema import Config
+
+
+_NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class Key:
         """The environment variable that overrides it: ``REDUCTO_UPSTREAM_CA_FILE``."""
         return "_".join(("REDUCTO", *self.path)).upper()
 
+    @property
+    def reads_file(self) -> bool:
+        """Whether a value names a file (or directory) that must be there before the start."""
+        return self.kind is KeySource or self.name.endswith(("_file", "trusted_keys"))
+
     def parse(self, value: object) -> Any:
         """The typed value of what a file holds. Raises `ValueError` with what was wanted."""
         if value is None and self.optional:
@@ -57,11 +66,8 @@ class Key:
             return None
         if self.kind is bool and text.lower() in ("true", "false"):
             return text.lower() == "true"
-        if self.kind in (int, float):
-            try:
-                return self.parse(self.kind(text))
-            except ValueError:
-                return self.parse(text)
+        if self.kind in (int, float) and _NUMBER.fullmatch(text):
+            return self.parse(float(text) if "." in text else int(text))
         return self.parse(text)
 
     def _parse_one(self, value: object) -> Any:
