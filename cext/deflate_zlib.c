@@ -1,0 +1,100 @@
+/* zlib 1.2.5.1 and later: levels 0 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx, ... */
+#include "deflate_zlib.h"
+
+enum { DEFAULT_MEMORY = 8 };
+
+/* What `parameter` holds: strategy, and the window's bits. */
+enum strategy { DEFAULT, FILTERED, FIXED, LITERALS_ONLY, RUNS_ONLY, STORED };
+#define PARAMETER(STRATEGY, BITS) ((STRATEGY) << 8 | (BITS))
+static enum strategy strategy_of(const rdk_run *run) { return (enum strategy)(run->model->parameter >> 8); }
+static uint32_t window_of(const rdk_run *run) { return 1u << (run->model->parameter & 0xff); }
+
+/* The member's parameter is zlib's memLevel: 1..9, 0 where no block tells. */
+static uint32_t memory_of(const rdk_run *run) {
+    return run->member_param >= 1 && run->member_param <= 9 ? run->member_param : DEFAULT_MEMORY;
+}
+
+/* A block ends when its buffer of 64 << memLevel tokens lacks but one. */
+static uint32_t detect_memory(const rdk_block_info *blocks, size_t count) {
+    uint32_t votes[10] = {0}, best = 0;
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t memory = 1; memory <= 9; memory++)
+            if (blocks[i].ended && !blocks[i].final && blocks[i].type != 0 && blocks[i].tokens == (64u << memory) - 1) votes[memory]++;
+    for (uint32_t memory = 1; memory <= 9; memory++)
+        if (votes[memory] > votes[best]) best = memory;
+    return best;
+}
+
+static void prepare(rdk_run *run, rdk_zlib_walk *walk) {
+    uint32_t memory = memory_of(run);
+    walk->effort = rdk_zlib_efforts[run->model->level];
+    walk->reach = window_of(run) - RDK_ZLIB_MARGIN;
+    walk->filtered = strategy_of(run) == FILTERED;
+    walk->hash_bits = memory + 7;
+    walk->hash = walk->hash_bits == 15 ? RDK_ZLIB_HASH3 : RDK_ZLIB_HASH3_ANY;
+    run->block_tokens = (64u << memory) - 1;
+    rdk_zlib_restart(&walk->chains, run->offset + run->begin == 0 ? 0 : run->begin - RDK_ZLIB_WINDOW, walk->hash_bits);
+    walk->chains.inserted = run->begin;
+}
+
+static uint32_t advance(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end) {
+    switch (strategy_of(run)) {
+    case STORED:
+    case LITERALS_ONLY: return rdk_zlib_plain(run, from, to);
+    case RUNS_ONLY: return rdk_zlib_runs(run, from, to, end);
+    default: return walk->effort.chain && run->model->level > 3 ? rdk_zlib_lazy(run, walk, from, to, end) : rdk_zlib_fast(run, walk, from, to, end);
+    }
+}
+
+/* A flush ends the input for the time being: no match crosses it. Its last two bytes enter the chains with what follows. */
+static void simulate(rdk_run *run) {
+    rdk_zlib_walk *walk = run->state;
+    bool lazy = run->model->level > 3, chained = strategy_of(run) < LITERALS_ONLY;
+    prepare(run, walk);
+    uint32_t position = run->begin;
+    if (!chained || (lazy && run->start - position > RDK_ZLIB_RESYNC))
+        position = chained ? run->start - RDK_ZLIB_RESYNC : run->start;
+    if (position < run->start) position = advance(run, walk, position, run->start, run->length);
+    while (position < run->stop) {
+        uint32_t end = rdk_horizon(run, position);
+        if (end > run->length) end = run->length;
+        position = advance(run, walk, position, end, end);
+        if (chained && !lazy && position == end && position < run->stop)
+            rdk_zlib_fill(run, walk, end < 2 ? 0 : end - 2, end);
+    }
+    if (run->last) rdk_end_final(run);
+}
+
+static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
+    enum strategy strategy = strategy_of(run);
+    rdk_zlib_policy policy = {.window = window_of(run),
+                              .refill = RDK_ZLIB_MARGIN - 1,
+                              .lazy = run->model->level > 3 && strategy < LITERALS_ONLY,
+                              .fixed = strategy == FIXED,
+                              .plain_end = run->ends ? run->offset + run->length : UINT64_MAX};
+    if (strategy == LITERALS_ONLY) policy.refill = 0;
+    if (strategy == RUNS_ONLY) policy.refill = RDK_MATCH_MAX;
+    rdk_zlib_choose(block, want, &policy);
+    if (strategy == STORED && want == RDK_AUTO) block->kind = RDK_STORED;
+}
+
+#define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT)                                                                  \
+    {.id = 0x0400 + (ID), .name = NAME, .level = LEVEL, .warmup_bytes = WARMUP, .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,      \
+     .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk), .parameter = PARAMETER, .simulate = simulate,          \
+     .choose = choose, .detect = detect_memory}
+#define FAST(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_FAST_WARMUP, 4 << 20)
+#define LAZY(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_LAZY_WARMUP, 1 << 20)
+#define LAZY_LEVELS(ID, NAME, P) LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P), LAZY(ID, NAME, 9, P)
+#define LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P), LAZY_LEVELS(ID, NAME, P)
+#define WINDOW(BITS) LEVELS(BITS << 4, "zlib-window-" #BITS "-level-", PARAMETER(DEFAULT, BITS))
+
+/* Strategy FILTERED changes lazy levels only. Window bits 8 are 9 in every version. */
+static const rdk_model models[] = {
+    LEVELS(0x00, "zlib-level-", PARAMETER(DEFAULT, 15)),
+    LAZY_LEVELS(0x10, "zlib-filtered-level-", PARAMETER(FILTERED, 15)),
+    LEVELS(0x20, "zlib-fixed-level-", PARAMETER(FIXED, 15)),
+    MODEL(0x30, "zlib-huffman-only", 255, PARAMETER(LITERALS_ONLY, 15), 0, 1 << 20),
+    MODEL(0x31, "zlib-rle", 255, PARAMETER(RUNS_ONLY, 15), 512, 1 << 20),
+    WINDOW(14), WINDOW(13), WINDOW(12), WINDOW(11), WINDOW(10), WINDOW(9),
+};
+const rdk_family rdk_family_zlib = {models, sizeof models / sizeof *models};

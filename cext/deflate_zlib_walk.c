@@ -1,0 +1,179 @@
+/* The searches of zlib's lineage: fast and lazy levels, run lengths, literals only. */
+#include "deflate_zlib.h"
+
+const rdk_zlib_effort rdk_zlib_efforts[10] = {
+    {0, 0, 0, 0},      {4, 4, 8, 4},        {4, 5, 16, 8},      {4, 6, 32, 32},       {4, 4, 16, 16},
+    {8, 16, 32, 32},   {8, 16, 128, 128},   {8, 32, 128, 256},  {32, 128, 258, 1024}, {32, 258, 258, 4096},
+};
+
+/* ---- chains ---------------------------------------------------------------------------------------------------- */
+
+void rdk_zlib_restart(rdk_zlib_chains *chains, uint32_t origin, uint32_t hash_bits) {
+    memset(chains->newest, 0, sizeof chains->newest);
+    chains->origin = origin;
+    chains->hash_shift = (hash_bits + 2) / 3;
+    chains->hash_mask = (1u << hash_bits) - 1;
+}
+
+static void move_down(uint16_t *entries, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) entries[i] = entries[i] > RDK_ZLIB_WINDOW ? entries[i] - RDK_ZLIB_WINDOW : 0;
+}
+
+void rdk_zlib_slide(rdk_zlib_chains *chains) {
+    move_down(chains->newest, chains->hash_mask + 1);
+    move_down(chains->older, RDK_ZLIB_WINDOW);
+    chains->origin += RDK_ZLIB_WINDOW;
+}
+
+/* Lazy levels insert every position, so a chain is a matter of the plain bytes alone and can be laid ahead of the search. */
+static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t position) {
+    uint32_t hashed = rdk_zlib_hashed(kind), last = run->length >= 4 ? run->length - 4 : 0;
+    while (chains->inserted <= position) {
+        uint32_t at = chains->inserted, window_position = at - chains->origin;
+        if (window_position >= 2 * RDK_ZLIB_WINDOW) {
+            rdk_zlib_slide(chains);
+            window_position -= RDK_ZLIB_WINDOW;
+        }
+        uint32_t count = 2 * RDK_ZLIB_WINDOW - window_position;
+        if (count > RDK_ZLIB_BATCH) count = RDK_ZLIB_BATCH;
+        if (run->length < 4 || at > last || count > last - at + 1) { /* the end of the plain bytes is near */
+            if (run->length < at + hashed) {
+                chains->inserted = UINT32_MAX;
+                return;
+            }
+            rdk_zlib_insert(chains, kind, window_position, rdk_zlib_load(run->plain + at, run->length - at));
+            chains->inserted++;
+            continue;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            rdk_zlib_insert(chains, kind, window_position + i, rdk_load32(run->plain + at + i));
+        chains->inserted += count;
+    }
+}
+
+void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to) {
+    for (uint32_t at = from; at < to; at++) {
+        if (run->length < at + rdk_zlib_hashed(walk->hash)) return;
+        if (at - walk->chains.origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) rdk_zlib_slide(&walk->chains);
+        rdk_zlib_insert(&walk->chains, walk->hash, at - walk->chains.origin,
+                        rdk_zlib_load(run->plain + at, run->length - at));
+    }
+}
+
+/* ---- lazy levels ----------------------------------------------------------------------------------------------- */
+
+/* The match at `position`, of more than `before` bytes: the length of the match one position earlier. Otherwise < 3. */
+static inline uint32_t lazy_find(const rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t position,
+                                 uint32_t end, uint32_t before, uint32_t *distance) {
+    rdk_zlib_chains *chains = &walk->chains;
+    uint32_t left = end - position, length;
+    rdk_zlib_search ask = {.best = before, .most = left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, .reach = walk->reach};
+    if (left < rdk_zlib_hashed(kind) || before >= ask.most) return 0;
+    ask.nice = walk->effort.nice < ask.most ? walk->effort.nice : ask.most;
+    ask.chain = before >= walk->effort.good ? walk->effort.chain >> 2 : walk->effort.chain;
+    if (chains->inserted <= position) lay_ahead(run, chains, kind, position);
+    if (gnu && left < RDK_MATCH_MAX && run->ends) {
+        length = rdk_gnu_tail_longest(run, walk, position, &ask, distance);
+    } else {
+        uint32_t at = position - chains->origin, candidate = chains->older[at & (RDK_ZLIB_WINDOW - 1)];
+        length = rdk_zlib_longest(chains, run->plain + position, at, candidate, &ask, distance);
+    }
+    if (length <= before) return 0;
+    if (length == RDK_MATCH_MIN && *distance > RDK_ZLIB_TOO_FAR) return 0;
+    return walk->filtered && length <= 5 ? 0 : length;
+}
+
+static inline uint32_t walk_lazy(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
+                                 uint32_t end) {
+    uint32_t position = from, length = 0, distance = 0, stop = to < run->stop ? to : run->stop;
+    if (walk->pending_length && walk->pending_at == from) {
+        length = walk->pending_length;
+        distance = walk->pending_distance;
+    }
+    while (position < stop) {
+        uint32_t predicted = position + 1, standing = position + 1, next = 0, next_distance = 0;
+        if (length == 0) length = lazy_find(run, walk, kind, gnu, position, end, 2, &distance);
+        if (length && length < walk->effort.lazy)
+            next = lazy_find(run, walk, kind, gnu, position + 1, end, length, &next_distance);
+        if (length && next == 0) {
+            position = rdk_emit_match(run, position, length, distance);
+        } else {
+            /* The literal that ends the input is written with the block that ends the stream, full or not. */
+            if (run->last && predicted == run->length) run->block_tokens = 0;
+            position = rdk_emit_literal(run, position);
+            if (position != predicted) next = 0;
+        }
+        length = next;
+        distance = next_distance;
+        if (gnu && ((run->next - walk->tokens) & 0xfff) == 0) rdk_gnu_after(run, walk, position, standing);
+    }
+    walk->pending_at = position;
+    walk->pending_length = length;
+    walk->pending_distance = distance;
+    return position;
+}
+
+uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end) {
+    if (walk->gnu) return walk_lazy(run, walk, RDK_ZLIB_HASH3, true, from, to, end);
+    if (walk->hash == RDK_ZLIB_HASH4) return walk_lazy(run, walk, RDK_ZLIB_HASH4, false, from, to, end);
+    if (walk->hash == RDK_ZLIB_HASH3) return walk_lazy(run, walk, RDK_ZLIB_HASH3, false, from, to, end);
+    return walk_lazy(run, walk, RDK_ZLIB_HASH3_ANY, false, from, to, end);
+}
+
+/* ---- fast levels ----------------------------------------------------------------------------------------------- */
+
+static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
+                                 uint32_t end) {
+    rdk_zlib_chains *chains = &walk->chains;
+    const uint32_t stop = to < run->stop ? to : run->stop, hashed = rdk_zlib_hashed(kind), inside_most = walk->effort.lazy;
+    uint32_t position = from;
+    while (position < stop) {
+        uint32_t standing = position, left = end - position, length = 0, distance = 0;
+        if (left >= hashed) {
+            const uint8_t *scan = run->plain + position;
+            if (position - chains->origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN + 1) rdk_zlib_slide(chains);
+            uint32_t at = position - chains->origin;
+            uint32_t candidate = rdk_zlib_insert(chains, kind, at, rdk_zlib_load(scan, left));
+            rdk_zlib_search ask = {2, left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, walk->effort.nice, walk->effort.chain, walk->reach};
+            if (ask.nice > ask.most) ask.nice = ask.most;
+            if (gnu && left < RDK_MATCH_MAX && run->ends) length = rdk_gnu_tail_longest(run, walk, position, &ask, &distance);
+            else length = rdk_zlib_longest(chains, scan, at, candidate, &ask, &distance);
+        }
+        position = length >= RDK_MATCH_MIN ? rdk_emit_match(run, position, length, distance) : rdk_emit_literal(run, position);
+        uint32_t span = position - standing;
+        if (span > 1 && span <= inside_most && (gnu || end - position >= RDK_MATCH_MIN)) {
+            for (uint32_t at = standing + 1; at < position && run->length - at >= hashed; at++)
+                rdk_zlib_insert(chains, kind, at - chains->origin, rdk_zlib_load(run->plain + at, run->length - at));
+        }
+        if (gnu) rdk_gnu_after(run, walk, position, standing);
+    }
+    return position;
+}
+
+uint32_t rdk_zlib_fast(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end) {
+    if (walk->gnu) return walk_fast(run, walk, RDK_ZLIB_HASH3, true, from, to, end);
+    if (walk->hash == RDK_ZLIB_HASH4) return walk_fast(run, walk, RDK_ZLIB_HASH4, false, from, to, end);
+    if (walk->hash == RDK_ZLIB_HASH3) return walk_fast(run, walk, RDK_ZLIB_HASH3, false, from, to, end);
+    return walk_fast(run, walk, RDK_ZLIB_HASH3_ANY, false, from, to, end);
+}
+
+/* ---- without chains -------------------------------------------------------------------------------------------- */
+
+uint32_t rdk_zlib_plain(rdk_run *run, uint32_t from, uint32_t to) {
+    const uint32_t stop = to < run->stop ? to : run->stop;
+    while (from < stop) from = rdk_emit_literals(run, from, stop);
+    return from;
+}
+
+uint32_t rdk_zlib_runs(rdk_run *run, uint32_t from, uint32_t to, uint32_t end) {
+    const uint32_t stop = to < run->stop ? to : run->stop;
+    while (from < stop) {
+        uint32_t left = end - from, length = 0;
+        if (left >= RDK_MATCH_MIN && run->offset + from > 0 && from > 0) {
+            const uint8_t *scan = run->plain + from;
+            length = rdk_common(scan - 1, scan, left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX);
+        }
+        from = length >= RDK_MATCH_MIN ? rdk_emit_match(run, from, length, 1) : rdk_emit_literal(run, from);
+    }
+    return from;
+}
