@@ -42,8 +42,9 @@ static uint32_t advance(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32
     case STORED:
     case LITERALS_ONLY: return rdk_zlib_plain(run, from, to);
     case RUNS_ONLY: return rdk_zlib_runs(run, from, to, end);
-    default: return walk->effort.chain && run->model->level > 3 ? rdk_zlib_lazy(run, walk, from, to, end) : rdk_zlib_fast(run, walk, from, to, end);
+    default: break;
     }
+    return run->model->level > 3 ? rdk_zlib_lazy(run, walk, from, to, end) : rdk_zlib_fast(run, walk, from, to, end);
 }
 
 /* A flush ends the input for the time being: no match crosses it. Its last two bytes enter the chains with what follows. */
@@ -84,7 +85,9 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
      .choose = choose, .detect = detect_memory}
 #define FAST(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_FAST_WARMUP, 4 << 20)
 #define LAZY(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_LAZY_WARMUP, 1 << 20)
-#define LAZY_LEVELS(ID, NAME, P) LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P), LAZY(ID, NAME, 9, P)
+#define LAZY_LEVELS(ID, NAME, P)                                                                                            \
+    LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P),           \
+        LAZY(ID, NAME, 9, P)
 #define LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P), LAZY_LEVELS(ID, NAME, P)
 #define WINDOW(BITS) LEVELS(BITS << 4, "zlib-window-" #BITS "-level-", PARAMETER(DEFAULT, BITS))
 

@@ -14,7 +14,7 @@ enum {
     RDK_ZLIB_BATCH = 256,    /* lazy levels insert ahead; window - margin + batch must stay below the window */
     RDK_ZLIB_LOOKAHEAD = 1024,
     RDK_ZLIB_LAZY_WARMUP = 65536,
-    RDK_ZLIB_FAST_WARMUP = 196608,
+    RDK_ZLIB_FAST_WARMUP = 262144,
     RDK_ZLIB_RESYNC = 2048 /* lazy levels emit from so far before a segment, to find the pending match at its start */
 };
 
