@@ -49,15 +49,16 @@ class Decoder:
         self.wire_digest: Digest | None = meta.wire_digest
         self._submit = submit
         self._corpora = corpora
+        self._plan = Plan(self._parsed.operations)
+        if self._plan.plain_length != meta.plain_length:
+            raise Corrupt("instructions: the operations do not yield the stated plain length")
         self._embedded: Unpacked | None = None
         if self._parsed.packed is not None:
             directory = spool_dir or tempfile.gettempdir()
             self._embedded = Unpacked(self._parsed.packed, corpora, directory)
             if self._embedded.id != meta.corpora[0]:
+                self._embedded.close()
                 raise Corrupt("instructions: the embedded corpus is another one than they name")
-        self._plan = Plan(self._parsed.operations)
-        if self._plan.plain_length != meta.plain_length:
-            raise Corrupt("instructions: the operations do not yield the stated plain length")
         self._lock = threading.Lock()
         self._table: ReferenceTable | None = None
         self._sources: list[Source | None] = []
@@ -130,7 +131,7 @@ class Decoder:
         When all of them are asked for, the last piece comes only after the BLAKE3 hash of everything agreed; a range
         consists of verified corpus bytes, but has no hash of its own. Raises `Corrupt` and what `read` raises.
         """
-        span = wire or ByteRange(0, self.wire_length)
+        span = ByteRange(0, self.wire_length) if wire is None else wire
         if span.stop > self.wire_length:
             raise Corrupt(f"range {span.start}..{span.stop} leaves the {self.wire_length} bytes of the blob")
         pieces = self._pieces(span)

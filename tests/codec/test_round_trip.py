@@ -1,0 +1,203 @@
+"""Whatever goes in comes out: with and without relatives, around every boundary, from any offset."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Reduced
+from reducto.codec.encode import WINDOW_BYTES
+from reducto.codec.packed import PackedTable
+from reducto.codec.unpack import Unpacked
+from reducto.corpus.reader import Corpus
+from reducto.errors import CorpusMissing, Corrupt
+from reducto.kernel.chunking import path_hash
+from reducto.model import ByteRange, Reason, Stored
+from tests.codec.samples import EAGER, decode, encode, make_corpus, make_tar, words
+
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def round_trip(blob: bytes, corpora: list[Corpus], spool: Path, options: EncodeOptions = EAGER) -> bytes:
+    data = encode(blob, corpora, spool, options)
+    assert isinstance(data, bytes)
+    assert decode(data, corpora, spool) == blob
+    return data
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 511, 512, 4095, 4096, 65535, 65536, 65537, 1 << 20, (1 << 20) + 1])
+def test_lengths_around_boundaries_without_relatives(length: int, tmp_path: Path) -> None:
+    round_trip(words(length), [], tmp_path)
+    round_trip(random.Random(length).randbytes(length), [], tmp_path)
+
+
+@pytest.mark.parametrize("delta", [-1, 0, 1])
+@pytest.mark.parametrize("windows", [1, 2, 3])
+def test_lengths_around_windows(windows: int, delta: int, tmp_path: Path) -> None:
+    old = words(windows * WINDOW_BYTES + delta, seed=3)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    new = old[: len(old) // 2] + b"something new here" + old[len(old) // 2 :]
+    data = round_trip(new[: len(old)], [corpus], tmp_path)
+    assert len(data) < 3000
+
+
+def test_nothing_is_stored_as_it_came(tmp_path: Path) -> None:
+    assert encode(b"", [], tmp_path) == Stored(Reason.TOO_SMALL, "no plain bytes")
+
+
+@SLOW
+@given(st.data())
+def test_edits_of_a_relative(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Cuts, insertions, moves and repeats of a corpus come back, and cost little more than what is new."""
+    tmp_path = tmp_path_factory.mktemp("edits")
+    old = words(data.draw(st.integers(1, 300_000)), seed=data.draw(st.integers(0, 3)))
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    pieces: list[bytes] = []
+    fresh = 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        start = data.draw(st.integers(0, len(old)))
+        pieces.append(old[start : start + data.draw(st.integers(0, 150_000))])
+        new = data.draw(st.binary(max_size=2000))
+        fresh += len(new)
+        pieces.append(new)
+    blob = b"".join(pieces)
+    if not blob:
+        return
+    stored = round_trip(blob, [corpus], tmp_path)
+    # A piece may begin in the middle of a chunk that is then new; its twin keeps it cheap but not free.
+    assert len(stored) < fresh + len(pieces) * 5000 + 1500
+
+
+def test_threads_and_piece_lengths_change_nothing(tmp_path: Path) -> None:
+    old = words(3_000_000, seed=5)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    new = old[:1_000_000] + words(400_000, seed=6) + old[900_000:]
+    expected = encode(new, [corpus], tmp_path)
+    with ThreadPoolExecutor(3) as workers:
+        for piece in (1 << 20, 77_777, 1 << 16):
+            assert encode(new, [corpus], tmp_path, workers=workers, piece=piece) == expected
+
+
+def test_any_range(tmp_path: Path) -> None:
+    old = words(1_500_000, seed=7)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    new = words(300_000, seed=8) + old[200_000:] + words(200_000, seed=9)
+    data = encode(new, [corpus], tmp_path)
+    assert isinstance(data, bytes)
+    decoder = Decoder(data, {corpus.id: corpus}, tmp_path)
+    rng = random.Random(1)
+    for _ in range(60):
+        start = rng.randrange(len(new) + 1)
+        stop = min(len(new), start + rng.choice([0, 1, 700, 70_000, 2_000_000]))
+        assert b"".join(decoder.rebuild(ByteRange(start, stop))) == new[start:stop]
+    with pytest.raises(Corrupt, match="leaves"):
+        list(decoder.rebuild(ByteRange(0, len(new) + 1)))
+
+
+def test_repeats_inside_one_blob_are_stored_once(tmp_path: Path) -> None:
+    block = random.Random(2).randbytes(500_000)
+    data = round_trip(block + words(50_000) + block + block, [], tmp_path)
+    assert len(data) < 570_000
+
+
+def test_zeros_cost_nothing(tmp_path: Path) -> None:
+    assert len(round_trip(bytes(20_000_000), [], tmp_path)) < 3000
+
+
+def test_twins_by_place_and_by_path(tmp_path: Path) -> None:
+    """A file rewritten in many places shares no chunk with its older self, yet costs little: by path alone, too."""
+    library = words(200_000, seed=11)
+    changed = bytearray(library)
+    for at in range(100, len(changed), 1000):
+        changed[at] ^= 1
+    old = make_corpus(tmp_path / "old.rc", make_tar({"a/readme": b"x" * 9000, "usr/lib/libx.so.1.2": library}))
+    near = make_tar({"a/readme": b"x" * 9000, "usr/lib/libx.so.1.3": bytes(changed)}, mtime=1_800_000_000)
+    alone = make_tar({"usr/lib/libx.so.2.0": bytes(changed)}, mtime=1_800_000_000)
+    plain = encode(bytes(changed), [], tmp_path)
+    assert isinstance(plain, bytes)
+    for blob in (near, alone):
+        assert len(round_trip(blob, [old], tmp_path)) < len(plain) / 10
+
+
+def test_a_new_version_can_refer_to_the_layer_before(tmp_path: Path) -> None:
+    """New bytes become a corpus that unpacks to the same identity and serves the next blob."""
+    first, second = words(700_000, seed=12), words(30_000, seed=13)
+    base = make_corpus(tmp_path / "base.rc", first)
+    encoder = Encoder(FixedReferences([base]), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
+    encoder.feed(first[:400_000] + second + first[400_000:])
+    reduced = encoder.finish()
+    assert isinstance(reduced, Reduced)
+    assert reduced.packed_corpus is not None
+    packed = reduced.packed_corpus.read_bytes()
+    encoder.close()
+    unpacked = Unpacked(memoryview(packed), {base.id: base}, tmp_path)
+    unpacked.write_corpus(tmp_path / "layer.rc")
+    layer = Corpus.open(tmp_path / "layer.rc", expect=reduced.corpus_id)
+    assert layer.plain_length == reduced.receipt.delta_bytes + reduced.receipt.literal_bytes
+    data = encode(b"head" + second + first, [base, layer], tmp_path)
+    assert isinstance(data, bytes)
+    assert decode(data, [base, layer], tmp_path)[4:30_004] == second
+    assert Instructions.parse(data).meta.corpora[1:] in ((base.id, layer.id), (layer.id, base.id))
+
+
+def test_decoding_names_the_corpus_that_is_missing(tmp_path: Path) -> None:
+    old = words(200_000, seed=14)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    data = encode(old + b"tail", [corpus], tmp_path)
+    assert isinstance(data, bytes)
+    with pytest.raises(CorpusMissing, match=corpus.id):
+        decode(data, [], tmp_path)
+
+
+def test_a_trained_dictionary_serves_short_residuals(tmp_path: Path) -> None:
+    import zstandard
+
+    lines = [
+        f'{{"level":"info","request":{i},"path":"/v2/library/app/blobs","status":200}}\n'.encode() for i in range(3000)
+    ]
+    trained = zstandard.train_dictionary(4096, lines[:2000]).as_bytes()
+    corpus = make_corpus(tmp_path / "logs.rc", words(50_000, seed=15), dictionary=trained)
+    plain = make_corpus(tmp_path / "plain.rc", words(50_000, seed=15))
+    short = b"".join(lines[2500:2506])
+    assert len(round_trip(short, [corpus], tmp_path)) < len(round_trip(short, [plain], tmp_path)) - 20
+
+
+def test_members_and_anchors_travel(tmp_path: Path) -> None:
+    encoder = Encoder(FixedReferences(), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
+    encoder.feed(make_tar({"etc/hosts": words(20_000), "etc/fstab": words(9_000, seed=2)}))
+    reduced = encoder.finish()
+    assert isinstance(reduced, Reduced)
+    assert reduced.packed_corpus is not None
+    table, _ = PackedTable.parse(reduced.packed_corpus.read_bytes())
+    encoder.close()
+    assert dict(table.members).keys() == {path_hash("etc/hosts"), path_hash("etc/fstab")}
+    assert table.anchors
+
+
+def test_the_gate_declines_noise_and_keeps_relatives(tmp_path: Path) -> None:
+    noise = random.Random(3).randbytes(3_000_000)
+    options = EncodeOptions()
+    declined = encode(noise, [], tmp_path, options)
+    assert isinstance(declined, Stored)
+    assert declined.reason is Reason.NO_GAIN
+    assert isinstance(encode(noise, [make_corpus(tmp_path / "noise.rc", noise)], tmp_path, options), bytes)
+
+
+def test_plain_limit(tmp_path: Path) -> None:
+    stored = encode(bytes(3_000_000), [], tmp_path, EncodeOptions(gate=False, plain_limit_bytes=2_000_000))
+    assert isinstance(stored, Stored)
+    assert stored.reason is Reason.PLAIN_LIMIT
+
+
+def test_at_most_eight_corpora(tmp_path: Path) -> None:
+    parts = [words(60_000, seed=s) for s in range(20, 32)]
+    corpora = [make_corpus(tmp_path / f"{i}.rc", part) for i, part in enumerate(parts)]
+    data = encode(b"".join(parts), corpora, tmp_path)
+    assert isinstance(data, bytes)
+    assert decode(data, corpora, tmp_path) == b"".join(parts)
+    assert len(Instructions.parse(data).meta.corpora) <= 8
