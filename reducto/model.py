@@ -69,6 +69,9 @@ class ByteRange:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    def __bool__(self) -> bool:
+        return True  # an empty range is still a range: `wire or default` must not replace it
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

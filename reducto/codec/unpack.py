@@ -18,12 +18,14 @@ from reducto.codec.frames import Frame, FrameKind, FrameReader
 from reducto.codec.packed import PackedTable
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES
-from reducto.errors import CorpusMissing, Corrupt, SegmentCorrupt
+from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 
 #: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed.
 _WHOLE_FRAME_BYTES = 4 << 20
+#: Plain bytes beyond which a packed corpus is not unpacked: a few bytes can claim to be any number.
+PLAIN_LIMIT_BYTES = 64 << 30
 
 
 class Source(Protocol):
@@ -69,6 +71,17 @@ def _source(sources: Mapping[CorpusId, Source], corpus: CorpusId) -> Source:
         raise CorpusMissing(corpus) from None
 
 
+def _scratch(spool_dir: str | os.PathLike[str], length: int, limit: int) -> memoryview:
+    """``length`` writable bytes of a file without a name. Raises `LimitExceeded`, `OSError` (no room)."""
+    if length > limit:
+        raise LimitExceeded(f"packed corpus: {length} plain bytes exceed plain_limit_bytes, which is {limit}")
+    if not length:
+        return memoryview(b"")
+    with tempfile.TemporaryFile(dir=spool_dir) as file:
+        os.posix_fallocate(file.fileno(), 0, length)
+        return memoryview(mmap.mmap(file.fileno(), length))
+
+
 class _OpenFrame:
     """One frame's decoding, as far as it has come. Ranges are filled in their order."""
 
@@ -88,7 +101,11 @@ class Unpacked:
     """
 
     def __init__(
-        self, packed: memoryview, sources: Mapping[CorpusId, Source], spool_dir: str | os.PathLike[str]
+        self,
+        packed: memoryview,
+        sources: Mapping[CorpusId, Source],
+        spool_dir: str | os.PathLike[str],
+        plain_limit_bytes: int = PLAIN_LIMIT_BYTES,
     ) -> None:
         self.table, at = PackedTable.parse(packed)
         self.id = self.table.corpus_id
@@ -110,13 +127,7 @@ class Unpacked:
         self._spans = spans
         self._span_starts = [span[0] for span in spans]
         self._verified = bytearray(-(-self.plain_length // SEGMENT_BYTES))
-        self._file = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
-        if self.plain_length:
-            os.posix_fallocate(self._file.fileno(), 0, self.plain_length)
-            self._mapping = mmap.mmap(self._file.fileno(), self.plain_length)
-            self.plain = memoryview(self._mapping)
-        else:
-            self.plain = memoryview(b"")
+        self.plain = _scratch(spool_dir, self.plain_length, plain_limit_bytes)
 
     def view(self, plain_offset: int, length: int) -> memoryview:
         """Exactly ``length`` verified bytes. Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`."""
@@ -183,5 +194,5 @@ class Unpacked:
             writer.close()
 
     def close(self) -> None:
-        """Gives the temporary file up; views that are still held stay valid. Idempotent."""
-        self._file.close()
+        """Lets the temporary file go as soon as no view of it is left. Idempotent."""
+        self.plain = memoryview(b"")

@@ -18,6 +18,8 @@ REFERENCES_LIMIT: int = lib.RDK_REFERENCES_MAX
 _OPERATION_BYTES: int = ffi.sizeof("rdk_operation")
 _COLUMNS = 3
 _STRIDE = 1024
+# LEB128 bytes that are not the last of their number.
+_CONTINUED = bytes(range(128, 256))
 
 
 class Operation(NamedTuple):
@@ -132,7 +134,8 @@ class Operations:
         """The operations in ``columns``. Raises `Corrupt`."""
         if len(lengths) != _COLUMNS or sum(lengths) != len(columns):
             raise Corrupt("operations: the columns do not fill their section")
-        out = cls(bytes(lengths[0] * _OPERATION_BYTES))
+        count = len(bytes(columns[: lengths[0]]).translate(None, _CONTINUED))
+        out = cls(bytes(count * _OPERATION_BYTES))
         native = ffi.from_buffer("rdk_operation[]", out.raw, require_writable=True)
         count = lib.rdk_operations_decode(
             pointer(columns), ffi.new("uint64_t[]", list(lengths)), references, native, len(out)
