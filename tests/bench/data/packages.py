@@ -72,7 +72,7 @@ def _go_releases(folder: Path, parts: list[str]) -> None:
 @register("django-source", "the source trees of two Django releases (PyPI)")
 def django_source(folder: Path) -> None:
     for name, version in zip(("old", "new"), DJANGO_RELEASES, strict=True):
-        archive = _fetch(folder / "work" / name, f"django=={version}", "--no-binary=:all:", "--no-build-isolation")
+        archive = _fetch(folder / "work" / name, f"django=={version}", "--no-binary=:all:")
         (folder / f"{name}.tar").write_bytes(gzip.decompress(archive.read_bytes()))
     run("rm", "-rf", folder / "work")
 
