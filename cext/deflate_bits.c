@@ -131,7 +131,7 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
             held += extra;
             SPILL();
         }
-        SPILL();
+        if (wide) SPILL();
         bits->at = at;
         bits->hold = held ? hold & ((1ull << held) - 1) : 0;
         bits->held = held;

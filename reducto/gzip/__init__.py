@@ -1,60 +1,37 @@
-"""Framing of blobs: how wire bytes become plain bytes and come back exactly."""
+"""gzip blobs rebuilt bit for bit: the framing side of the codec (see ``reducto.recipe``).
+
+`open_unframer` reads a blob, whatever it is; `recipe_from_bytes` reads a serialised recipe of either kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from reducto.errors import Corrupt
-from reducto.model import ByteRange, Stored
-from reducto.recipe import PlainSource, Recipe, Submit, Unframer
+from reducto.gzip.framing import MAGIC
+from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
+from reducto.gzip.limits import UnframeLimits
+from reducto.gzip.recipe import KIND, GzipRecipe
+from reducto.gzip.unframe import GzipUnframer
+from reducto.recipe import Recipe, Submit, Unframer
 
-__all__ = ["open_unframer", "recipe_from_bytes"]
-
-_PIECE_BYTES = 4 << 20
-
-
-class IdentityRecipe:
-    """The recipe of a blob whose wire and plain bytes are the same."""
-
-    encoder = "identity"
-
-    def __init__(self, length: int) -> None:
-        self.wire_length = self.plain_length = length
-
-    def to_bytes(self) -> bytes:
-        """Nothing needs to be said."""
-        return b""
-
-    def rebuild(
-        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
-    ) -> Iterator[bytes]:
-        """The plain bytes of the range."""
-        span = wire or ByteRange(0, self.wire_length)
-        for at in range(span.start, span.stop, _PIECE_BYTES):
-            yield bytes(plain.read(at, min(_PIECE_BYTES, span.stop - at)))
+__all__ = ["GzipRecipe", "GzipUnframer", "IdentityRecipe", "UnframeLimits", "open_unframer", "recipe_from_bytes"]
 
 
-class IdentityUnframer:
-    """Passes bytes through."""
+def open_unframer(head: bytes, submit: Submit | None = None, limits: UnframeLimits | None = None) -> Unframer:
+    """The unframer for a blob that begins with ``head`` (at least 3 bytes unless the blob is shorter; feed them too).
 
-    def __init__(self) -> None:
-        self._length = 0
-
-    def feed(self, wire: bytes | memoryview, sink: Callable[[memoryview], None]) -> None:
-        """As `Unframer.feed`."""
-        self._length += len(wire)
-        sink(memoryview(wire))
-
-    def finish(self) -> Recipe | Stored:
-        """As `Unframer.finish`."""
-        return IdentityRecipe(self._length)
+    gzip gets a `GzipUnframer`; everything else, zstd included, is its own plain bytes. With ``submit`` segments are
+    planned on workers while `feed` reads on; at most ``limits.segments_in_flight`` tasks at once.
+    """
+    limits = limits or UnframeLimits()
+    if head[: len(MAGIC)] == MAGIC:
+        return GzipUnframer(limits, submit)
+    return IdentityUnframer(limits.plain_limit_bytes)
 
 
-def open_unframer(head: bytes, submit: Submit | None = None) -> Unframer:
-    """The unframer for a blob that begins with ``head``."""
-    return IdentityUnframer()
-
-
-def recipe_from_bytes(data: bytes | memoryview) -> Recipe:
-    """The recipe that `Recipe.to_bytes` wrote. Raises `Corrupt`."""
-    raise Corrupt("recipe: no framing of this kind is known")
+def recipe_from_bytes(data: bytes) -> Recipe:
+    """Reads what any recipe's ``to_bytes`` wrote. Raises `Corrupt`."""
+    if data[:1] == bytes([KIND]):
+        return GzipRecipe.from_bytes(data)
+    if data[:1] == bytes([IdentityRecipe.KIND]):
+        return IdentityRecipe.from_bytes(data)
+    raise Corrupt("recipe: unknown kind")

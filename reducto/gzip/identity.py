@@ -1,0 +1,70 @@
+"""Framing of data that is not gzip: none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from reducto.errors import Corrupt
+from reducto.gzip.varint import Reader, put
+from reducto.model import ByteRange, Reason, Stored
+from reducto.recipe import PlainSource, Submit
+
+PIECE_BYTES = 1 << 20
+
+
+class IdentityRecipe:
+    """Wire bytes that are the plain bytes. Nothing to prove."""
+
+    KIND = 0
+    encoder = "identity"
+
+    def __init__(self, length: int) -> None:
+        self.wire_length = self.plain_length = length
+
+    def to_bytes(self) -> bytes:
+        """Kind and length."""
+        out = bytearray([self.KIND])
+        put(out, self.wire_length)
+        return bytes(out)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> IdentityRecipe:
+        """Reads what `to_bytes` wrote. Raises `Corrupt`."""
+        if data[:1] != bytes([cls.KIND]):
+            raise Corrupt("recipe: not an identity recipe")
+        reader = Reader(data, 1)
+        recipe = cls(reader.number())
+        reader.end()
+        return recipe
+
+    def rebuild(
+        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
+    ) -> Iterator[bytes]:
+        """The plain bytes of the range."""
+        wire = wire or ByteRange(0, self.wire_length)
+        for at in range(wire.start, min(wire.stop, self.wire_length), PIECE_BYTES):
+            yield bytes(plain.read(at, min(PIECE_BYTES, min(wire.stop, self.wire_length) - at)))
+
+
+class IdentityUnframer:
+    """Passes everything on."""
+
+    def __init__(self, plain_limit_bytes: int) -> None:
+        self._limit = plain_limit_bytes
+        self._length = 0
+        self.refused: Stored | None = None
+
+    def feed(self, wire: bytes | memoryview, sink: Callable[[memoryview], None]) -> None:
+        """Hands ``wire`` to ``sink``."""
+        if self.refused is not None:
+            return
+        self._length += len(wire)
+        if self._length > self._limit:
+            self.refused = Stored(Reason.PLAIN_LIMIT, f"more than {self._limit} plain bytes")
+            return
+        if len(wire):
+            sink(memoryview(wire))
+
+    def finish(self) -> IdentityRecipe | Stored:
+        """The recipe, or the limit that was reached."""
+        return self.refused or IdentityRecipe(self._length)

@@ -1,0 +1,186 @@
+"""One deflate stream: inflated into a sliding window and cut into segments for the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reducto.gzip.limits import UnframeLimits
+from reducto.gzip.planning import Choice, Job, Sample, classify
+from reducto.kernel import gzip as kernel
+
+#: Plain bytes looked at before the encoder is named.
+SAMPLE_BYTES = 4 << 20
+WINDOW_BYTES = 12 << 20
+#: A segment also ends at a block boundary after so many wire bytes (empty blocks make wire without plain).
+SEGMENT_WIRE_BYTES = 8 << 20
+#: Blocks kept for the classifier.
+_SAMPLE_BLOCKS = 4096
+
+Sink = Callable[[memoryview], None]
+Dispatch = Callable[[Job, int], None]
+
+
+class PlainLimitReached(Exception):
+    """The blob's plain bytes go beyond the limit."""
+
+
+class TooLong(Exception):
+    """Blocks too long, or too many, for one segment."""
+
+
+class MemberReader:
+    """Reads the deflate streams of a blob's members, one after the other."""
+
+    def __init__(self, limits: UnframeLimits) -> None:
+        self._limits = limits
+        self._inflater = kernel.Inflater()
+        self._plain = bytearray()
+        self._blob_plain = 0
+        self._max_warmup = max(model.warmup_bytes for model in kernel.models().values())
+        self.choices: tuple[Choice, ...] = ()
+
+    def begin(self, header: bytes) -> None:
+        """A new member."""
+        self._inflater.reset()
+        self._header = header
+        self._hint, self.choices = self.choices, ()
+        self._plain_base = 0  # position in the member of _plain[0]
+        self._used = 0
+        self._wire = bytearray()  # of the segment being read, and what is not inflated yet
+        self._wire_base = 0  # position in the deflate stream of _wire[0]
+        self._wire_at = 0
+        self._marks: list[tuple[int, int]] = []  # bit and plain position of block starts; the first is the segment's
+        self._next_mark = 1
+        self._raw_blocks = bytearray()
+
+    def read(self, wire: bytearray, sink: Sink, dispatch: Dispatch) -> bool:
+        """Inflates ``wire`` and empties it; True at the stream's end: what follows it is left in ``wire``."""
+        self._wire += wire
+        wire.clear()
+        while True:
+            self._make_room()
+            before = self._used
+            status, self._wire_at, self._used = self._inflater.run(self._wire, self._wire_at, self._plain, self._used)
+            self._note_blocks()
+            if self._used > before:
+                self._hand_out(before, sink)
+            if status == kernel.DONE:
+                wire += self._close()
+                return True
+            self._cut(dispatch)
+            if status == kernel.NEEDS_INPUT:
+                return False
+
+    def end(self, trailer: bytes, dispatch: Dispatch) -> None:
+        """Dispatches what is left of the member, whose trailer is ``trailer``."""
+        if not self.choices:
+            self._classify(complete=True)
+        self._cut(dispatch, complete=True)
+        first = self._marks[0][1] == 0
+        self._dispatch(len(self._marks) - 1, dispatch, complete=True, trailer=trailer if first else b"")
+
+    @property
+    def _plain_total(self) -> int:
+        return self._plain_base + self._used
+
+    def _hand_out(self, before: int, sink: Sink) -> None:
+        self._blob_plain += self._used - before
+        if self._blob_plain > self._limits.plain_limit_bytes:
+            raise PlainLimitReached(f"more than {self._limits.plain_limit_bytes} plain bytes")
+        with memoryview(self._plain) as view, view[before : self._used] as fresh:
+            sink(fresh)
+
+    def _note_blocks(self) -> None:
+        raw = self._inflater.raw_blocks()
+        if len(self._raw_blocks) < _SAMPLE_BLOCKS * kernel.BLOCK.size:
+            self._raw_blocks += raw
+        self._marks += [(bit, plain) for bit, plain, *_ in kernel.BLOCK.iter_unpack(raw)]
+        if len(self._marks) > self._limits.block_limit_count:
+            raise TooLong(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
+
+    def _make_room(self) -> None:
+        if len(self._plain) - self._used >= 1 << 20:
+            return
+        start = self._marks[0][1] if self._marks else 0
+        drop = max(0, start - max(self._max_warmup, 1 << 15) - self._plain_base)
+        kept = self._used - drop
+        capacity = max(WINDOW_BYTES, len(self._plain))
+        if kept > capacity - (2 << 20):
+            capacity = 2 * capacity
+        if kept > self._limits.block_limit_bytes:
+            raise TooLong(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
+        if drop or capacity != len(self._plain):
+            fresh = self._plain if capacity == len(self._plain) else bytearray(capacity)
+            with memoryview(self._plain) as view:
+                fresh[:kept] = bytes(view[drop : self._used])
+            self._plain, self._plain_base, self._used = fresh, self._plain_base + drop, kept
+
+    def _close(self) -> bytes:
+        """Marks the end of the stream; returns the bytes behind it."""
+        bit = self._inflater.bit
+        end = self._wire_at + (bit > 0)
+        if bit and self._wire[self._wire_at] >> bit:
+            raise TooLong("bits are set behind the final block")
+        self._marks.append(((self._wire_base + self._wire_at) * 8 + bit, self._plain_total))
+        rest = bytes(self._wire[end:])
+        del self._wire[end:]
+        return rest
+
+    def _classify(self, complete: bool) -> None:
+        with memoryview(self._plain) as view, view[: self._used] as plain, memoryview(self._wire) as wire:
+            sample = Sample(plain, wire, self._marks, complete, bytes(self._raw_blocks), self._header)
+            self.choices = classify(sample, self._hint)
+
+    def _cut(self, dispatch: Dispatch, complete: bool = False) -> None:
+        """Dispatches every segment whose end is certain."""
+        if not self.choices:
+            enough = self._plain_total >= SAMPLE_BYTES or len(self._wire) >= 2 * SAMPLE_BYTES
+            if not enough or len(self._marks) < 2:
+                return
+            self._classify(complete=False)
+        lookahead = max((choice.model.lookahead_bytes for choice in self.choices), default=0)
+        while self._next_mark < len(self._marks) - complete:
+            index = self._next_mark
+            plain = self._marks[index][1]
+            behind = self._marks[index + 1][1] if index + 1 < len(self._marks) else self._plain_total
+            if not complete and (behind == plain or self._plain_total < plain + lookahead):
+                return
+            if behind > plain and self._may_cut(index):
+                self._dispatch(index, dispatch, complete)
+            else:
+                self._next_mark += 1
+
+    def _may_cut(self, index: int) -> bool:
+        (first_bit, first_plain), (bit, plain) = self._marks[0], self._marks[index]
+        if not self.choices:
+            return True
+        model = self.choices[0].model
+        if bit - first_bit >= 8 * SEGMENT_WIRE_BYTES:
+            return True
+        length = plain - first_plain
+        aligned = not model.align_bytes or plain % model.align_bytes == 0 or length >= 4 * model.segment_bytes
+        return length >= model.segment_bytes and aligned
+
+    def _dispatch(self, index: int, dispatch: Dispatch, complete: bool, trailer: bytes = b"") -> None:
+        """Hands out the segment of the blocks before mark ``index``, which becomes the next segment's start."""
+        (bit, plain), (bit_stop, plain_stop) = self._marks[0], self._marks[index]
+        warmup = max((choice.model.warmup_bytes for choice in self.choices), default=0)
+        lookahead = max((choice.model.lookahead_bytes for choice in self.choices), default=0)
+        low, high = max(0, plain - warmup), min(self._plain_total, plain_stop + lookahead)
+        wire_low = bit // 8 - self._wire_base
+        wire_high = (bit_stop + 7) // 8 - self._wire_base
+        last = complete and index == len(self._marks) - 1
+        shape = kernel.SegmentShape(
+            plain - low, plain_stop - low, low, complete and high == self._plain_total, last, bit % 8, bit_stop - bit
+        )
+        with memoryview(self._plain) as view:
+            at_hand = bytes(view[low - self._plain_base : high - self._plain_base])
+        wire = bytes(self._wire[wire_low:wire_high])
+        shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
+        dispatch(Job(shape, at_hand, wire, self.choices, trailer), shared)
+        del self._marks[:index]
+        self._next_mark = 1
+        drop = bit_stop // 8 - self._wire_base
+        del self._wire[:drop]
+        self._wire_base += drop
+        self._wire_at -= drop

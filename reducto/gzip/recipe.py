@@ -1,0 +1,185 @@
+"""The recipe of a gzip blob: what turns its plain bytes back into the wire bytes.
+
+Serialised (numbers LEB128): kind 1, flags (1: the body is a zstd frame), then the body::
+
+    version 1, wire length, plain length
+    headers: count, each length and bytes          models: count, each id and member parameter
+    members: count, each header index, trailer (0: computed, 1: 8 bytes follow), segment count, segments
+    segment: plain length, wire bits, model index, recipe length, recipe, shared byte if it begins inside a byte
+    trailing: length and bytes
+
+A segment that begins inside a wire byte keeps that byte's earlier bits, so that a range can begin there
+without its predecessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import zstandard
+
+from reducto.errors import Corrupt
+from reducto.gzip.planning import Choice
+from reducto.gzip.varint import Reader, put
+from reducto.kernel import gzip as kernel
+from reducto.model import ByteRange
+from reducto.recipe import PlainSource, Submit
+
+KIND = 1
+VERSION = 1
+_ZSTD = 1
+_BODY_LIMIT_BYTES = 256 << 20
+_COUNT_LIMIT = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of deflate blocks and what the model of its encoder got wrong about them."""
+
+    plain_length: int
+    wire_bits: int
+    model: int
+    """Index into the recipe's choices."""
+    recipe: bytes
+    shared_bits: int = 0
+    """The bits of its first wire byte that belong to the segment before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One gzip member; ``trailer`` None: computed from the plain bytes of its only segment."""
+
+    header: bytes
+    trailer: bytes | None
+    segments: Sequence[Segment] = field(default_factory=list)
+
+
+class GzipRecipe:
+    """A proved recipe. Made by `GzipUnframer.finish` and `from_bytes` only."""
+
+    def __init__(
+        self, wire_length: int, plain_length: int, choices: Sequence[Choice], members: Sequence[Member], trailing: bytes
+    ) -> None:
+        self.wire_length = wire_length
+        self.plain_length = plain_length
+        self.choices = tuple(choices)
+        self.members = members
+        self.trailing = trailing
+        self.encoder = self._main_encoder()
+
+    def _main_encoder(self) -> str:
+        counts = [0] * len(self.choices)
+        for member in self.members:
+            for segment in member.segments:
+                counts[segment.model] += 1
+        return self.choices[counts.index(max(counts))].model.name if counts else "gzip"
+
+    def to_bytes(self) -> bytes:
+        """The serialised form that `from_bytes` reads."""
+        body = self._body()
+        packed = zstandard.ZstdCompressor(level=9).compress(body)
+        return bytes([KIND, _ZSTD]) + packed if len(packed) < len(body) else bytes([KIND, 0]) + body
+
+    def _body(self) -> bytes:
+        out = bytearray()
+        headers = {header: index for index, header in enumerate(dict.fromkeys(m.header for m in self.members))}
+        for number in (VERSION, self.wire_length, self.plain_length, len(headers)):
+            put(out, number)
+        for header in headers:
+            put(out, len(header))
+            out += header
+        put(out, len(self.choices))
+        for choice in self.choices:
+            put(out, choice.model_id)
+            put(out, choice.member_param)
+        put(out, len(self.members))
+        for member in self.members:
+            put(out, headers[member.header])
+            put(out, 0 if member.trailer is None else 1)
+            out += member.trailer or b""
+            _put_segments(out, member.segments)
+        put(out, len(self.trailing))
+        out += self.trailing
+        return bytes(out)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> GzipRecipe:
+        """Reads what `to_bytes` wrote. Raises `Corrupt` for anything else, unknown versions and models included."""
+        if len(data) < 2 or data[0] != KIND or data[1] & ~_ZSTD:
+            raise Corrupt("recipe: not a gzip recipe")
+        reader = Reader(_unpack(data[2:]) if data[1] & _ZSTD else data[2:])
+        version = reader.number()
+        if version != VERSION:
+            raise Corrupt(f"recipe: version {version} is unknown; a newer Reducto wrote it")
+        wire_length, plain_length = reader.number(), reader.number()
+        headers = [reader.take(reader.number()) for _ in range(reader.number(_COUNT_LIMIT))]
+        choices = [Choice(reader.number(0xFFFF), reader.number(0xFFFFFFFF)) for _ in range(reader.number(0xFFFF))]
+        for choice in choices:
+            if choice.model_id not in kernel.models():
+                raise Corrupt(f"recipe: encoder model {choice.model_id:#06x} is unknown; a newer Reducto wrote it")
+        members = [_take_member(reader, headers, len(choices)) for _ in range(reader.number(_COUNT_LIMIT))]
+        trailing = reader.take(reader.number())
+        reader.end()
+        recipe = cls(wire_length, plain_length, choices, members, trailing)
+        recipe._check_lengths()
+        return recipe
+
+    def _check_lengths(self) -> None:
+        wire, plain = len(self.trailing), 0
+        for member in self.members:
+            wire += len(member.header) + 8 + (sum(s.wire_bits for s in member.segments) + 7) // 8
+            plain += sum(s.plain_length for s in member.segments)
+        if (wire, plain) != (self.wire_length, self.plain_length):
+            raise Corrupt("recipe: its parts do not add up to its lengths")
+
+    def rebuild(
+        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
+    ) -> Iterator[bytes]:
+        """The wire bytes of the range; see `reducto.recipe.Recipe.rebuild`. Raises `Corrupt` if the recipe was
+        forged.
+        """
+        from reducto.gzip.rebuilding import rebuild
+
+        return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit)
+
+
+def _put_segments(out: bytearray, segments: Sequence[Segment]) -> None:
+    put(out, len(segments))
+    bit = 0
+    for segment in segments:
+        for number in (segment.plain_length, segment.wire_bits, segment.model, len(segment.recipe)):
+            put(out, number)
+        out += segment.recipe
+        if bit % 8:
+            out.append(segment.shared_bits)
+        bit += segment.wire_bits
+
+
+def _take_member(reader: Reader, headers: list[bytes], choices: int) -> Member:
+    header = headers[reader.number(len(headers) - 1)] if headers else b""
+    trailer = reader.take(8) if reader.number(1) else None
+    segments: list[Segment] = []
+    bit = 0
+    for _ in range(reader.number(_COUNT_LIMIT)):
+        plain_length, wire_bits = reader.number(1 << 30), reader.number(1 << 40)
+        model = reader.number(choices - 1)
+        recipe = reader.take(reader.number())
+        shared = reader.take(1)[0] if bit % 8 else 0
+        if shared >> (bit % 8):
+            raise Corrupt("recipe: shared bits overlap a segment")
+        segments.append(Segment(plain_length, wire_bits, model, recipe, shared))
+        bit += wire_bits
+    if not segments or (trailer is None and len(segments) != 1):
+        raise Corrupt("recipe: a member has no segment, or a trailer that cannot be computed")
+    return Member(header, trailer, segments)
+
+
+def _unpack(packed: bytes) -> bytes:
+    try:
+        size = zstandard.frame_content_size(packed)
+        if not 0 <= size <= _BODY_LIMIT_BYTES:
+            raise Corrupt("recipe: its body states no acceptable length")
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise Corrupt(f"recipe: its body does not decompress ({error})") from error

@@ -1,0 +1,215 @@
+"""Reading a gzip blob: plain bytes out, segments planned on workers, a proved recipe at the end.
+
+Memory: a plain window of 12 MiB (more only while one deflate block is longer, up to
+`UnframeLimits.block_limit_bytes`), the wire bytes of the segment being read, and copies of the segments in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from reducto.errors import Corrupt
+from reducto.gzip.framing import MAGIC, TRAILER_BYTES, BadHeader, header_length
+from reducto.gzip.limits import UnframeLimits
+from reducto.gzip.member import MemberReader, PlainLimitReached, TooLong
+from reducto.gzip.planning import Job, Planned, plan_all
+from reducto.gzip.recipe import GzipRecipe, Member, Segment
+from reducto.model import Reason, Stored
+from reducto.recipe import Submit
+
+BATCH_PLAIN_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _OpenMember:
+    header: bytes
+    trailer: bytes = b""
+    jobs: list[tuple[int, int, int]] = field(default_factory=list)
+    """Plain length, wire bits, shared bits of each segment."""
+
+
+class _Refusal(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.stored = Stored(reason, detail)
+
+
+class GzipUnframer:
+    """One gzip blob on its way in; see `reducto.recipe.Unframer`.
+
+    ``refused`` is set as soon as it is clear that the blob will be stored as it came; further bytes are then ignored.
+    """
+
+    def __init__(self, limits: UnframeLimits, submit: Submit | None) -> None:
+        self._limits = limits
+        self._submit = submit
+        self._step: Callable[[Callable[[memoryview], None]], bool] = self._read_header
+        self._wire = bytearray()
+        self._wire_length = 0
+        self._trailing = bytearray()
+        self._members: list[_OpenMember] = []
+        self._reader = MemberReader(limits)
+        self._batch: list[Job] = []
+        self._flying: deque[Future[list[Planned | None]]] = deque()
+        self._planned: list[Planned] = []
+        self._recipe_bytes = 0
+        self.refused: Stored | None = None
+
+    def feed(self, wire: bytes | memoryview, sink: Callable[[memoryview], None]) -> None:
+        """Takes the next wire bytes and hands plain bytes, in order, to ``sink``."""
+        self._wire_length += len(wire)
+        if self.refused is not None:
+            return
+        self._wire += wire
+        try:
+            while self._step(sink):
+                pass
+        except _Refusal as refusal:
+            self._refuse(refusal.stored)
+        except Corrupt as error:
+            self._refuse(Stored(Reason.CORRUPT_GZIP, str(error)))
+        except PlainLimitReached as error:
+            self._refuse(Stored(Reason.PLAIN_LIMIT, str(error)))
+        except TooLong as error:
+            self._refuse(Stored(Reason.NO_ENCODER_MODEL, str(error)))
+
+    def finish(self) -> GzipRecipe | Stored:
+        """The proved recipe, or why the blob is stored as it came."""
+        if self.refused is None and self._step == self._read_next and self._wire:
+            self._trailing += self._wire
+        elif self.refused is None and self._step not in (self._read_next, self._read_trailing):
+            self._refuse(Stored(Reason.CORRUPT_GZIP, "the stream is cut off"))
+        try:
+            if self.refused is None:
+                self._flush_batch()
+                while self._flying:
+                    self._collect()
+        except _Refusal as refusal:
+            self._refuse(refusal.stored)
+        return self.refused or self._assemble()
+
+    # ---- steps: each returns whether the next one can go on at once
+
+    def _read_header(self, sink: Callable[[memoryview], None]) -> bool:
+        try:
+            length = header_length(self._wire)
+        except BadHeader as error:
+            if not self._members:
+                raise Corrupt(str(error)) from error
+            self._step = self._read_trailing
+            return True
+        if length is None:
+            if len(self._wire) > self._limits.header_limit_bytes:
+                raise _Refusal(Reason.CORRUPT_GZIP, f"a header of more than {self._limits.header_limit_bytes} bytes")
+            return False
+        header = bytes(self._wire[:length])
+        self._members.append(_OpenMember(header))
+        del self._wire[:length]
+        self._reader.begin(header)
+        self._step = self._read_body
+        return True
+
+    def _read_body(self, sink: Callable[[memoryview], None]) -> bool:
+        done = self._reader.read(self._wire, sink, self._dispatch)
+        if not done:
+            return False
+        self._step = self._read_trailer
+        return True
+
+    def _read_trailer(self, sink: Callable[[memoryview], None]) -> bool:
+        if len(self._wire) < TRAILER_BYTES:
+            return False
+        member = self._members[-1]
+        member.trailer = bytes(self._wire[:TRAILER_BYTES])
+        del self._wire[:TRAILER_BYTES]
+        self._reader.end(member.trailer, self._dispatch)
+        self._step = self._read_next
+        return True
+
+    def _read_next(self, sink: Callable[[memoryview], None]) -> bool:
+        if len(self._wire) < len(MAGIC):
+            return False
+        self._step = self._read_header if self._wire.startswith(MAGIC) else self._read_trailing
+        return True
+
+    def _read_trailing(self, sink: Callable[[memoryview], None]) -> bool:
+        self._trailing += self._wire
+        self._wire.clear()
+        if len(self._trailing) > self._limits.trailing_limit_bytes:
+            raise _Refusal(
+                Reason.RECIPE_TOO_LARGE, f"more than {self._limits.trailing_limit_bytes} bytes behind the last member"
+            )
+        return False
+
+    # ---- segments
+
+    def _dispatch(self, job: Job, shared_bits: int) -> None:
+        if not job.choices:
+            raise _Refusal(Reason.NO_ENCODER_MODEL, "no encoder model comes near this stream")
+        shape = job.shape
+        self._members[-1].jobs.append((shape.stop - shape.start, shape.wire_bits, shared_bits))
+        self._batch.append(job)
+        if sum(len(batched.plain) for batched in self._batch) >= BATCH_PLAIN_BYTES or len(self._batch) >= 256:
+            self._flush_batch()
+
+    def _flush_batch(self) -> None:
+        jobs, self._batch = self._batch, []
+        if not jobs:
+            return
+        if self._submit is None:
+            self._accept(plan_all(jobs))
+            return
+        while len(self._flying) >= self._limits.segments_in_flight or (self._flying and self._flying[0].done()):
+            self._collect()
+        self._flying.append(self._submit(plan_all, jobs))
+
+    def _collect(self) -> None:
+        self._accept(self._flying.popleft().result())
+
+    def _accept(self, results: Sequence[Planned | None]) -> None:
+        for planned in results:
+            if planned is None:
+                raise _Refusal(Reason.NO_ENCODER_MODEL, "no encoder model can follow a part of this stream")
+            self._planned.append(planned)
+            self._recipe_bytes += len(planned.recipe)
+        self._check_recipe_bytes(self._recipe_bytes // 4, self._wire_length)  # it may still compress
+
+    def _check_recipe_bytes(self, recipe_bytes: int, wire_length: int) -> None:
+        most = max(self._limits.recipe_floor_bytes, int(wire_length * self._limits.recipe_percent / 100))
+        if recipe_bytes > most:
+            raise _Refusal(Reason.RECIPE_TOO_LARGE, f"{recipe_bytes} recipe bytes for {wire_length} wire bytes")
+
+    def _refuse(self, stored: Stored) -> None:
+        self.refused = stored
+        for future in self._flying:
+            future.cancel()
+        self._flying.clear()
+        self._batch.clear()
+        self._wire = bytearray()
+        self._reader = MemberReader(self._limits)
+
+    def _assemble(self) -> GzipRecipe | Stored:
+        choices = list(dict.fromkeys(planned.choice for planned in self._planned))
+        place = {choice: index for index, choice in enumerate(choices)}
+        results = iter(self._planned)
+        members: list[Member] = []
+        plain_length = 0
+        for opened in self._members:
+            taken = [(facts, next(results)) for facts in opened.jobs]
+            segments = [
+                Segment(plain, bits, place[planned.choice], planned.recipe, shared)
+                for (plain, bits, shared), planned in taken
+            ]
+            computed = len(taken) == 1 and taken[0][1].trailer_computed
+            members.append(Member(opened.header, None if computed else opened.trailer, segments))
+            plain_length += sum(segment.plain_length for segment in segments)
+        recipe = GzipRecipe(self._wire_length, plain_length, choices, members, bytes(self._trailing))
+        try:
+            self._check_recipe_bytes(len(recipe.to_bytes()), self._wire_length)
+        except _Refusal as refusal:
+            self.refused = refusal.stored
+            return refusal.stored
+        return recipe

@@ -1,0 +1,178 @@
+"""Inflating gzip members and rebuilding their deflate streams bit for bit: thin wrappers of ``cext/api/20_gzip.h``.
+
+Everything here releases the interpreter's lock while C runs and may be used from any number of threads, one
+object per thread.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from reducto.kernel._lib import Buffer, check, ffi, lib
+
+#: One deflate block: bit start, plain start, header bits, type, final, has match, ended, tokens.
+BLOCK = struct.Struct("<QQIBBBBQ")
+
+NEEDS_INPUT: int = lib.RDK_INFLATE_INPUT
+OUTPUT_FULL: int = lib.RDK_INFLATE_OUTPUT
+DONE: int = lib.RDK_INFLATE_DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An encoder model. ``model_id`` is a storage format: it keeps its meaning for ever."""
+
+    model_id: int
+    name: str
+    level: int
+    warmup_bytes: int
+    lookahead_bytes: int
+    segment_bytes: int
+    align_bytes: int
+
+
+@lru_cache(maxsize=1)
+def models() -> dict[int, Model]:
+    """All models of this kernel by id, in the order of the table."""
+    found: dict[int, Model] = {}
+    facts = ffi.new("rdk_model_facts *")
+    for index in range(lib.rdk_model_count()):
+        model_id = lib.rdk_model_at(index)
+        check(lib.rdk_model_describe(model_id, facts), "describing a model")
+        found[model_id] = Model(
+            model_id,
+            ffi.string(lib.rdk_model_name(model_id)).decode(),
+            facts.level,
+            facts.warmup_bytes,
+            facts.lookahead_bytes,
+            facts.segment_bytes,
+            facts.align_bytes,
+        )
+    return found
+
+
+def detect_param(model_id: int, raw_blocks: bytes) -> int:
+    """The number that goes with a member under this model (block size and the like), from its first blocks; 0
+    if it has none.
+    """
+    entries = ffi.from_buffer("rdk_block_info[]", raw_blocks)
+    return int(lib.rdk_model_detect(model_id, entries, len(raw_blocks) // BLOCK.size))
+
+
+class Inflater:
+    """Streaming inflate of one deflate stream into the caller's buffer, telling where blocks begin."""
+
+    BLOCKS_PER_CALL = 1024
+
+    def __init__(self) -> None:
+        self._native = ffi.gc(lib.rdk_inflate_new(), lib.rdk_inflate_free)
+        if not self._native:
+            raise MemoryError("inflate state")
+        self._io = ffi.new("rdk_inflate_io *")
+        self._blocks = ffi.new("rdk_block_info[]", self.BLOCKS_PER_CALL)
+        self.bit = 0
+        """Bits of the first unused input byte that are already used, 0 to 7."""
+
+    def reset(self) -> None:
+        """Ready for the next deflate stream."""
+        lib.rdk_inflate_reset(self._native)
+        self.bit = 0
+
+    def run(self, wire: bytearray, wire_offset: int, plain: bytearray, plain_used: int) -> tuple[int, int, int]:
+        """Inflates from ``wire[wire_offset:]`` behind ``plain[:plain_used]``, which is the history.
+
+        Returns the status (`NEEDS_INPUT`, `OUTPUT_FULL`, `DONE`), the new wire offset and the new
+        ``plain_used``. The blocks entered are in `blocks`. Raises `Corrupt`.
+        """
+        io = self._io
+        with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint8_t[]", plain) as target:
+            io.input = source + wire_offset
+            io.input_length = len(wire) - wire_offset
+            io.bit = self.bit if io.input_length else 0
+            io.plain, io.plain_used, io.plain_capacity = target, plain_used, len(plain)
+            io.blocks, io.block_used, io.block_capacity = self._blocks, 0, self.BLOCKS_PER_CALL
+            status = check(lib.rdk_inflate_run(self._native, io), "inflating")
+        if io.input_length:
+            self.bit = io.bit
+        return status, wire_offset + io.input_used, io.plain_used
+
+    def raw_blocks(self) -> bytes:
+        """The blocks that the last `run` entered, `BLOCK` entries; the last one may be unfinished."""
+        return bytes(ffi.buffer(self._blocks, self._io.block_used * BLOCK.size))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentShape:
+    """A run of whole blocks of one member, and the plain bytes at hand around it.
+
+    ``start`` and ``stop`` are its place in the bytes at hand, ``offset`` their place in the member's plain
+    bytes; ``ends``: the member's plain bytes end with those at hand; ``last``: it holds the final block; ``bit``:
+    where in its first wire byte it begins.
+    """
+
+    start: int
+    stop: int
+    offset: int
+    ends: bool
+    last: bool
+    bit: int
+    wire_bits: int
+
+    @property
+    def wire_bytes(self) -> int:
+        """Wire bytes that hold at least one of its bits."""
+        return (self.bit + self.wire_bits + 7) // 8
+
+    def native(self, plain: Any, plain_length: int, model_id: int, member_param: int) -> Any:
+        """The C structure; ``plain`` must outlive it."""
+        segment = ffi.new("rdk_segment *")
+        segment.plain, segment.length = plain, plain_length
+        segment.start, segment.stop, segment.offset = self.start, self.stop, self.offset
+        segment.ends, segment.last, segment.bit = self.ends, self.last, self.bit
+        segment.model, segment.member_param = model_id, member_param
+        return segment
+
+
+def rebuild_segment(
+    shape: SegmentShape, plain: Buffer, model_id: int, member_param: int, recipe: bytes
+) -> bytearray | None:
+    """The ``shape.wire_bytes`` wire bytes, bits outside the segment zero; None if recipe and shape do not agree."""
+    wire = bytearray(shape.wire_bytes)
+    bits = ffi.new("uint64_t *")
+    with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
+        segment = shape.native(source, len(plain), model_id, member_param)
+        status = lib.rdk_segment_rebuild(segment, recipe, len(recipe), target, len(wire), bits)
+    if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT, lib.RDK_E_ARGUMENT):
+        return None
+    check(status, "rebuilding a segment")
+    return wire if bits[0] == shape.wire_bits else None
+
+
+def plan_segment(
+    shape: SegmentShape,
+    plain: Buffer,
+    wire: Buffer,
+    model_id: int,
+    member_param: int,
+    most_corrections: int,
+    most_bytes: int,
+) -> tuple[bytes, int] | None:
+    """The proved recipe of a real segment and its number of corrections; None if there is none within the bounds."""
+    recipe = bytearray(max(most_bytes, 1))
+    length, corrections = ffi.new("size_t *"), ffi.new("uint32_t *")
+    with (
+        ffi.from_buffer("uint8_t[]", plain) as source,
+        ffi.from_buffer("uint8_t[]", wire) as real,
+        ffi.from_buffer("uint8_t[]", recipe) as target,
+    ):
+        segment = shape.native(source, len(plain), model_id, member_param)
+        status = lib.rdk_segment_plan(
+            segment, real, len(wire), shape.wire_bits, most_corrections, target, len(recipe), length, corrections
+        )
+    if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT):
+        return None
+    check(status, "planning a segment")
+    return bytes(recipe[: length[0]]), corrections[0]
