@@ -11,26 +11,19 @@ what a verifier makes of that. A registry's name is not part of it: a mirror of 
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from reducto.config.schema import Bind
 from reducto.errors import NotReducto, Untrusted
 from reducto.keys import KeyId, Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
 REPOSITORY = "io.reducto.signed.repository"
 KEY = "io.reducto.signed.key"
 SIGNATURE = "io.reducto.signed.signature"
-
-
-class Bind(enum.StrEnum):
-    """In which repository a signed record is good."""
-
-    REPOSITORY = "repository"  # the one it was made for, and copies from trusted origins
-    DIGEST = "digest"  # wherever it lies: it still rebuilds one digest only
 
 
 @dataclass(frozen=True, slots=True)

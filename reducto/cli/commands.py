@@ -51,7 +51,9 @@ def _entry(name: str, target: str, help_text: str) -> Entry:
 #: What a first word that has further words below it is about.
 GROUPS = {
     "config": "read, change and check the configuration",
+    "audit": "check the audit log",
     "corpus": "make, check, fetch and publish reference corpora",
+    "keys": "make, show and rotate keys",
 }
 
 COMMANDS: tuple[Entry, ...] = (
@@ -61,4 +63,12 @@ COMMANDS: tuple[Entry, ...] = (
     _entry("config schema", "reducto.cli.config:Schema", "print the JSON Schema of a configuration file"),
     _entry("corpus verify", "reducto.cli.corpus:Verify", "check every byte and the signature of corpora"),
     _entry("corpus inspect", "reducto.cli.corpus:Inspect", "show what a corpus holds"),
+    _entry("audit verify", "reducto.cli.audit:Verify", "check the hash chain and the checkpoints of an audit log"),
+    _entry("keys generate", "reducto.cli.keys:Generate", "make a signing key, or a key for encryption"),
+    _entry("keys show", "reducto.cli.keys:Show", "show key ids and what they are trusted for"),
+    _entry("keys rotate", "reducto.cli.keys:Rotate", "replace a signing key by a fresh one"),
+    _entry("keys revoke", "reducto.cli.keys:Revoke", "believe nothing any more that a key signed"),
+    _entry("keys api create", "reducto.cli.keys:ApiCreate", "make an API key for the control port"),
+    _entry("keys api list", "reducto.cli.keys:ApiList", "list API keys"),
+    _entry("keys api revoke", "reducto.cli.keys:ApiRevoke", "take an API key back"),
 )

@@ -5,6 +5,7 @@ from reducto.config.load import ConfigError, Loaded, load
 from reducto.config.schema import (
     AccessOptions,
     AuditOptions,
+    Bind,
     CacheOptions,
     CompressionOptions,
     Config,
@@ -32,6 +33,7 @@ from reducto.config.schema import (
 __all__ = [
     "AccessOptions",
     "AuditOptions",
+    "Bind",
     "Bytes",
     "CacheOptions",
     "CompressionOptions",

@@ -55,6 +55,12 @@ def _security(config: Config) -> Iterator[tuple[str, str]]:
             "security.signing.required",
             "needs trusted_keys: whose signatures are believed?",
         )
+    encryption = config.security.encryption
+    if encryption.repositories and not encryption.keys:
+        yield "security.encryption.keys", "is needed for the repositories that have no key of their own"
+    for text in encryption.repositories:
+        if not all(text.partition("=")):
+            yield "security.encryption.repositories", f"holds {text!r}; an entry looks like team/*=/keys/team"
     for network in config.security.access.trusted_proxies:
         try:
             ipaddress.ip_network(network)

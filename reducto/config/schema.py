@@ -36,6 +36,13 @@ class Scope(enum.StrEnum):
     REGISTRY = "registry"
 
 
+class Bind(enum.StrEnum):
+    """Where a signed record is good."""
+
+    REPOSITORY = "repository"
+    DIGEST = "digest"
+
+
 class LogFormat(enum.StrEnum):
     """How a log line looks."""
 
@@ -103,6 +110,13 @@ class SigningOptions:
         (), "Public keys whose signatures are believed: PEM files, or directories of them."
     )
     required: bool = option(False, "Refuse corpora and records that no trusted key signed.")
+    bind: Bind = option(
+        Bind.REPOSITORY,
+        "Where a signed record is good: in the `repository` it was made for, or wherever its `digest` is asked for.",
+    )
+    trusted_origins: tuple[str, ...] = option(
+        (), "Repositories (`staging/*`) whose records are also good when copied to another repository."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +126,11 @@ class EncryptionOptions:
     keys: tuple[KeySource, ...] = option(
         (),
         "Key-encryption keys: files, or `env:NAME`. The first wraps new data, all unwrap.",
+    )
+    repositories: tuple[str, ...] = option(
+        (),
+        "Repositories with a key of their own, which can be destroyed alone: `PATTERN=KEY`, as in "
+        "`tenants/acme/*=/keys/acme`; the first that matches counts.",
     )
 
 
@@ -133,6 +152,12 @@ class AuditOptions:
 
     file: Path | None = option(None, "File that the audit log is appended to.")
     stdout: bool = option(False, "Write audit lines to standard output, too.")
+    max_file_size: Bytes = option(
+        Bytes(256 * MIB), "A larger file is put aside, named after its first line; none is deleted.", minimum=MIB
+    )
+    checkpoint_interval: Seconds = option(
+        Seconds(300), "How often a signed checkpoint is written; needs `security.signing.key`.", minimum=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

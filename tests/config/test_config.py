@@ -108,6 +108,8 @@ def test_a_named_file_is_the_only_one(tmp_path: Path, monkeypatch: pytest.Monkey
         ("listen: {tls: {key_file: k}}", "listen.tls needs both"),
         ("listen: {data_port: 9090}", "listen.control_port must differ"),
         ("security: {signing: {required: true}}", "needs trusted_keys"),
+        ("security: {encryption: {keys: [/k], repositories: [team]}}", "holds 'team'"),
+        ("security: {encryption: {repositories: ['team/*=/k']}}", "security.encryption.keys is needed"),
         ("security: {access: {trusted_proxies: [10.0.0.1/8]}}", "holds '10.0.0.1/8'"),
         ("spool: {dir: /x}\ncache: {dir: /x}", "cache.dir must differ"),
         ("dedupe: {index: 'http://x'}", "dedupe.index must be a redis://"),
@@ -136,6 +138,7 @@ def test_every_key_can_be_set_by_file_environment_and_override(tmp_path: Path) -
     for key in all_keys().values():
         text = _another_value(key)
         variables = {"REDUCTO_UPSTREAM_URL": "http://x", "REDUCTO_SECURITY_SIGNING_TRUSTED_KEYS": "/p"}
+        variables["REDUCTO_SECURITY_ENCRYPTION_KEYS"] = "/kek"
         if key.name.endswith(("certificate_file", "key_file")):
             section = key.variable.removesuffix("CERTIFICATE_FILE").removesuffix("KEY_FILE")
             variables |= {f"{section}CERTIFICATE_FILE": "/c", f"{section}KEY_FILE": "/k"}
@@ -154,6 +157,8 @@ def _another_value(key: object) -> str:
         "role": "edge",
         "policy": "attach",
         "dedupe.scope": "registry",
+        "security.signing.bind": "digest",
+        "security.encryption.repositories": "team/*=/keys/team",
         "dedupe.index": "redis://x",
         "logging.level": "debug",
         "logging.format": "json",
