@@ -322,7 +322,29 @@ static int read_real(const rdk_segment *segment, const uint8_t *wire, size_t wir
     return status;
 }
 
-/* Follows the real tokens once, then tries the recipes from the smallest on. */
+/* Follows the real tokens once; what was found is left in `sink`, which `sink_free` releases. */
+static int follow_real(const rdk_segment *segment, const rdk_model *model, const reading *real, const uint8_t *wire,
+                       size_t wire_length, uint32_t most_fixes, rdk_sink *sink, uint8_t *scratch, size_t scratch_length) {
+    rdk_real view = {.blocks = real->blocks, .block_count = real->block_count, .tokens = real->tokens,
+                     .first_token = real->first_token, .stops = real->stops, .wire = wire, .wire_length = wire_length,
+                     .bit = segment->bit};
+    rdk_bits_open(&sink->bits, scratch, scratch_length, segment->bit);
+    sink->real = &view;
+    sink->most_fixes = most_fixes;
+    int status = run_model(segment, model, sink);
+    sink->real = NULL;
+    return status;
+}
+
+static void sink_free(rdk_sink *sink) {
+    if (sink == NULL) return;
+    free(sink->found_fixes.items);
+    free(sink->found_chunks.items);
+    free(sink->found_headers.items);
+    free(sink);
+}
+
+/* Follows the real tokens, then tries the recipes from the smallest on. */
 static int plan_with_model(const rdk_segment *segment, const rdk_model *model, const uint8_t *wire, size_t wire_length,
                            uint64_t wire_bits, uint32_t most_fixes, writer *out, uint32_t *corrections, uint8_t *scratch,
                            size_t scratch_length) {
@@ -331,13 +353,7 @@ static int plan_with_model(const rdk_segment *segment, const rdk_model *model, c
     rdk_sink *sink = calloc(1, sizeof *sink);
     int status = sink ? read_real(segment, wire, wire_length, wire_bits, &real) : RDK_E_MEMORY;
     if (status == RDK_OK) {
-        rdk_real view = {.blocks = real.blocks, .block_count = real.block_count, .tokens = real.tokens,
-                         .first_token = real.first_token, .stops = real.stops, .wire = wire, .wire_length = wire_length,
-                         .bit = segment->bit};
-        rdk_bits_open(&sink->bits, scratch, scratch_length, segment->bit);
-        sink->real = &view;
-        sink->most_fixes = most_fixes;
-        status = run_model(segment, model, sink);
+        status = follow_real(segment, model, &real, wire, wire_length, most_fixes, sink, scratch, scratch_length);
         *corrections = (uint32_t)sink->found_fixes.count;
     }
     if (status == RDK_OK) {
@@ -359,12 +375,39 @@ static int plan_with_model(const rdk_segment *segment, const rdk_model *model, c
         }
     }
     reading_free(&real);
-    if (sink) {
-        free(sink->found_fixes.items);
-        free(sink->found_chunks.items);
-        free(sink->found_headers.items);
+    sink_free(sink);
+    return status;
+}
+
+int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
+                      const uint16_t *models, const uint32_t *member_params, size_t count, uint32_t most, uint32_t *scores) {
+    const rdk_model *model;
+    reading real = {0};
+    rdk_segment tried = *segment;
+    if (count == 0) return RDK_OK;
+    tried.model = models[0];
+    int status = check_segment(&tried, &model);
+    if (status == RDK_OK && (segment->bit + wire_bits + 7) / 8 > wire_length) status = RDK_E_ARGUMENT;
+    if (status != RDK_OK) return status;
+    size_t scratch_length = wire_length + wire_length / 2 + 4096;
+    uint8_t *scratch = malloc(scratch_length);
+    status = scratch ? read_real(segment, wire, wire_length, wire_bits, &real) : RDK_E_MEMORY;
+    for (size_t i = 0; status == RDK_OK && i < count; i++) {
+        rdk_sink *sink = calloc(1, sizeof *sink);
+        tried.model = models[i];
+        tried.member_param = member_params[i];
+        scores[i] = UINT32_MAX;
+        if (sink == NULL || (model = rdk_model_find(models[i])) == NULL) {
+            status = sink ? RDK_E_ARGUMENT : RDK_E_MEMORY;
+        } else if (follow_real(&tried, model, &real, wire, wire_length, most, sink, scratch, scratch_length) == RDK_OK) {
+            uint64_t score = sink->found_fixes.count + (uint64_t)sink->surprises;
+            if (score <= most) scores[i] = (uint32_t)score;
+            if (2 * score + 16 < most) most = (uint32_t)(2 * score + 16);
+        }
+        sink_free(sink);
     }
-    free(sink);
+    reading_free(&real);
+    free(scratch);
     return status;
 }
 

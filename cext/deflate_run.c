@@ -289,6 +289,9 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
     if (sink->real) {
         if (final) found.note |= RDK_NOTE_FINAL;
         plan_chunk(run, &found);
+        bool counted = run->block_tokens && block->token_count == run->block_tokens, grid = run->model->flags & RDK_GRID;
+        sink->unpredicted_end = !grid && !counted && position != run->stop;
+        sink->surprises += sink->unpredicted_end || (found.note & 0x1f) != RDK_AUTO;
         if (!sink->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
             sink->done = true;
     } else if (stated) {
@@ -343,7 +346,12 @@ void rdk_end_block(rdk_run *run, uint32_t position) {
         if (sink->warming) run->next = sink->tokens;
         return;
     }
-    if (explicit_stops(sink) && !(run->model->flags & RDK_GRID)) return;
+    if (explicit_stops(sink) && !(run->model->flags & RDK_GRID)) {
+        if (sink->unpredicted_end && position == sink->chunk_start) sink->surprises--; /* it was predicted after all */
+        else if (position != sink->chunk_start) sink->surprises++;
+        sink->unpredicted_end = false;
+        return;
+    }
     if (position > sink->chunk_start) close_chunk(run, position, RDK_AUTO, false);
     settle(run, position);
 }

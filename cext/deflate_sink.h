@@ -60,7 +60,8 @@ typedef struct rdk_sink {
     size_t real_block, real_token;
     rdk_list found_fixes, found_chunks, found_headers;
     uint32_t most_fixes;
-    uint32_t surprises; /* chunks that the model did not predict */
+    uint32_t surprises; /* chunk ends and notes that the model did not predict */
+    bool unpredicted_end; /* the chunk just closed ended where the model has not said so yet */
 } rdk_sink;
 
 int rdk_list_add(rdk_list *list, const void *item, size_t item_bytes, size_t most);

@@ -10,6 +10,8 @@ from reducto.kernel import gzip as kernel
 
 #: Plain bytes of a first trial of a model.
 TRIAL_BYTES = 256 << 10
+#: Plain bytes behind a trial; no model needs more.
+LOOKAHEAD_BYTES = 1 << 16
 #: Wire bytes per correction that a trial allows; a correction takes about four recipe bytes.
 WIRE_BYTES_PER_CORRECTION = 250
 
@@ -121,22 +123,16 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...]:
     """
     spans = _spans(sample)
     candidates = list(dict.fromkeys([*hint, *_by_header(sample)]))
-    scores: dict[Choice, int] = {}
     if not spans:
         return tuple(candidates[:1])
-    for choice in candidates:
-        corrections = _trial(sample, spans[0], choice)
-        if corrections == 0 and choice in hint and sample.complete and len(spans) == 1:
-            return (choice, *(other for other in hint if other != choice))
-        if corrections is not None:
-            scores[choice] = corrections
+    if hint and sample.complete and len(spans) == 1 and _trial(sample, spans[0], hint[:1]) == {hint[0]: 0}:
+        return tuple(hint)
+    scores = _trial(sample, spans[0], candidates)
     for span in spans[1:]:
         if len(scores) < 2:
             break
-        lowest = min(scores.values())
-        for choice in [c for c in scores if scores[c] <= 2 * lowest + 16]:
-            corrections = _trial(sample, span, choice)
-            scores[choice] += span[1] if corrections is None else corrections
+        more = _trial(sample, span, sorted(scores, key=lambda choice: scores[choice]))
+        scores = {choice: scores[choice] + more[choice] for choice in more}
     ranked = sorted(scores, key=lambda choice: (scores[choice], candidates.index(choice)))
     return tuple(ranked[:3])
 
@@ -147,38 +143,30 @@ def _spans(sample: Sample) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     for index in range(1, len(marks)):
         wanted = TRIAL_BYTES if not spans else 1 << 20
-        closed = index == len(marks) - 1 or marks[index + 1][1] > marks[index][1]
+        closed = sample.complete if index == len(marks) - 1 else marks[index + 1][1] > marks[index][1]
+        closed = closed and (sample.complete or len(sample.plain) >= marks[index][1] + LOOKAHEAD_BYTES)
         if closed and (marks[index][1] - marks[first][1] >= wanted or (sample.complete and index == len(marks) - 1)):
             spans.append((first, index))
             first = index
     return spans
 
 
-def _trial(sample: Sample, span: tuple[int, int], choice: Choice) -> int | None:
-    """Corrections of one span under a model; None: too many to be of use."""
+def _trial(sample: Sample, span: tuple[int, int], choices: Sequence[Choice]) -> dict[Choice, int]:
+    """Corrections of one span under each of the models that come near."""
     (bit_start, plain_start), (bit_stop, plain_stop) = sample.boundaries[span[0]], sample.boundaries[span[1]]
-    model = choice.model
-    base = max(0, plain_start - model.warmup_bytes)
-    length = len(sample.plain)
-    if not sample.complete and plain_stop + model.lookahead_bytes > length:
-        return None if span[0] == 0 else 0
-    end = min(length, plain_stop + model.lookahead_bytes)
+    warmup = max(choice.model.warmup_bytes for choice in choices)
+    lookahead = max(choice.model.lookahead_bytes for choice in choices)
+    low, high = max(0, plain_start - warmup), min(len(sample.plain), plain_stop + lookahead)
     last = sample.complete and span[1] == len(sample.boundaries) - 1
+    ends = sample.complete and high == len(sample.plain)
     shape = kernel.SegmentShape(
-        plain_start - base,
-        plain_stop - base,
-        base,
-        sample.complete and end == length,
-        last,
-        bit_start & 7,
-        bit_stop - bit_start,
+        plain_start - low, plain_stop - low, low, ends, last, bit_start & 7, bit_stop - bit_start
     )
     wire = sample.wire[bit_start // 8 : (bit_stop + 7) // 8]
-    most = max(16, len(wire) // WIRE_BYTES_PER_CORRECTION)
-    found = kernel.plan_segment(
-        shape, sample.plain[base:end], wire, choice.model_id, choice.member_param, most, max(256, len(wire) // 50)
-    )
-    return None if found is None else found[1]
+    most = max(64, len(wire) // WIRE_BYTES_PER_CORRECTION)
+    pairs = [(choice.model_id, choice.member_param) for choice in choices]
+    scores = kernel.try_models(shape, sample.plain[low:high], wire, pairs, most)
+    return {choice: score for choice, score in zip(choices, scores, strict=True) if score is not None}
 
 
 def _by_header(sample: Sample) -> list[Choice]:

@@ -7,6 +7,7 @@ object per thread.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -176,3 +177,22 @@ def plan_segment(
         return None
     check(status, "planning a segment")
     return bytes(recipe[: length[0]]), corrections[0]
+
+
+def try_models(
+    shape: SegmentShape, plain: Buffer, wire: Buffer, candidates: Sequence[tuple[int, int]], most: int
+) -> list[int | None]:
+    """How many corrections a real segment would need under each model (id, member parameter).
+
+    None: more than ``most``, or more than twice the best before it plus 16.
+    """
+    scores = ffi.new("uint32_t[]", len(candidates))
+    ids = ffi.new("uint16_t[]", [model_id for model_id, _ in candidates])
+    params = ffi.new("uint32_t[]", [param for _, param in candidates])
+    with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as real:
+        segment = shape.native(source, len(plain), candidates[0][0], 0)
+        status = lib.rdk_segment_trial(
+            segment, real, len(wire), shape.wire_bits, ids, params, len(candidates), most, scores
+        )
+    check(status, "trying models")
+    return [None if score == 0xFFFFFFFF else score for score in scores]
