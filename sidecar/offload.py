@@ -1,0 +1,71 @@
+"""The one owner of worker threads. The event loop never computes and never waits for a disk.
+
+Three pools, so that work which waits for other work can never starve it:
+
+- ``kernel``: steps of encoders and decoders (`Offload.run`);
+- ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
+- ``disk``: reads, writes, fsync, hashing of files (`Offload.io`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Offload:
+    """Bounded executors. Create one per process, in the composition root, and `close` it last."""
+
+    def __init__(self, workers: int | None = None, disk_workers: int = 16) -> None:
+        count = workers or os.cpu_count() or 2
+        self.workers = count
+        self._kernel = ThreadPoolExecutor(count, "kernel")
+        self._inner = ThreadPoolExecutor(count, "inner")
+        self._disk = ThreadPoolExecutor(disk_workers, "disk")
+        self._queued = 0
+
+    @property
+    def queue_depth(self) -> int:
+        """Kernel steps that were asked for and have not ended."""
+        return self._queued
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """The result of ``function(*args)`` from a kernel worker."""
+        self._queued += 1
+        try:
+            return await _settled(self._kernel, function, *args)
+        finally:
+            self._queued -= 1
+
+    async def io(self, function: Callable[..., T], *args: Any) -> T:
+        """The result of ``function(*args)`` from a disk worker."""
+        return await _settled(self._disk, function, *args)
+
+    def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+        """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""
+        return self._inner.submit(function, *args, **kwargs)
+
+    def close(self) -> None:
+        """Waits for running work and ends the threads."""
+        for pool in (self._kernel, self._inner, self._disk):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
+    """Awaits the call. A cancelled caller leaves only when the thread is done: nobody frees memory under it."""
+    future = pool.submit(function, *args)
+    wrapped = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(wrapped)
+    except asyncio.CancelledError:
+        if not future.cancel():
+            while not future.done():
+                await asyncio.wait([wrapped])
+            if not future.cancelled():
+                future.exception()
+        raise
