@@ -15,6 +15,8 @@ from typing import Protocol
 from multidict import CIMultiDict
 
 from reducto.model import ByteRange
+from sidecar.errors import UpstreamBroken
+from sidecar.offload import Offload
 
 PIECE_BYTES = 1 << 20
 
@@ -46,6 +48,28 @@ class StreamBody:
 
 
 Body = bytes | FileBody | StreamBody
+
+
+async def body_pieces(body: Body | None, offload: Offload) -> AsyncIterator[bytes]:
+    """The bytes of any body, in order, read by disk workers. Raises `OSError` when a file is too short."""
+    if isinstance(body, FileBody):
+        handle = await offload.io(open, body.path, "rb")
+        try:
+            await offload.io(handle.seek, body.range.start)
+            left = len(body.range)
+            while left:
+                piece = await offload.io(handle.read, min(PIECE_BYTES, left))
+                if not piece:
+                    raise OSError(f"{body.path} is shorter than {body.range.stop} bytes")
+                left -= len(piece)
+                yield piece
+        finally:
+            await offload.io(handle.close)
+    elif isinstance(body, StreamBody):
+        async for piece in body.pieces:
+            yield piece
+    elif body:
+        yield body
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +108,6 @@ class UpstreamResponse:
 
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body. Raises `UpstreamBroken` when it is longer than ``limit_bytes``."""
-        from sidecar.errors import UpstreamBroken
-
         out = bytearray()
         async for piece in self.pieces():
             out += piece

@@ -108,7 +108,12 @@ class Layout:
     # -- manifests
 
     def put_manifest(
-        self, repository: Repository, manifest: Descriptor, data: bytes, tag: Tag | None, subject: Digest | None,
+        self,
+        repository: Repository,
+        manifest: Descriptor,
+        data: bytes,
+        tag: Tag | None,
+        subject: Digest | None,
         referrer: dict[str, Any] | None,
     ) -> None:
         """Stores a manifest, tags it, and lists it under its subject."""
@@ -225,7 +230,9 @@ class Layout:
             entries = self._entries(repository)
             change(entries)
             document = {
-                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": entries,
             }
             write_atomically(self._home(repository) / "index.json", json.dumps(document).encode())
 

@@ -13,7 +13,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.config import UpstreamConfig
+from reducto.config import UpstreamOptions
 from sidecar.errors import Unavailable
 from sidecar.metrics import Metrics
 from sidecar.offload import Offload
@@ -25,30 +25,39 @@ from sidecar.upstream.base import (
     UpstreamCut,
     UpstreamRequest,
     UpstreamResponse,
+    body_pieces,
 )
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECT_LIMIT = 5
+_BACKOFF_SECONDS = 0.2
 _RETRY_STATUS = frozenset({502, 503, 504})
 #: Answers that ask for patience are the client's to see: only gateways' own failures are tried again.
-_CONNECTION_ERRORS = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, asyncio.TimeoutError, OSError)
+_CONNECTION_ERRORS = (
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    asyncio.TimeoutError,
+    OSError,
+)
 
 
 class RegistryUpstream:
     """Speaks to one registry. Holds the connection pool; `close` it."""
 
-    def __init__(self, config: UpstreamConfig, offload: Offload, metrics: Metrics) -> None:
+    def __init__(self, config: UpstreamOptions, offload: Offload, metrics: Metrics) -> None:
         self._config = config
         self._offload = offload
         self._metrics = metrics
-        self._base = URL(config.location.rstrip("/"))
+        self._base = URL(config.url.rstrip("/"))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=config.connections, ssl=_tls_context(config), keepalive_timeout=30
+                limit=config.max_connections, ssl=_tls_context(config), keepalive_timeout=30
             ),
             timeout=aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=config.connect_timeout_seconds,
-                sock_read=config.read_timeout_seconds,
+                total=None,
+                connect=None,
+                sock_connect=config.connect_timeout,
+                sock_read=config.read_timeout,
             ),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -61,7 +70,7 @@ class RegistryUpstream:
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """The registry's answer, redirects of reads followed, idempotent requests tried again."""
         url = self._resolve(request.target)
-        attempts = self._config.attempts if _repeatable(request) else 1
+        attempts = self._config.retries + 1 if _repeatable(request) else 1
         for attempt in range(attempts):
             last = attempt == attempts - 1
             try:
@@ -69,14 +78,16 @@ class RegistryUpstream:
             except _CONNECTION_ERRORS as error:
                 self._metrics.upstream_errors.labels(kind=type(error).__name__).inc()
                 if last:
-                    raise Unavailable(f"the upstream registry does not answer: {type(error).__name__}") from error
+                    raise Unavailable(
+                        f"the upstream registry does not answer: {type(error).__name__}"
+                    ) from error
             else:
                 self._metrics.upstream_requests.labels(method=request.method, status=str(answer.status)).inc()
                 if last or answer.status not in _RETRY_STATUS:
                     return _HttpResponse(answer)
                 answer.close()
             # Full jitter: many requests that failed together must not come back together.
-            await asyncio.sleep(self._config.backoff_seconds * 2**attempt * (0.5 + random.random()))  # noqa: S311
+            await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * (0.5 + random.random()))  # noqa: S311
         raise AssertionError("unreachable")
 
     async def ping(self) -> None:
@@ -126,7 +137,7 @@ class RegistryUpstream:
         body = request.body
         if isinstance(body, FileBody):
             headers["Content-Length"] = str(len(body.range))
-            return _file_pieces(body, self._offload) if len(body.range) else b""
+            return body_pieces(body, self._offload) if len(body.range) else b""
         if isinstance(body, StreamBody):
             if body.length is not None:
                 headers["Content-Length"] = str(body.length)
@@ -161,27 +172,12 @@ def _repeatable(request: UpstreamRequest) -> bool:
     return request.method in ("GET", "HEAD") or (request.method == "PUT" and "/manifests/" in request.target)
 
 
-async def _file_pieces(body: FileBody, offload: Offload) -> AsyncIterator[bytes]:
-    handle = await offload.io(open, body.path, "rb")
-    try:
-        await offload.io(handle.seek, body.range.start)
-        left = len(body.range)
-        while left:
-            piece = await offload.io(handle.read, min(PIECE_BYTES, left))
-            if not piece:
-                raise OSError(f"{body.path} is shorter than {body.range.stop} bytes")
-            left -= len(piece)
-            yield piece
-    finally:
-        await offload.io(handle.close)
-
-
-def _tls_context(config: UpstreamConfig) -> ssl.SSLContext | bool:
-    if not config.location.startswith("https://"):
+def _tls_context(config: UpstreamOptions) -> ssl.SSLContext | bool:
+    if not config.url.startswith("https://"):
         return True
     context = ssl.create_default_context()
     if config.ca_file is not None:
         context.load_verify_locations(cafile=config.ca_file)
-    if config.client_certificate is not None:
-        context.load_cert_chain(config.client_certificate, config.client_key)
+    if config.client_certificate_file is not None:
+        context.load_cert_chain(config.client_certificate_file, config.client_key_file)
     return context
