@@ -1,5 +1,4 @@
-"""Files that are either whole or not there, and directories that belong to a living process. Blocking: call from
-disk workers only."""
+"""Files that are whole or not there, and directories that belong to a living process. Blocking: for disk workers."""
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -25,6 +25,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def open_read(path: Path) -> BinaryIO:
+    """The file, open for reading bytes."""
+    return open(path, "rb")
+
+
+def open_new(path: Path) -> BinaryIO:
+    """A new file, open for writing bytes. Raises `FileExistsError`."""
+    return open(path, "xb")
 
 
 def sync_file(path: Path) -> None:

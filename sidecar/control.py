@@ -52,15 +52,11 @@ def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None])
 
     async def ready(_: web.Request) -> web.Response:
         problems = await health.report()
-        return web.json_response(
-            {"ready": not problems, "problems": problems}, status=503 if problems else 200
-        )
+        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
     async def exposition(_: web.Request) -> web.Response:
         refresh()
-        return web.Response(
-            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app.router.add_get("/health", ready)
     app.router.add_get("/health/live", live)
@@ -75,10 +71,6 @@ def disk_check(folder: str, least_free_bytes: int, offload: Offload) -> Check:
 
     async def check() -> str:
         free = (await offload.io(shutil.disk_usage, folder)).free
-        return (
-            ""
-            if free >= least_free_bytes
-            else f"{folder} has {free} bytes free, {least_free_bytes} are needed"
-        )
+        return "" if free >= least_free_bytes else f"{folder} has {free} bytes free, {least_free_bytes} are needed"
 
     return check

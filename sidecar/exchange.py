@@ -14,21 +14,16 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from sidecar import routes
+from sidecar.atomic import open_read
 from sidecar.errors import UploadInvalid
 from sidecar.offload import Offload
 from sidecar.upstream.base import Caller, FileBody, StreamBody, UpstreamRequest, UpstreamResponse, body_pieces
 
 _HOP_BY_HOP = frozenset(
-    [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-    ]
-    + ["transfer-encoding", "upgrade", "expect"]
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
+        *("proxy-authenticate", "proxy-authorization"),
+    }
 )
 #: Set by whoever sends to the upstream, from what is true of that connection.
 _OWN_REQUEST_HEADERS = _HOP_BY_HOP | {
@@ -85,9 +80,7 @@ class Call:
         url = self.request.rel_url
         path = url.raw_path if isinstance(self.route, routes.Other) else self.route.path
         target = f"{path}?{url.raw_query_string}" if url.raw_query_string else path
-        headers = [
-            (name, value) for name, value in self.headers.items() if name.lower() not in _OWN_REQUEST_HEADERS
-        ]
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OWN_REQUEST_HEADERS]
         has_body = body and self.request.body_exists
         return UpstreamRequest(
             self.method, target, self.caller, CIMultiDict(headers), self.body() if has_body else None
@@ -148,7 +141,7 @@ async def send_file(
     call: Call, status: int, headers: CIMultiDict[str], file: FileBody, offload: Offload
 ) -> web.StreamResponse:
     """A range of a file that nobody changes, by sendfile where the transport can."""
-    handle = await offload.io(open, file.path, "rb")
+    handle = await offload.io(open_read, file.path)
     try:
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = len(file.range)

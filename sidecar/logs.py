@@ -17,9 +17,7 @@ def event(name: str, /, level: int = logging.INFO, **fields: Any) -> None:
 
 def trouble(name: str, error: BaseException, /, **fields: Any) -> None:
     """Logs something that should not happen, with its trace."""
-    _LOGGER.error(
-        name, exc_info=error, extra={"fields": {**fields, "error": f"{type(error).__name__}: {error}"}}
-    )
+    _LOGGER.error(name, exc_info=error, extra={"fields": {**fields, "error": f"{type(error).__name__}: {error}"}})
 
 
 def configure(level: str, form: str) -> None:

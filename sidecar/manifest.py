@@ -41,9 +41,14 @@ class Manifest:
     media_type: str
     blobs: tuple[BlobReference, ...]
     children: tuple[Descriptor, ...]
-    subject: Digest | None
+    subject_descriptor: Descriptor | None
     artifact_type: str
     annotations: dict[str, str]
+
+    @property
+    def subject(self) -> Digest | None:
+        """The manifest that this one refers to."""
+        return self.subject_descriptor.digest if self.subject_descriptor else None
 
     @property
     def is_index(self) -> bool:
@@ -60,9 +65,7 @@ class Manifest:
         if not media_type:
             media_type = OCI_INDEX if "manifests" in document else OCI_MANIFEST
         if document.get("mediaType", media_type) != media_type:
-            raise ManifestInvalid(
-                f"the manifest says it is {document['mediaType']}, the request {media_type}"
-            )
+            raise ManifestInvalid(f"the manifest says it is {document['mediaType']}, the request {media_type}")
         try:
             return cls._from_document(document, media_type)
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
@@ -71,9 +74,7 @@ class Manifest:
     @classmethod
     def _from_document(cls, document: dict[str, Any], media_type: str) -> Self:
         index = media_type in _INDEXES
-        named = (
-            [] if index else [document.get("config"), *document.get("layers", ()), *document.get("blobs", ())]
-        )
+        named = [] if index else [document.get("config"), *document.get("layers", ()), *document.get("blobs", ())]
         if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and document.get("config") is None:
             raise ValueError("config is missing")
         subject = document.get("subject")
@@ -82,7 +83,7 @@ class Manifest:
             media_type=media_type,
             blobs=tuple(_blob(item) for item in named if item is not None),
             children=tuple(descriptor_of(item) for item in document.get("manifests") or ()) if index else (),
-            subject=descriptor_of(subject).digest if subject else None,
+            subject_descriptor=descriptor_of(subject) if subject else None,
             artifact_type=document.get("artifactType") or config.get("mediaType", ""),
             annotations=dict(document.get("annotations") or {}),
         )

@@ -18,9 +18,7 @@ class Metrics:
         self.requests = counter(
             "reducto_requests", "Requests by route, method and status.", "route", "method", "status"
         )
-        self.request_seconds = histogram(
-            "reducto_request_seconds", "Seconds until a request was answered.", "route"
-        )
+        self.request_seconds = histogram("reducto_request_seconds", "Seconds until a request was answered.", "route")
         self.first_byte_seconds = histogram(
             "reducto_first_byte_seconds", "Seconds until a blob's first byte.", "source"
         )
@@ -31,57 +29,35 @@ class Metrics:
             "Layers stored as they came because reducing failed: never normal, alert on it.",
         )
         self.wire_bytes = counter("reducto_layer_wire_bytes", "Bytes of layers as clients pushed them.")
-        self.stored_bytes = counter(
-            "reducto_layer_stored_bytes", "Bytes that the upstream got for these layers."
-        )
+        self.stored_bytes = counter("reducto_layer_stored_bytes", "Bytes that the upstream got for these layers.")
         self.ratio = gauge("reducto_compression_ratio", "Bytes pushed per byte stored, since start.")
         self.reference_bytes = counter("reducto_reference_bytes", "Plain bytes found in corpora.")
-        self.plain_bytes = counter(
-            "reducto_plain_bytes", "Plain bytes of layers that were looked up in corpora."
-        )
-        self.hit_rate = gauge(
-            "reducto_corpus_hit_rate", "Share of plain bytes found in corpora, since start (0..1)."
-        )
+        self.plain_bytes = counter("reducto_plain_bytes", "Plain bytes of layers that were looked up in corpora.")
+        self.hit_rate = gauge("reducto_corpus_hit_rate", "Share of plain bytes found in corpora, since start (0..1).")
         self.throughput = gauge(
             "reducto_throughput_mbps", "Megabits of wire bytes per second, latest layer.", "direction"
         )
         self.saved = counter(
             "reducto_bandwidth_saved_bytes", "Bytes that did not cross the link to the upstream.", "direction"
         )
-        self.encode_seconds = histogram(
-            "reducto_encode_seconds", "Seconds from the last byte of a push to its proof."
-        )
+        self.encode_seconds = histogram("reducto_encode_seconds", "Seconds from the last byte of a push to its proof.")
         self.rebuild_seconds = histogram("reducto_rebuild_seconds", "Seconds to rebuild a blob.")
-        self.rebuild_failures = counter(
-            "reducto_rebuild_failures", "Rebuilds that failed: never normal, alert on it."
-        )
+        self.rebuild_failures = counter("reducto_rebuild_failures", "Rebuilds that failed: never normal, alert on it.")
         self.rebuilds_running = gauge("reducto_rebuilds_running", "Rebuilds in progress.")
-        self.cache_requests = counter(
-            "reducto_cache_requests", "Blob requests by what the cache held.", "result"
-        )
+        self.cache_requests = counter("reducto_cache_requests", "Blob requests by what the cache held.", "result")
         self.cache_bytes = gauge("reducto_cache_bytes", "Bytes of rebuilt blobs on disk.")
         self.cache_evictions = counter("reducto_cache_evictions", "Blobs dropped to stay in the limit.")
         self.corpora_loaded = gauge("reducto_corpora_loaded", "Corpora mapped.", "kind")
         self.corpora_bytes = gauge("reducto_corpora_bytes", "Bytes of layer corpora on disk.")
-        self.corpus_fetches = counter(
-            "reducto_corpus_fetches", "Layer corpora fetched from the upstream.", "result"
-        )
+        self.corpus_fetches = counter("reducto_corpus_fetches", "Layer corpora fetched from the upstream.", "result")
         self.spool_bytes = gauge("reducto_spool_bytes", "Bytes of uploads on disk.")
         self.uploads_open = gauge("reducto_upload_sessions", "Upload sessions open.")
-        self.upstream_requests = counter(
-            "reducto_upstream_requests", "Requests to the upstream.", "method", "status"
-        )
-        self.upstream_errors = counter(
-            "reducto_upstream_errors", "Requests that the upstream never answered.", "kind"
-        )
-        self.upstream_bytes = counter(
-            "reducto_upstream_bytes", "Blob bytes to and from the upstream.", "direction"
-        )
+        self.upstream_requests = counter("reducto_upstream_requests", "Requests to the upstream.", "method", "status")
+        self.upstream_errors = counter("reducto_upstream_errors", "Requests that the upstream never answered.", "kind")
+        self.upstream_bytes = counter("reducto_upstream_bytes", "Blob bytes to and from the upstream.", "direction")
         self.queue_depth = gauge("reducto_queue_depth", "Kernel steps waiting or running.")
         self.loop_lag = gauge("reducto_event_loop_lag_seconds", "Latest delay of the event loop.")
-        self.loop_lag_worst = gauge(
-            "reducto_event_loop_lag_max_seconds", "Longest delay of the event loop so far."
-        )
+        self.loop_lag_worst = gauge("reducto_event_loop_lag_max_seconds", "Longest delay of the event loop so far.")
         self.recompressed = counter("reducto_recompressed_bytes_saved", "Bytes saved by idle recompression.")
         self._wire = self._stored = self._found = self._plain = 0
         self.started = time.time()

@@ -12,14 +12,10 @@ from reducto.model import Digest
 #: Tags that hold Reducto's own records. Never listed, never served, never accepted from a client.
 RECORD_TAG_PREFIX = "reducto-"
 
-REPOSITORY_LIMIT_CHARS = (
-    255  # distribution's own limit for a name with its host; longer ones cannot be pulled
-)
+REPOSITORY_LIMIT_CHARS = 255  # distribution's own limit for a name with its host; longer ones cannot be pulled
 
 # distribution-spec, "Pulling manifests": <name>. Separators and alphanumerics are disjoint, so matching is linear.
-_REPOSITORY = re.compile(
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII
-)
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 

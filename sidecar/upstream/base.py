@@ -15,6 +15,7 @@ from typing import Protocol
 from multidict import CIMultiDict
 
 from reducto.model import ByteRange
+from sidecar.atomic import open_read
 from sidecar.errors import UpstreamBroken
 from sidecar.offload import Offload
 
@@ -53,7 +54,7 @@ Body = bytes | FileBody | StreamBody
 async def body_pieces(body: Body | None, offload: Offload) -> AsyncIterator[bytes]:
     """The bytes of any body, in order, read by disk workers. Raises `OSError` when a file is too short."""
     if isinstance(body, FileBody):
-        handle = await offload.io(open, body.path, "rb")
+        handle = await offload.io(open_read, body.path)
         try:
             await offload.io(handle.seek, body.range.start)
             left = len(body.range)

@@ -79,9 +79,7 @@ class EmbeddedUpstream:
     async def close(self) -> None:
         await self._offload.io(self._uploads.close)
 
-    async def _dispatch(
-        self, route: routes.Route, request: UpstreamRequest, query: dict[str, str]
-    ) -> LocalResponse:
+    async def _dispatch(self, route: routes.Route, request: UpstreamRequest, query: dict[str, str]) -> LocalResponse:
         match route, request.method:
             case routes.Base(), "GET" | "HEAD":
                 return BytesResponse(200, b"{}", "application/json")
@@ -125,8 +123,8 @@ class EmbeddedUpstream:
 
     async def _get_manifest(self, route: routes.ManifestAt) -> LocalResponse:
         found = await self._offload.io(self.layout.resolve, route.repository, route.reference)
-        path = found and await self._offload.io(self.layout.blob, route.repository, found.digest)
-        if not found or not path:
+        path = await self._offload.io(self.layout.blob, route.repository, found.digest) if found else None
+        if found is None or path is None:
             raise ManifestUnknown(f"no manifest {route.reference} in {route.repository}")
         data = await self._offload.io(path.read_bytes)
         return BytesResponse(200, data, found.media_type, **_named(found.digest))
@@ -134,9 +132,7 @@ class EmbeddedUpstream:
     async def _get_blob(self, route: routes.BlobAt, request: UpstreamRequest) -> LocalResponse:
         path = await self._offload.io(self.layout.blob, route.repository, route.digest)
         if path is None:
-            raise BlobUnknown(
-                f"no blob {route.digest} in {route.repository}", detail={"digest": str(route.digest)}
-            )
+            raise BlobUnknown(f"no blob {route.digest} in {route.repository}", detail={"digest": str(route.digest)})
         length = (await self._offload.io(path.stat)).st_size
         wanted = parse_range(request.headers.get("Range"), length) if request.method == "GET" else None
         headers = {**_named(route.digest), "Accept-Ranges": "bytes"}
@@ -163,13 +159,8 @@ class EmbeddedUpstream:
         digest = _digest_for(route, query, data)
         manifest = Manifest.parse(data, request.headers.get("Content-Type", ""))
         for blob in manifest.blobs:
-            if (
-                not blob.foreign
-                and await self._offload.io(self.layout.blob, route.repository, blob.digest) is None
-            ):
-                raise ManifestBlobUnknown(
-                    f"the manifest names {blob.digest}, which {route.repository} has not"
-                )
+            if not blob.foreign and await self._offload.io(self.layout.blob, route.repository, blob.digest) is None:
+                raise ManifestBlobUnknown(f"the manifest names {blob.digest}, which {route.repository} has not")
         descriptor = Descriptor(manifest.media_type, digest, len(data))
         tag = route.reference if isinstance(route.reference, Tag) else None
         await self._offload.io(
@@ -188,7 +179,7 @@ class EmbeddedUpstream:
 
     async def _delete_manifest(self, route: routes.ManifestAt) -> LocalResponse:
         remove = self.layout.delete_tag if isinstance(route.reference, Tag) else self.layout.delete_manifest
-        if not await self._offload.io(remove, route.repository, route.reference):  # type: ignore[arg-type]
+        if not await self._offload.io(remove, route.repository, route.reference):
             raise ManifestUnknown(f"no manifest {route.reference} in {route.repository}")
         return BytesResponse(202, b"", None)
 
@@ -215,7 +206,7 @@ class BytesResponse(LocalResponse):
         super().__init__(status, fields)
         self._body = body
 
-    async def pieces(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def pieces(self) -> AsyncIterator[bytes]:
         if self._body:
             yield self._body
 
@@ -235,7 +226,7 @@ class FileResponse(LocalResponse):
         self.file = file
         self._offload = offload
 
-    async def pieces(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def pieces(self) -> AsyncIterator[bytes]:
         if self.file is None:
             return
         async for piece in body_pieces(self.file, self._offload):

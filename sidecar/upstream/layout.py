@@ -1,8 +1,8 @@
 """The embedded store on disk: one OCI image layout per repository, blobs shared by hard links.
 
     <root>/<repository>/_oci/oci-layout, index.json, blobs/<algorithm>/<hex>   (image-spec, image-layout.md)
-    <root>/<repository>/_oci/referrers/<subject hex>/<hex>                     descriptor of a manifest with a subject
-    <root>/_pool/<algorithm>/<hex>                                             the same file again, for other repositories
+    <root>/<repository>/_oci/referrers/<subject hex>/<hex>                     a referrer's descriptor
+    <root>/_pool/<algorithm>/<hex>                                             the same file, for other repositories
 
 No repository component can begin with an underscore, so these names are free. Any OCI tool reads a repository
 (``skopeo inspect oci:<root>/<repository>/_oci:<tag>``). Everything here blocks: call it from disk workers.

@@ -78,9 +78,7 @@ class RegistryUpstream:
             except _CONNECTION_ERRORS as error:
                 self._metrics.upstream_errors.labels(kind=type(error).__name__).inc()
                 if last:
-                    raise Unavailable(
-                        f"the upstream registry does not answer: {type(error).__name__}"
-                    ) from error
+                    raise Unavailable(f"the upstream registry does not answer: {type(error).__name__}") from error
             else:
                 self._metrics.upstream_requests.labels(method=request.method, status=str(answer.status)).inc()
                 if last or answer.status not in _RETRY_STATUS:
@@ -152,7 +150,7 @@ class _HttpResponse(UpstreamResponse):
         super().__init__(answer.status, CIMultiDict(answer.headers))
         self._answer = answer
 
-    async def pieces(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def pieces(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._answer.content.iter_any():
                 yield piece

@@ -1,0 +1,297 @@
+"""The composition root: every part is made here, once, and handed to those that need it.
+
+Reading order: `build` (the parts), `RegistryApi` (which part answers what), `observed` (what happens around each
+request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from reducto.config import Config, Policy, Role
+from sidecar import logs, routes
+from sidecar.atomic import OwnedDirectory
+from sidecar.codec import Codec
+from sidecar.control import Health, build_control, disk_check
+from sidecar.corpora import Corpora
+from sidecar.encoding import Encoding
+from sidecar.errors import RegistryError
+from sidecar.exchange import Call, ClientGone, call_of
+from sidecar.hooks import HookIndex, MemoryHookIndex, RocksHookIndex
+from sidecar.keep import Keeper
+from sidecar.layers import Layers
+from sidecar.listings import Listings
+from sidecar.manifests import Manifests
+from sidecar.metrics import Metrics
+from sidecar.mounts import Mounts
+from sidecar.offload import Offload
+from sidecar.passthrough import Passthrough
+from sidecar.pull import Pull
+from sidecar.push import Push
+from sidecar.rebuild import Rebuilds
+from sidecar.record_store import RecordStore
+from sidecar.relatives import Relatives, UploadReferences
+from sidecar.seal import NoSeal, Seal
+from sidecar.uploads import Upload, UploadSessions
+from sidecar.upstream.base import Upstream
+from sidecar.upstream.client import Refused, RegistryClient
+from sidecar.upstream.embedded import EmbeddedUpstream
+from sidecar.upstream.registry import RegistryUpstream
+
+CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
+
+
+@dataclass(slots=True)
+class Sidecar:
+    """All parts of a running sidecar. Maintenance commands use the same parts without the ports."""
+
+    config: Config
+    offload: Offload
+    metrics: Metrics
+    health: Health
+    upstream: Upstream
+    client: RegistryClient
+    codec: Codec
+    seal: Seal
+    hook_index: HookIndex
+    relatives: Relatives
+    corpora: Corpora
+    records: RecordStore
+    layers: Layers
+    rebuilds: Rebuilds
+    manifests: Manifests
+    keeper: Keeper
+    sessions: UploadSessions
+    scratch: OwnedDirectory
+    api: RegistryApi
+    in_flight: int = 0
+    """Requests being answered on the data port."""
+
+    def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
+        """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
+        app = web.Application(middlewares=[observed(self), *middlewares], client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", self.api.handle)
+        return app
+
+    def control_app(self) -> web.Application:
+        """The control port's application."""
+        return build_control(self.health, self.metrics, self.refresh_gauges)
+
+    def refresh_gauges(self) -> None:
+        """Brings those metrics up to date that are looked at rather than counted."""
+        self.metrics.queue_depth.set(self.offload.queue_depth)
+        self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
+        self.metrics.uploads_open.set(len(self.sessions))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a push or a rebuild is under way."""
+        return len(self.sessions) > 0 or self.rebuilds.busy
+
+    async def close(self) -> None:
+        """Ends everything and leaves nothing in the spool."""
+        await self.sessions.close()
+        await self.rebuilds.close()
+        await self.upstream.close()
+        await self.offload.io(self.hook_index.close)
+        self.scratch.close()
+        self.offload.close()
+
+
+async def build(config: Config, codec: Codec, seal: Seal | None = None) -> Sidecar:
+    """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
+    offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
+    seal = seal or NoSeal()
+    upstream, base = _upstream(config, offload, metrics)
+    client = RegistryClient(upstream, offload, metrics)
+    cache_dir = config.cache.dir
+    hook_index = await offload.io(_hook_index, cache_dir / "hooks")
+    relatives = Relatives(hook_index, config.dedupe.scope)
+    corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
+    scratch = await offload.io(OwnedDirectory, config.spool.dir)
+    rebuilds = Rebuilds(
+        cache_dir / "blobs", scratch.path, config.cache.max_size, config.limits.rebuilds, offload, metrics
+    )
+    records = RecordStore(client, relatives, seal, offload, metrics)
+    layers = Layers(client, corpora, codec, seal, offload)
+    passthrough = Passthrough(upstream, base, offload)
+    mounts = Mounts(client, records)
+    keeper = Keeper(client, records, relatives, corpora, mounts, seal, config.policy, offload, metrics)
+    sessions = UploadSessions(scratch.path, config.spool, config.limits, offload, metrics)
+    manifests = Manifests(passthrough, client, records, config.policy, config.limits.manifest_size, offload)
+    encode_gate = asyncio.Semaphore(config.limits.encodes)
+
+    def start_encoding(upload: Upload) -> Encoding | None:
+        if not config.enabled or config.role is Role.EDGE:
+            return None
+        ready = asyncio.create_task(records.scan(upload.caller, upload.repository))
+        references = UploadReferences(upload.caller, upload.repository, relatives, corpora, codec, ready)
+        return Encoding(
+            upload.spool,
+            lambda: codec.encoder(references, scratch.path),
+            config.gate.min_blob_size,
+            encode_gate,
+            offload,
+            metrics,
+        )
+
+    prefer_records = config.role is Role.EDGE or config.policy is Policy.REPLACE
+    api = RegistryApi(
+        passthrough,
+        Push(passthrough, client, sessions, mounts, keeper, start_encoding, offload),
+        Pull(passthrough, records, layers, rebuilds, offload, metrics, prefer_records),
+        manifests,
+        Listings(passthrough, client, records, offload),
+    )
+    health.checks["upstream"] = _upstream_check(upstream)
+    health.checks["spool"] = disk_check(str(scratch.path), config.spool.min_free, offload)
+    await offload.io(corpora.restore)
+    await offload.io(rebuilds.restore)
+    return Sidecar(
+        config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
+        layers, rebuilds, manifests, keeper, sessions, scratch, api,
+    )  # fmt: skip
+
+
+class RegistryApi:
+    """Which part answers what."""
+
+    def __init__(
+        self,
+        passthrough: Passthrough,
+        push: Push,
+        pull: Pull,
+        manifests: Manifests,
+        listings: Listings,
+    ) -> None:
+        self._passthrough = passthrough
+        self._push = push
+        self._pull = pull
+        self._manifests = manifests
+        self._listings = listings
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """The answer to any request on the data port."""
+        call = request[CALL]
+        return await self._handler(call)(call)
+
+    def _handler(self, call: Call) -> Callable[[Call], Awaitable[web.StreamResponse]]:
+        match call.route, call.method:
+            case routes.BlobAt(), "GET" | "HEAD":
+                return self._pull
+            case routes.BlobAt(), "DELETE":
+                return self._manifests.delete_layer
+            case routes.Uploads(), "POST":
+                return self._push.open
+            case routes.UploadAt(), "PATCH":
+                return self._push.append
+            case routes.UploadAt(), "PUT":
+                return self._push.finish
+            case routes.UploadAt(), "GET" | "HEAD":
+                return self._push.status
+            case routes.UploadAt(), "DELETE":
+                return self._push.cancel
+            case routes.ManifestAt(), "GET" | "HEAD":
+                return self._manifests.get
+            case routes.ManifestAt(), "PUT":
+                return self._manifests.put
+            case routes.ManifestAt(), "DELETE":
+                return self._manifests.delete
+            case routes.Tags(), "GET" | "HEAD":
+                return self._listings.tags
+            case routes.Referrers(), "GET" | "HEAD":
+                return self._listings.referrers
+        return self._passthrough
+
+
+def observed(sidecar: Sidecar) -> Middleware:
+    """Parses, times, counts and logs each request, and puts every refusal into the registry's own form."""
+    metrics, timeout = sidecar.metrics, sidecar.config.limits.body_timeout
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):  # type: ignore[no-untyped-def]
+        call = request[CALL] = call_of(request, timeout)
+        kind, started = type(call.route).__name__, time.monotonic()
+        sidecar.in_flight += 1
+        metrics.in_flight.set(sidecar.in_flight)
+        status = 499
+        try:
+            response = await _answered(call, request, handler)
+            status = response.status
+            if not response.prepared:
+                response.headers["X-Request-Id"] = call.caller.request_id
+            return response
+        finally:
+            seconds = time.monotonic() - started
+            sidecar.in_flight -= 1
+            metrics.in_flight.set(sidecar.in_flight)
+            metrics.requests.labels(route=kind, method=_method(call), status=str(status)).inc()
+            metrics.request_seconds.labels(route=kind).observe(seconds)
+            logs.event(
+                "request", method=call.method, path=call.request.path[:300], status=status,
+                seconds=round(seconds, 4), client=call.caller.client, request_id=call.caller.request_id,
+                agent=call.caller.user_agent[:120],
+            )  # fmt: skip
+
+    return middleware
+
+
+async def _answered(
+    call: Call, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refused as refusal:
+        headers = {
+            name: value
+            for name, value in refusal.headers.items()
+            if name.lower() in ("www-authenticate", "content-type", "retry-after", "docker-distribution-api-version")
+        }
+        return web.Response(status=refusal.status, body=refusal.body, headers=headers)
+    except RegistryError as error:
+        return error.to_response()
+    except ClientGone:
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=499)
+    except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        logs.trouble("request-failed", error, method=call.method, path=request.path[:300])
+        return RegistryError("an internal error; the log has its trace").to_response()
+
+
+def _method(call: Call) -> str:
+    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    return call.method if call.method in known else "other"
+
+
+def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple[Upstream, str]:
+    """The upstream, and the address that clients must not be sent to."""
+    url = config.upstream.url
+    if url.startswith(("http://", "https://")):
+        return RegistryUpstream(config.upstream, offload, metrics), url.rstrip("/")
+    return EmbeddedUpstream(Path(url).expanduser(), offload), ""
+
+
+def _hook_index(folder: Path) -> HookIndex:
+    try:
+        return RocksHookIndex(folder)
+    except Exception as error:  # another process has it, or it is damaged: it is only a hint
+        logs.event("hook-index-in-memory", reason=str(error)[:200])
+        return MemoryHookIndex()
+
+
+def _upstream_check(upstream: Upstream) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        await upstream.ping()
+        return ""
+
+    return check

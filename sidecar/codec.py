@@ -1,0 +1,104 @@
+"""What the sidecar needs of the codec, as types. `sidecar.reducer` fulfils them with `reducto.codec`.
+
+Everything here blocks and is called from workers only. A corpus lies packed in the registry and raw and mapped on
+local disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Stored
+
+
+class LocalCorpus(Protocol):
+    """A corpus on local disk, opened and verified."""
+
+    @property
+    def id(self) -> CorpusId:
+        """What instructions call it."""
+
+    @property
+    def plain_length(self) -> int:
+        """How many plain bytes it holds."""
+
+
+class References(Protocol):
+    """Where an encoder looks for relatives of what it reads."""
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[LocalCorpus]:
+        """At most ``limit`` corpora that hold most of these hooks, best first. May wait for the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCorpus:
+    """The new bytes of one layer."""
+
+    corpus_id: CorpusId
+    packed: Path
+    """The corpus as it goes to the registry."""
+    local: Path | None
+    """The same corpus raw, when the encoder has it anyway."""
+    plain_length: int
+    parents: tuple[CorpusId, ...]
+    hooks: tuple[ChunkId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A blob, reduced and proved."""
+
+    instructions: bytes
+    needs: tuple[CorpusId, ...]
+    """Corpora that the instructions name."""
+    corpus: NewCorpus | None
+    wire_length: int
+    plain_length: int
+    found_length: int
+    """Plain bytes that came from corpora which were there before."""
+    receipt: dict[str, Any] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """One blob on its way in. Not thread-safe: calls in order, from any one worker at a time."""
+
+    def feed(self, wire: bytes) -> None:
+        """Takes the next bytes."""
+
+    def finish(self, digest: Digest) -> Reduction | Stored:
+        """The proved reduction, or why there is none."""
+
+    def close(self) -> None:
+        """Removes its files. Idempotent."""
+
+
+class Decoder(Protocol):
+    """Rebuilds one blob."""
+
+    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes]:
+        """The blob's bytes in order, in pieces."""
+
+
+class Codec(Protocol):
+    """Makes encoders and decoders, and brings corpora onto the local disk."""
+
+    def encoder(self, references: References, spool_dir: Path) -> Encoder:
+        """An encoder for one blob."""
+
+    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
+        """A decoder. Raises `CorpusMissing`, `Corrupt`."""
+
+    def unpack(self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> None:
+        """Writes the raw corpus of a packed one. Raises `Corrupt` unless its identity is ``expect``."""
+
+    def open(self, path: Path, expect: CorpusId | None = None) -> LocalCorpus:
+        """Maps a raw corpus. Without ``expect`` it needs a trusted signature."""
+
+    def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
+        """How many of the hooks the corpus holds."""
+
+    def repack(self, corpus: LocalCorpus, into: Path, parents: Mapping[CorpusId, LocalCorpus], level: int) -> None:
+        """Packs a corpus again, harder. Its identity stays."""

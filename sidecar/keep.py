@@ -1,0 +1,175 @@
+"""Brings a finished upload into the upstream: reduced with its record, or as it came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from reducto.config import Policy
+from reducto.errors import ReductoError
+from reducto.model import Descriptor, Digest, Reason, Stored
+from sidecar import logs
+from sidecar.codec import NewCorpus, Reduction
+from sidecar.corpora import Corpora
+from sidecar.hooks import pack_hooks, sample
+from sidecar.metrics import Metrics
+from sidecar.mounts import Mounts
+from sidecar.names import Repository
+from sidecar.offload import Offload
+from sidecar.record_store import RecordStore
+from sidecar.records import INSTRUCTIONS_TYPE, PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
+from sidecar.relatives import Relatives
+from sidecar.seal import Seal
+from sidecar.uploads import Upload
+from sidecar.upstream.base import Caller
+from sidecar.upstream.client import Refused, RegistryClient
+
+
+class Keeper:
+    """Stores what was pushed. When it returns, the upstream holds it."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        records: RecordStore,
+        relatives: Relatives,
+        corpora: Corpora,
+        mounts: Mounts,
+        seal: Seal,
+        policy: Policy,
+        offload: Offload,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._records = records
+        self._relatives = relatives
+        self._corpora = corpora
+        self._mounts = mounts
+        self._seal = seal
+        self._policy = policy
+        self._offload = offload
+        self._metrics = metrics
+
+    async def keep(
+        self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
+    ) -> None:
+        """Stores the upload as ``outcome`` says; the original whenever that fails. Raises `Refused`, `Unavailable`."""
+        stored_bytes = 0
+        reason = str(outcome.reason) if isinstance(outcome, Stored) else "reduced"
+        if isinstance(outcome, Reduction):
+            try:
+                stored_bytes = await self._keep_reduced(caller, upload, digest, outcome)
+            except (Refused, ReductoError, OSError) as error:
+                self._metrics.reduce_failures.inc()
+                logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(upload.repository))
+                reason, outcome = str(Reason.FAILED), Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
+        if isinstance(outcome, Stored) or self._policy is Policy.ATTACH:
+            location = upload.location if isinstance(outcome, Stored) else None
+            await self._client.put_blob(caller, upload.repository, digest, upload.spool.path, location)
+            stored_bytes += upload.length
+        if isinstance(outcome, Stored):
+            self._records.forget_layer(upload.repository, digest)
+            self._records.note_plain(upload.repository, digest)
+        self._report(upload, digest, outcome, reason, stored_bytes, started)
+
+    async def _keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
+        """Blobs first, then the record that names them. Returns the bytes stored."""
+        repository = upload.repository
+        sealed = await self._offload.run(self._seal.protect, repository, reduction.instructions)
+        instructions = Descriptor(INSTRUCTIONS_TYPE, await self._offload.io(Digest.of, sealed), len(sealed))
+        references = await self._references(caller, repository, reduction)
+        puts: list[Any] = [self._client.put_blob(caller, repository, instructions.digest, sealed, upload.location)]
+        own: list[CorpusBlob] = []
+        if reduction.corpus is not None:
+            corpus, path = await self._pack(repository, reduction.corpus)
+            own.append(corpus)
+            puts.append(self._client.put_blob(caller, repository, corpus.blob.digest, path))
+        stored: int = sum(await asyncio.gather(*puts))
+        layer = LayerRecord(
+            digest,
+            reduction.wire_length,
+            instructions,
+            (*references, *own),
+            tuple(name for name in reduction.needs if name in self._corpora.bases),
+            reduction.receipt,
+        )
+        if reduction.corpus is not None and reduction.corpus.local is not None:
+            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.local)
+        await self._records.put_layer(caller, repository, layer)
+        return stored + len(layer.to_manifest())
+
+    async def _pack(self, repository: Repository, corpus: NewCorpus) -> tuple[CorpusBlob, Path]:
+        path = await self._offload.io(self._seal.protect_file, repository, corpus.packed)
+        digest, length = await self._offload.io(_digest_file, path)
+        blob = CorpusBlob(
+            corpus.corpus_id,
+            Descriptor(PACKED_CORPUS_TYPE, digest, length),
+            corpus.plain_length,
+            corpus.parents,
+            pack_hooks(sample(corpus.hooks)),
+        )
+        return blob, path
+
+    async def _references(self, caller: Caller, repository: Repository, reduction: Reduction) -> list[CorpusBlob]:
+        """Corpora that were there before and that the rebuild needs, parents first, all named in this repository."""
+        new = reduction.corpus
+        wanted = [*reduction.needs, *(new.parents if new else ())]
+        found: dict[str, CorpusBlob] = {}
+        for name in wanted:
+            if name in self._corpora.bases or (new is not None and name == new.corpus_id):
+                continue
+            closure = self._relatives.closure(repository, name)
+            if closure is None:
+                raise ReductoError(f"corpus {name} was used and is no longer known in {repository}")
+            for home, blob in closure:
+                if blob.corpus_id not in found and home != repository:
+                    await self._bring(caller, repository, blob, home)
+                found[blob.corpus_id] = blob
+        return list(found.values())
+
+    async def _bring(self, caller: Caller, repository: Repository, blob: CorpusBlob, home: Repository) -> None:
+        if not await self._mounts.mount(caller, repository, blob.blob.digest, home):
+            raise ReductoError(f"corpus {blob.corpus_id} of {home} cannot be mounted in {repository}")
+
+    def _report(
+        self,
+        upload: Upload,
+        digest: Digest,
+        outcome: Reduction | Stored,
+        reason: str,
+        stored_bytes: int,
+        started: float,
+    ) -> None:
+        seconds = time.monotonic() - started
+        kind = "stored" if isinstance(outcome, Stored) else "reduced"
+        self._metrics.decisions.labels(outcome=kind, reason=reason).inc()
+        if reason != Reason.TOO_SMALL:
+            self._metrics.layer_pushed(upload.length, stored_bytes)
+            self._metrics.moved("push", upload.length, seconds)
+        fields: dict[str, Any] = {"detail": outcome.detail} if isinstance(outcome, Stored) else {}
+        if isinstance(outcome, Reduction):
+            self._metrics.layer_matched(outcome.found_length, outcome.plain_length)
+            fields = {"found_bytes": outcome.found_length, "plain_bytes": outcome.plain_length, **outcome.receipt}
+        logs.event(
+            "layer",
+            repository=str(upload.repository),
+            digest=str(digest),
+            outcome=kind,
+            reason=reason,
+            wire_bytes=upload.length,
+            stored_bytes=stored_bytes,
+            seconds=round(seconds, 3),
+            **{key: value for key, value in fields.items() if key not in ("digest", "reason", "seconds", "outcome")},
+        )
+
+
+def _digest_file(path: Path) -> tuple[Digest, int]:
+    hasher = Digest.of(b"").hasher()
+    length = 0
+    with open(path, "rb") as source:
+        while piece := source.read(1 << 20):
+            hasher.update(piece)
+            length += len(piece)
+    return Digest("sha256", hasher.hexdigest()), length

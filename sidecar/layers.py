@@ -1,0 +1,43 @@
+"""A layer's decoder with everything at hand: used by pulls, by fsck and by rehydration alike."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sidecar.codec import Codec, Decoder
+from sidecar.corpora import Corpora
+from sidecar.names import Repository
+from sidecar.offload import Offload
+from sidecar.records import LayerRecord
+from sidecar.seal import Seal
+from sidecar.upstream.base import Caller
+from sidecar.upstream.client import RegistryClient
+
+INSTRUCTIONS_LIMIT_BYTES = 1 << 30
+
+
+class Layers:
+    """Fetches instructions and corpora, and makes decoders of them."""
+
+    def __init__(self, client: RegistryClient, corpora: Corpora, codec: Codec, seal: Seal, offload: Offload) -> None:
+        self._client = client
+        self._corpora = corpora
+        self._codec = codec
+        self._seal = seal
+        self._offload = offload
+
+    async def decoder(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, distrust: bool = False
+    ) -> Decoder:
+        """A decoder for the layer. With ``distrust`` local copies of its corpora are fetched anew.
+
+        Raises `Refused`, `Corrupt`, `CorpusMissing`, `KeyUnavailable`, `UpstreamBroken`.
+        """
+        if distrust:
+            await self._offload.io(self._corpora.drop, [corpus.corpus_id for corpus in layer.corpora])
+        sealed, corpora = await asyncio.gather(
+            self._client.read_blob(caller, repository, layer.instructions, INSTRUCTIONS_LIMIT_BYTES),
+            self._corpora.gather(caller, repository, layer.corpora, layer.bases),
+        )
+        instructions = await self._offload.run(self._seal.reveal, repository, sealed)
+        return await self._offload.run(self._codec.decoder, instructions, corpora)

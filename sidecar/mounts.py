@@ -1,0 +1,49 @@
+"""Cross-repository mounts of layers that are stored reduced: everything their record names is mounted instead."""
+
+from __future__ import annotations
+
+from reducto.errors import UsageError
+from reducto.model import Digest
+from sidecar import logs, routes
+from sidecar.exchange import Call
+from sidecar.names import Repository
+from sidecar.record_store import RecordStore
+from sidecar.upstream.base import Caller
+from sidecar.upstream.client import Refused, RegistryClient
+
+
+class Mounts:
+    """Mounts with the caller's rights on both repositories: the upstream decides each one."""
+
+    def __init__(self, client: RegistryClient, records: RecordStore) -> None:
+        self._client = client
+        self._records = records
+
+    async def mount_reduced(self, call: Call) -> bool:
+        """Whether the blob was reduced and is now mounted. False leaves the request to the upstream."""
+        route = call.route
+        assert isinstance(route, routes.Uploads)
+        try:
+            digest = Digest.parse(call.query["mount"])
+            source = Repository.parse(call.query.get("from", ""))
+        except UsageError:
+            return False
+        try:
+            layer = await self._records.layer(call.caller, source, digest)
+            if layer is None:
+                return False
+            for blob in (layer.instructions, *(corpus.blob for corpus in layer.corpora)):
+                if not await self.mount(call.caller, route.repository, blob.digest, source):
+                    return False
+            await self._records.put_layer(call.caller, route.repository, layer)
+        except Refused as refusal:
+            logs.event("mount-refused", repository=str(route.repository), source=str(source), status=refusal.status)
+            return False
+        return True
+
+    async def mount(self, caller: Caller, repository: Repository, digest: Digest, source: Repository) -> bool:
+        """Whether one blob was mounted; a session that the upstream opened instead is given up."""
+        location = await self._client.mount_blob(caller, repository, digest, source)
+        if location is not None:
+            await self._client.cancel_upload(caller, location)
+        return location is None

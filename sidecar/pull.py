@@ -1,0 +1,155 @@
+"""Pull of a blob, one straight line: record -> corpora at hand -> rebuild into the cache file -> readers follow it.
+
+Pull.__call__      whose is it: a record's, or the upstream's own?
+Pull._serve        warm from the cache file, or cold behind a rebuild
+Layers.decoder     instructions and corpora at hand (sidecar/layers.py)
+Rebuilds.cold      one rebuild per digest, its proof, the cache (sidecar/rebuild.py)
+"""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from reducto.errors import ReductoError
+from reducto.model import ByteRange
+from sidecar import logs, routes
+from sidecar.errors import RegistryError, Unavailable
+from sidecar.exchange import Call, breaking, relay, send_file
+from sidecar.layers import Layers
+from sidecar.metrics import Metrics
+from sidecar.offload import Offload
+from sidecar.passthrough import Passthrough
+from sidecar.ranges import parse_range
+from sidecar.rebuild import Rebuilds
+from sidecar.record_store import RecordStore
+from sidecar.records import LayerRecord
+from sidecar.upstream.base import FileBody
+from sidecar.upstream.client import Refused
+
+
+class RebuildFailed(RegistryError):
+    """A reduced blob cannot be rebuilt just now."""
+
+    status, code = 500, "REBUILD_FAILED"
+
+
+class Pull:
+    """Answers GET and HEAD of blobs."""
+
+    def __init__(
+        self,
+        passthrough: Passthrough,
+        records: RecordStore,
+        layers: Layers,
+        rebuilds: Rebuilds,
+        offload: Offload,
+        metrics: Metrics,
+        prefer_records: bool,
+    ) -> None:
+        self._passthrough = passthrough
+        self._records = records
+        self._layers = layers
+        self._rebuilds = rebuilds
+        self._offload = offload
+        self._metrics = metrics
+        self._prefer_records = prefer_records
+
+    async def __call__(self, call: Call) -> web.StreamResponse:
+        """The blob: rebuilt when it was reduced, else as the upstream has it."""
+        route = call.route
+        assert isinstance(route, routes.BlobAt)
+        if self._prefer_records and not self._records.is_plain(route.repository, route.digest):
+            layer = await self._find(call, route)
+            if layer is not None:
+                return await self._serve(call, layer)
+        async with await self._passthrough.upstream.send(call.upstream_request()) as answer:
+            if answer.status == 404 and (layer := await self._search(call, route)) is not None:
+                return await self._serve(call, layer)
+            return await relay(call, answer, self._passthrough.base, self._offload)
+
+    async def _find(self, call: Call, route: routes.BlobAt) -> LayerRecord | None:
+        """The layer's record, unless the upstream refuses this caller: then its own answer is the right one."""
+        try:
+            return await self._records.layer(call.caller, route.repository, route.digest)
+        except Refused as refusal:
+            if refusal.status >= 500:
+                raise Unavailable(f"the upstream answers {refusal.status}") from refusal
+            return None
+
+    async def _search(self, call: Call, route: routes.BlobAt) -> LayerRecord | None:
+        """Looks harder: under the record's tag, then in image records that another tool copied here."""
+        layer = await self._find(call, route)
+        if layer is None:
+            await self._records.scan(call.caller, route.repository)
+            if self._records.remembered_layer(route.repository, route.digest):
+                layer = await self._find(call, route)
+        return layer
+
+    async def _serve(self, call: Call, layer: LayerRecord) -> web.StreamResponse:
+        started = time.monotonic()
+        headers = CIMultiDict(
+            {
+                "Content-Type": "application/octet-stream",
+                "Docker-Content-Digest": str(layer.digest),
+                "ETag": f'"{layer.digest}"',
+                "Accept-Ranges": "bytes",
+                "Cache-Control": "max-age=31536000",
+                "Docker-Distribution-Api-Version": "registry/2.0",
+            }
+        )
+        if call.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        if call.method == "HEAD":
+            headers["Content-Length"] = str(layer.wire_length)
+            return web.Response(status=200, headers=headers)
+        wanted = parse_range(call.headers.get("Range"), layer.wire_length)
+        if wanted is not None:
+            headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{layer.wire_length}"
+        status, span = (200 if wanted is None else 206), wanted or ByteRange(0, layer.wire_length)
+        warm = await self._rebuilds.warm(layer.digest)
+        self._metrics.cache_requests.labels(result="cold" if warm is None else "warm").inc()
+        if warm is not None:
+            self._metrics.first_byte_seconds.labels(source="warm").observe(time.monotonic() - started)
+            self._metrics.saved.labels(direction="pull").inc(len(span))
+            return await send_file(call, status, headers, FileBody(warm.path, span), self._offload)
+        return await self._send_cold(call, layer, status, headers, span, started)
+
+    async def _send_cold(
+        self, call: Call, layer: LayerRecord, status: int, headers: CIMultiDict[str], span: ByteRange, started: float
+    ) -> web.StreamResponse:
+        """Streams the blob behind its rebuild. Until the first byte is there, a failure is an honest error."""
+        route = call.route
+        assert isinstance(route, routes.BlobAt)
+        rebuild = await self._rebuilds.cold(
+            layer.digest,
+            layer.wire_length,
+            lambda distrust: self._layers.decoder(call.caller, route.repository, layer, distrust),
+        )
+        try:
+            pieces = rebuild.read(span)
+            try:
+                first = await anext(pieces, b"")
+            except (Refused, ReductoError, OSError) as error:
+                raise _as_answer(error, layer) from error
+            self._metrics.first_byte_seconds.labels(source="cold").observe(time.monotonic() - started)
+            response = web.StreamResponse(status=status, headers=headers)
+            response.content_length = len(span)
+            async with breaking(call, response):
+                await response.prepare(call.request)
+                await response.write(first)
+                async for piece in pieces:
+                    await response.write(piece)
+                await response.write_eof()
+            return response
+        finally:
+            await rebuild.file.release()
+
+
+def _as_answer(error: Exception, layer: LayerRecord) -> RegistryError:
+    if isinstance(error, RegistryError):
+        return error
+    logs.event("pull-failed", digest=str(layer.digest), error=f"{type(error).__name__}: {error}"[:300])
+    return RebuildFailed(f"blob {layer.digest} cannot be rebuilt: {type(error).__name__}")

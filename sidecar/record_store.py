@@ -1,0 +1,239 @@
+"""Finds and keeps records in the upstream, always with the caller's own rights.
+
+What was read once is remembered, but a remembered record is used for a caller only after the upstream has shown that
+very caller the manifest it came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+from reducto.errors import ReductoError, Untrusted
+from reducto.model import Digest
+from sidecar import logs
+from sidecar.errors import UpstreamBroken
+from sidecar.metrics import Metrics
+from sidecar.names import Repository, Tag, record_tag
+from sidecar.offload import Offload
+from sidecar.records import (
+    EMPTY,
+    EMPTY_DESCRIPTOR,
+    ImageRecord,
+    IndexRecord,
+    LayerRecord,
+    Record,
+    is_record,
+    parse_record,
+    record_media_type,
+)
+from sidecar.relatives import Relatives
+from sidecar.seal import Seal
+from sidecar.upstream.base import Caller
+from sidecar.upstream.client import Refused, RegistryClient, StoredManifest
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MEMORY_ENTRIES = 50_000
+_SCAN_TAGS = 4096
+_SCAN_PARALLEL = 16
+_SCAN_PAUSE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record, and the digest of the manifest in the upstream that holds it."""
+
+    record: Record
+    holder: Digest
+    length: int
+    """Bytes of that manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLayer:
+    """A layer's record, and the manifest that holds it: its own, or an image's."""
+
+    layer: LayerRecord
+    holder: Digest
+
+
+class RecordStore:
+    """All records of the upstream. One per process."""
+
+    def __init__(
+        self, client: RegistryClient, relatives: Relatives, seal: Seal, offload: Offload, metrics: Metrics
+    ) -> None:
+        self._client = client
+        self._relatives = relatives
+        self._seal = seal
+        self._offload = offload
+        self._metrics = metrics
+        self._layers: OrderedDict[tuple[Repository, Digest], HeldLayer] = OrderedDict()
+        self._manifests: OrderedDict[tuple[Repository, Digest], Digest] = OrderedDict()
+        self._plain: OrderedDict[tuple[Repository, Digest], None] = OrderedDict()
+        self._empty: set[Repository] = set()
+        self._scans: dict[Repository, tuple[float, asyncio.Task[None]]] = {}
+        self._seen: set[tuple[Repository, str]] = set()
+
+    # -- layers
+
+    async def layer(
+        self, caller: Caller, repository: Repository, digest: Digest, *, authorised: bool = False
+    ) -> LayerRecord | None:
+        """The layer's record, if this caller may see it. With ``authorised`` a later call to the upstream decides."""
+        held = self._layers.get((repository, digest))
+        if held is not None:
+            if authorised or await self._client.may_read(caller, repository, held.holder):
+                return held.layer
+            self.forget_layer(repository, digest)
+        found = await self._read(caller, repository, record_tag(digest))
+        if found is None or not isinstance(found.record, LayerRecord) or found.record.digest != digest:
+            return None
+        return found.record
+
+    def remembered_layer(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the layer is known to be reduced, right or not."""
+        return (repository, digest) in self._layers
+
+    def is_plain(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the blob was lately seen stored as it came: a hint that saves a look-up."""
+        return (repository, digest) in self._plain
+
+    def note_plain(self, repository: Repository, digest: Digest) -> None:
+        """Hints that the blob is stored as it came."""
+        _remember(self._plain, (repository, digest), None)
+
+    async def put_layer(self, caller: Caller, repository: Repository, layer: LayerRecord) -> Digest:
+        """Stores a layer's record; every blob that it names must be there. Returns its manifest's digest."""
+        await self._ensure_empty(caller, repository)
+        data = await self._offload.io(self._seal.sign, repository, layer.to_manifest())
+        await self._client.put_manifest(caller, repository, record_tag(layer.digest), data, record_media_type(layer))
+        holder = Digest.of(data)
+        self._learn(repository, layer, holder)
+        return holder
+
+    def forget_layer(self, repository: Repository, digest: Digest) -> None:
+        """Drops what is remembered of a layer."""
+        self._layers.pop((repository, digest), None)
+        self._plain.pop((repository, digest), None)
+
+    # -- images and indexes
+
+    async def manifest(self, caller: Caller, repository: Repository, digest: Digest) -> Held | None:
+        """The record of an original manifest, if there is one and this caller may see it."""
+        holder = self._manifests.get((repository, digest))
+        for reference in (holder, record_tag(digest)):
+            found = await self._read(caller, repository, reference) if reference is not None else None
+            if found and isinstance(found.record, ImageRecord | IndexRecord) and found.record.digest == digest:
+                return found
+        return None
+
+    def remembered_manifest(self, repository: Repository, digest: Digest) -> bool:
+        """Whether a record of the manifest was seen lately."""
+        return (repository, digest) in self._manifests
+
+    async def put_manifest(
+        self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord, tag: Tag | None
+    ) -> dict[str, str]:
+        """Stores the record of a manifest under its own tag and the client's; returns the upstream's headers."""
+        await self._ensure_empty(caller, repository)
+        data = await self._offload.io(self._seal.sign, repository, record.to_manifest())
+        kind = record_media_type(record)
+        headers = await self._client.put_manifest(caller, repository, record_tag(record.digest), data, kind)
+        if tag is not None:
+            headers = await self._client.put_manifest(caller, repository, tag, data, kind)
+        self._learn(repository, record, Digest.of(data))
+        return dict(headers)
+
+    def forget_manifest(self, repository: Repository, digest: Digest) -> None:
+        """Drops what is remembered of a manifest."""
+        self._manifests.pop((repository, digest), None)
+
+    async def parse(self, repository: Repository, manifest: StoredManifest) -> Held | None:
+        """The record in a manifest; None when it is something else. Raises `UpstreamBroken` for a forged one."""
+        if not is_record(manifest.data):
+            return None
+        try:
+            await self._offload.io(self._seal.verify, repository, manifest.data)
+            record = parse_record(manifest.data)
+        except (ReductoError, Untrusted) as error:
+            logs.trouble("record-refused", error, repository=str(repository), manifest=str(manifest.digest))
+            raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
+        self._learn(repository, record, manifest.digest)
+        return Held(record, manifest.digest, len(manifest.data))
+
+    # -- scanning
+
+    async def scan(self, caller: Caller, repository: Repository) -> None:
+        """Reads the repository's records that are not known yet. Does nothing when it was done a moment ago."""
+        when, task = self._scans.get(repository, (0.0, None))
+        if task is None or (task.done() and time.monotonic() - when > _SCAN_PAUSE_SECONDS):
+            task = asyncio.create_task(self._scan(caller, repository))
+            self._scans[repository] = (time.monotonic(), task)
+        await asyncio.shield(task)
+
+    async def _scan(self, caller: Caller, repository: Repository) -> None:
+        gate = asyncio.Semaphore(_SCAN_PARALLEL)
+
+        async def read(tag: str) -> None:
+            async with gate:
+                with contextlib.suppress(Refused, ReductoError, OSError):
+                    await self._read_deep(caller, repository, Tag(tag))
+                    self._seen.add((repository, tag))
+
+        try:
+            tags = [tag async for tag in self._client.tags(caller, repository)]
+        except (Refused, ReductoError, OSError, ValueError):
+            return  # without the right to list, what cannot be found is not used
+        unseen = [tag for tag in tags if (repository, tag) not in self._seen]
+        await asyncio.gather(*(read(tag) for tag in unseen[-_SCAN_TAGS:]))
+
+    async def _read_deep(self, caller: Caller, repository: Repository, reference: Tag | Digest) -> None:
+        """Reads a record, and the records that an index record names."""
+        found = await self._read(caller, repository, reference)
+        if found is not None and isinstance(found.record, IndexRecord):
+            for child in found.record.children:
+                await self._read_deep(caller, repository, child.digest)
+
+    # -- inside
+
+    async def _read(self, caller: Caller, repository: Repository, reference: Tag | Digest) -> Held | None:
+        found = await self._client.get_manifest(caller, repository, reference)
+        return await self.parse(repository, found) if found is not None else None
+
+    def _learn(self, repository: Repository, record: Record, holder: Digest) -> None:
+        if isinstance(record, IndexRecord):
+            _remember(self._manifests, (repository, record.digest), holder)
+            return
+        layers = (record,) if isinstance(record, LayerRecord) else record.layers
+        for layer in layers:
+            known = self._layers.get((repository, layer.digest))
+            if known is None or isinstance(record, LayerRecord):
+                _remember(self._layers, (repository, layer.digest), HeldLayer(layer, holder))
+                self._plain.pop((repository, layer.digest), None)
+            self._relatives.learn(repository, layer)
+        if isinstance(record, ImageRecord):
+            _remember(self._manifests, (repository, record.digest), holder)
+            for blob in record.stored:
+                self.note_plain(repository, blob.digest)
+
+    async def _ensure_empty(self, caller: Caller, repository: Repository) -> None:
+        """The blob ``{}``, which records name as their config."""
+        if repository in self._empty:
+            return
+        if not await self._client.has_blob(caller, repository, EMPTY_DESCRIPTOR.digest):
+            await self._client.put_blob(caller, repository, EMPTY_DESCRIPTOR.digest, EMPTY)
+        self._empty.add(repository)
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > _MEMORY_ENTRIES:
+        memory.popitem(last=False)

@@ -1,0 +1,257 @@
+"""Records: the OCI manifests that say how what clients pushed is rebuilt.
+
+A *layer record* names one layer's instructions and the packed corpora they need. An *image record* embeds an image
+manifest's exact bytes and names everything that image needs. An *index record* is an OCI index that names its
+children's records, so that a recursive copy takes everything. All are ordinary manifests: any registry stores them,
+any tool copies them, and every blob they need is named, so that garbage collection leaves it alone.
+
+The format is described in docs/records.md; this module is its only reader and writer, and does no I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from reducto.errors import Corrupt, NotReducto, UsageError
+from reducto.model import CorpusId, Descriptor, Digest, parse_corpus_id
+from sidecar.manifest import OCI_INDEX, OCI_MANIFEST, descriptor_of
+
+LAYER_TYPE = "application/vnd.reducto.layer.v1"
+IMAGE_TYPE = "application/vnd.reducto.image.v1"
+INDEX_TYPE = "application/vnd.reducto.index.v1"
+INSTRUCTIONS_TYPE = "application/vnd.reducto.instructions.v1"
+PACKED_CORPUS_TYPE = "application/vnd.reducto.corpus.layer.v1+zstd"
+
+EMPTY = b"{}"
+EMPTY_DESCRIPTOR = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(EMPTY), len(EMPTY))
+
+VERSION = "1"
+_KEY = "io.reducto."
+_VERSION, _MANIFEST, _MANIFEST_TYPE = _KEY + "version", _KEY + "manifest", _KEY + "manifest.media-type"
+_RECEIPT = _KEY + "receipt"
+_LAYER, _LENGTH, _NEEDS = _KEY + "layer.digest", _KEY + "layer.length", _KEY + "layer.corpora"
+_CORPUS, _PLAIN, _PARENTS, _HOOKS = _KEY + "corpus.id", _KEY + "corpus.length", _KEY + "corpus.parents", _KEY + "hooks"
+_STORED = _KEY + "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusBlob:
+    """Where a layer corpus lies packed today. Its identity stays when it is packed anew."""
+
+    corpus_id: CorpusId
+    blob: Descriptor
+    plain_length: int
+    parents: tuple[CorpusId, ...] = ()
+    """Corpora whose bytes its frames were compressed against."""
+    hooks: bytes = b""
+    """A sample of its hooks, eight bytes each, little-endian, ascending: what finds it as a reference."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The descriptor with what a reader must know before it fetches the blob."""
+        notes = {_CORPUS: str(self.corpus_id), _PLAIN: str(self.plain_length)}
+        if self.parents:
+            notes[_PARENTS] = ",".join(self.parents)
+        if self.hooks:
+            notes[_HOOKS] = base64.b64encode(self.hooks).decode()
+        return replace(self.blob, annotations=notes).to_json()
+
+    @classmethod
+    def from_json(cls, item: dict[str, Any]) -> Self:
+        """What `to_json` wrote. Raises `KeyError`, `TypeError`, `ValueError` or `UsageError`."""
+        notes = item["annotations"]
+        return cls(
+            parse_corpus_id(notes[_CORPUS]),
+            replace(descriptor_of(item), annotations={}),
+            int(notes[_PLAIN]),
+            tuple(parse_corpus_id(text) for text in notes.get(_PARENTS, "").split(",") if text),
+            base64.b64decode(notes.get(_HOOKS, ""), validate=True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """How one layer is rebuilt."""
+
+    digest: Digest
+    wire_length: int
+    instructions: Descriptor
+    corpora: tuple[CorpusBlob, ...]
+    """Everything the rebuild needs, parents before those that need them."""
+    bases: tuple[CorpusId, ...] = ()
+    """Base corpora, which lie in a repository of their own and are named only."""
+    receipt: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def to_manifest(self) -> bytes:
+        """The layer record as manifest bytes."""
+        layers = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
+        return _manifest(LAYER_TYPE, layers, {_RECEIPT: json.dumps(self.receipt, separators=(",", ":"))})
+
+    def descriptor(self) -> dict[str, Any]:
+        """The instructions' descriptor, which says what they rebuild and from which corpora."""
+        needs = [str(corpus.corpus_id) for corpus in self.corpora] + [f"base:{name}" for name in self.bases]
+        notes = {_LAYER: str(self.digest), _LENGTH: str(self.wire_length), _NEEDS: ",".join(needs)}
+        return replace(self.instructions, annotations=notes).to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A manifest some of whose blobs are stored reduced."""
+
+    original: bytes
+    media_type: str
+    layers: tuple[LayerRecord, ...]
+    stored: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """The original manifest's sha256."""
+        return Digest.of(self.original)
+
+    def to_manifest(self) -> bytes:
+        """The image record as manifest bytes: the same for the same image and layer records."""
+        layers: dict[str, dict[str, Any]] = {}
+        for blob in self.stored:
+            layers[str(blob.digest)] = {**blob.to_json(), "annotations": {_STORED: "true"}}
+        for layer in self.layers:
+            layers[f"{layer.instructions.digest} {layer.digest}"] = layer.descriptor()
+            for corpus in layer.corpora:
+                layers.setdefault(str(corpus.blob.digest), corpus.to_json())
+        notes = {_MANIFEST: base64.b64encode(self.original).decode(), _MANIFEST_TYPE: self.media_type}
+        return _manifest(IMAGE_TYPE, list(layers.values()), notes, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecord:
+    """An index some of whose children are image (or index) records."""
+
+    original: bytes
+    media_type: str
+    children: tuple[Descriptor, ...]
+    """What stands in the upstream for each child, in order: its record, or itself."""
+    subject: Descriptor | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """The original index's sha256."""
+        return Digest.of(self.original)
+
+    def to_manifest(self) -> bytes:
+        """The index record as manifest bytes."""
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "artifactType": INDEX_TYPE,
+            "manifests": [child.to_json() for child in self.children],
+            "annotations": {
+                _VERSION: VERSION,
+                _MANIFEST: base64.b64encode(self.original).decode(),
+                _MANIFEST_TYPE: self.media_type,
+            },
+        }
+        if self.subject is not None:
+            document["subject"] = self.subject.to_json()
+        return _encode(document)
+
+
+Record = LayerRecord | ImageRecord | IndexRecord
+
+
+def record_media_type(record: Record) -> str:
+    """The media type under which a record is stored."""
+    return OCI_INDEX if isinstance(record, IndexRecord) else OCI_MANIFEST
+
+
+def is_record(data: bytes) -> bool:
+    """Whether the bytes are one of our records, of whatever version. Cheap for anything else."""
+    if b"application/vnd.reducto." not in data:
+        return False
+    try:
+        kind = json.loads(data).get("artifactType", "")
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return isinstance(kind, str) and kind.startswith(
+        ("application/vnd.reducto.layer.", "application/vnd.reducto.image.", "application/vnd.reducto.index.")
+    )
+
+
+def parse_record(data: bytes) -> Record:
+    """The record in ``data``. Raises `NotReducto` for anything else or a newer version, `Corrupt` when damaged."""
+    try:
+        document = json.loads(data)
+        kind = document["artifactType"]
+        notes = document["annotations"]
+        version = notes[_VERSION]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotReducto("this manifest is not a Reducto record") from error
+    if version != VERSION or kind not in (LAYER_TYPE, IMAGE_TYPE, INDEX_TYPE):
+        raise NotReducto(f"a record of version {version} ({kind}) needs a newer Reducto")
+    try:
+        if kind == INDEX_TYPE:
+            children = tuple(descriptor_of(item) for item in document["manifests"])
+            return IndexRecord(_original(notes), notes[_MANIFEST_TYPE], children, _subject(document))
+        layers, stored = _read_layers(document["layers"])
+        if kind == IMAGE_TYPE:
+            return ImageRecord(_original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
+        (layer,) = layers
+        return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")))
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise Corrupt(f"a damaged record: {error}") from error
+
+
+def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], tuple[Descriptor, ...]]:
+    corpora: dict[str, CorpusBlob] = {}
+    layers: list[LayerRecord] = []
+    stored: list[Descriptor] = []
+    for item in items:
+        notes = item.get("annotations") or {}
+        if _CORPUS in notes:
+            corpora[notes[_CORPUS]] = CorpusBlob.from_json(item)
+        elif _LAYER not in notes:
+            stored.append(replace(descriptor_of(item), annotations={}))
+    for item in items:
+        notes = item.get("annotations") or {}
+        if _LAYER in notes:
+            needs = [name for name in notes[_NEEDS].split(",") if name]
+            layers.append(
+                LayerRecord(
+                    Digest.parse(notes[_LAYER]),
+                    int(notes[_LENGTH]),
+                    replace(descriptor_of(item), annotations={}),
+                    tuple(corpora[name] for name in needs if not name.startswith("base:")),
+                    tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
+                )
+            )
+    return tuple(layers), tuple(stored)
+
+
+def _original(notes: dict[str, str]) -> bytes:
+    return base64.b64decode(notes[_MANIFEST], validate=True)
+
+
+def _subject(document: dict[str, Any]) -> Descriptor | None:
+    item = document.get("subject")
+    return descriptor_of(item) if item else None
+
+
+def _manifest(
+    kind: str, layers: list[dict[str, Any]], notes: dict[str, str], subject: Descriptor | None = None
+) -> bytes:
+    document: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": kind,
+        "config": {**EMPTY_DESCRIPTOR.to_json(), "data": base64.b64encode(EMPTY).decode()},
+        "layers": layers,
+        "annotations": {_VERSION: VERSION, **notes},
+    }
+    if subject is not None:
+        document["subject"] = subject.to_json()
+    return _encode(document)
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()

@@ -1,0 +1,172 @@
+"""Upload sessions: a spool file, its running digest, and the session that stands open in the upstream.
+
+A session belongs to whoever opened it: another credential must first show the upstream that it may use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hmac
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reducto.config import LimitOptions, SpoolOptions
+from reducto.model import Digest
+from sidecar.encoding import Encoding
+from sidecar.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown
+from sidecar.growing import READ_BYTES, GrowingFile
+from sidecar.metrics import Metrics
+from sidecar.names import Repository
+from sidecar.offload import Offload
+from sidecar.ranges import parse_content_range
+from sidecar.upstream.base import Caller, StreamBody
+
+
+@dataclass(slots=True)
+class Upload:
+    """One blob on its way in."""
+
+    session_id: str
+    repository: Repository
+    caller: Caller
+    location: str
+    """The upload session that the upstream opened for this caller."""
+    spool: GrowingFile
+    hasher: Any
+    encoding: Encoding | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    last_active: float = field(default_factory=time.monotonic)
+
+    @property
+    def length(self) -> int:
+        """Bytes received."""
+        return self.spool.length
+
+    @property
+    def path(self) -> str:
+        """Where the client goes on."""
+        return f"/v2/{self.repository}/blobs/uploads/{self.session_id}"
+
+    def belongs_to(self, caller: Caller) -> bool:
+        """Whether this is the very credential that opened the session."""
+        mine, given = self.caller.authorization or "", caller.authorization or ""
+        return hmac.compare_digest(mine.encode(), given.encode())
+
+
+class UploadSessions:
+    """All open sessions of this process."""
+
+    def __init__(
+        self, folder: Path, spool: SpoolOptions, limits: LimitOptions, offload: Offload, metrics: Metrics
+    ) -> None:
+        self.folder = folder
+        self._spool = spool
+        self._limits = limits
+        self._offload = offload
+        self._metrics = metrics
+        self._open: dict[str, Upload] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def start(self, repository: Repository, caller: Caller, location: str) -> Upload:
+        """A new session. Raises `TooManyRequests`, `StorageFull`."""
+        if len(self._open) >= self._limits.upload_sessions:
+            raise TooManyRequests(f"{len(self._open)} uploads are open", headers={"Retry-After": "10"})
+        if self.spooled_bytes >= self._spool.max_size:
+            raise TooManyRequests("the spool is full", headers={"Retry-After": "10"})
+        session_id = secrets.token_hex(16)
+        try:
+            spool = await GrowingFile.create(self.folder / f"upload-{session_id}", self._offload)
+        except OSError as error:
+            raise _disk_trouble(error) from error
+        upload = Upload(session_id, repository, caller, location, spool, Digest.of(b"").hasher())
+        self._open[session_id] = upload
+        self._metrics.uploads_open.set(len(self._open))
+        return upload
+
+    def find(self, repository: Repository, session_id: str) -> Upload:
+        """The session. Raises `UploadUnknown`."""
+        upload = self._open.get(session_id)
+        if upload is None or upload.repository != repository:
+            raise UploadUnknown(f"no upload {session_id} in {repository}", detail={"uuid": session_id})
+        return upload
+
+    async def receive(self, upload: Upload, body: StreamBody, content_range: str | None) -> None:
+        """Appends a body to the spool. What arrived before the client broke off stays, so that it can resume."""
+        if content_range is not None:
+            self._check_order(upload, content_range, body.length)
+        if body.length is not None and upload.length + body.length > self._limits.blob_size:
+            raise SizeInvalid(f"a blob has at most {self._limits.blob_size} bytes")
+        pending = bytearray()
+        try:
+            async for piece in body.pieces:
+                pending += piece
+                if len(pending) >= READ_BYTES:
+                    await self._append(upload, pending)
+                    pending = bytearray()
+        finally:
+            if pending:
+                await self._append(upload, pending)
+
+    async def drop(self, upload: Upload) -> None:
+        """Ends the session and leaves nothing of it."""
+        if self._open.pop(upload.session_id, None) is None:
+            return
+        self._metrics.uploads_open.set(len(self._open))
+        if upload.encoding is not None:
+            await upload.encoding.close()
+        await upload.spool.remove()
+        await upload.spool.release()
+        self._metrics.spool_bytes.set(self.spooled_bytes)
+
+    async def expire(self) -> None:
+        """Drops sessions that nobody touched for too long."""
+        oldest = time.monotonic() - self._limits.upload_idle
+        for upload in [upload for upload in self._open.values() if upload.last_active < oldest]:
+            if not upload.lock.locked():
+                await self.drop(upload)
+
+    async def close(self) -> None:
+        """Drops all sessions."""
+        for upload in list(self._open.values()):
+            await self.drop(upload)
+
+    @property
+    def spooled_bytes(self) -> int:
+        """Bytes of all spool files."""
+        return sum(upload.length for upload in self._open.values())
+
+    async def _append(self, upload: Upload, data: bytearray) -> None:
+        if upload.length + len(data) > self._limits.blob_size:
+            raise SizeInvalid(f"a blob has at most {self._limits.blob_size} bytes")
+        try:
+            await self._offload.io(_write, upload, data)
+        except OSError as error:
+            raise _disk_trouble(error) from error
+        upload.spool.publish(upload.length + len(data))
+        upload.last_active = time.monotonic()
+        self._metrics.spool_bytes.set(self.spooled_bytes)
+
+    @staticmethod
+    def _check_order(upload: Upload, content_range: str, length: int | None) -> None:
+        chunk = parse_content_range(content_range)
+        if chunk.start != upload.length:
+            progress = {"Location": upload.path, "Range": f"0-{max(0, upload.length - 1)}"}
+            raise RangeInvalid(f"the next byte is {upload.length}, not {chunk.start}", headers=progress)
+        if length is not None and length != len(chunk):
+            raise SizeInvalid(f"{content_range} does not have {length} bytes")
+
+
+def _write(upload: Upload, data: bytearray) -> None:
+    upload.spool.write_at(upload.length, memoryview(data))
+    upload.hasher.update(data)
+
+
+def _disk_trouble(error: OSError) -> StorageFull:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StorageFull("the spool's disk is full" if full else f"the spool cannot be written: {error}")

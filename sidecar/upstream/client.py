@@ -1,0 +1,295 @@
+"""Typed operations on an upstream, each carried out with its caller's own rights.
+
+A refusal (401, 403, 429, 5xx ...) raises `Refused`, which keeps the upstream's words so that the client gets
+exactly these; "not there" is a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from multidict import CIMultiDict
+
+from reducto.model import ByteRange, Descriptor, Digest
+from sidecar.atomic import open_new
+from sidecar.errors import UpstreamBroken
+from sidecar.manifest import ACCEPTED
+from sidecar.metrics import Metrics
+from sidecar.names import Reference, Repository
+from sidecar.offload import Offload
+from sidecar.upstream.base import (
+    Caller,
+    FileBody,
+    Upstream,
+    UpstreamCut,
+    UpstreamRequest,
+    UpstreamResponse,
+)
+
+MANIFEST_LIMIT_BYTES = 8 << 20
+_ERROR_LIMIT_BYTES = 1 << 20
+_LISTING_LIMIT_BYTES = 64 << 20
+_BLOB_ATTEMPTS = 4
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+
+
+class Refused(Exception):
+    """The upstream said no, in these words."""
+
+    def __init__(self, status: int, headers: CIMultiDict[str], body: bytes) -> None:
+        super().__init__(f"the upstream answered {status}: {body[:300].decode(errors='replace')}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as the upstream has it."""
+
+    data: bytes
+    media_type: str
+    digest: Digest
+    headers: CIMultiDict[str]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, len(self.data))
+
+
+class RegistryClient:
+    """Reads and writes manifests and blobs. Stateless; one per process."""
+
+    def __init__(self, upstream: Upstream, offload: Offload, metrics: Metrics) -> None:
+        self.upstream = upstream
+        self._offload = offload
+        self._metrics = metrics
+
+    # -- manifests
+
+    async def get_manifest(
+        self, caller: Caller, repository: Repository, reference: Reference, accept: tuple[str, ...] = ACCEPTED
+    ) -> StoredManifest | None:
+        """The manifest, or None. Its bytes are checked against the digest that was asked for."""
+        request = UpstreamRequest(
+            "GET", f"/v2/{repository}/manifests/{reference}", caller, CIMultiDict(("Accept", kind) for kind in accept)
+        )
+        async with await self.upstream.send(request) as answer:
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise await _refusal(answer)
+            data = await answer.read(MANIFEST_LIMIT_BYTES)
+            digest = Digest.of(data, reference.algorithm if isinstance(reference, Digest) else "sha256")
+            if isinstance(reference, Digest) and digest != reference:
+                raise UpstreamBroken(f"the upstream returned {digest} for the manifest {reference}")
+            media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+            return StoredManifest(data, media_type, digest, answer.headers)
+
+    async def may_read(self, caller: Caller, repository: Repository, reference: Reference) -> bool:
+        """Whether this caller sees the manifest just now. False when it is gone; `Refused` when it is forbidden."""
+        headers = CIMultiDict(("Accept", kind) for kind in ACCEPTED)
+        request = UpstreamRequest("HEAD", f"/v2/{repository}/manifests/{reference}", caller, headers)
+        async with await self.upstream.send(request) as answer:
+            if answer.status in (200, 404):
+                return answer.status == 200
+            raise await _refusal(answer)
+
+    async def put_manifest(
+        self, caller: Caller, repository: Repository, reference: Reference, data: bytes, media_type: str
+    ) -> CIMultiDict[str]:
+        """Stores a manifest and returns the answer's headers."""
+        target = f"/v2/{repository}/manifests/{reference}"
+        request = UpstreamRequest("PUT", target, caller, {"Content-Type": media_type}, data)
+        async with await self.upstream.send(request) as answer:
+            if answer.status not in (200, 201, 202):
+                raise await _refusal(answer)
+            return answer.headers
+
+    async def delete_manifest(self, caller: Caller, repository: Repository, reference: Reference) -> bool:
+        """Deletes a manifest, or only a tag; False when it was not there."""
+        return await self._delete(caller, f"/v2/{repository}/manifests/{reference}")
+
+    # -- blobs
+
+    async def has_blob(self, caller: Caller, repository: Repository, digest: Digest) -> bool:
+        """Whether the repository holds the blob as it is."""
+        request = UpstreamRequest("HEAD", f"/v2/{repository}/blobs/{digest}", caller)
+        async with await self.upstream.send(request) as answer:
+            if answer.status in (200, 404):
+                return answer.status == 200
+            raise await _refusal(answer)
+
+    async def read_blob(self, caller: Caller, repository: Repository, blob: Descriptor, limit_bytes: int) -> bytes:
+        """A small blob, its digest checked."""
+        out = bytearray()
+        async for piece in self._blob_pieces(caller, repository, blob):
+            out += piece
+            if len(out) > limit_bytes:
+                raise UpstreamBroken(f"blob {blob.digest} is longer than {limit_bytes} bytes")
+        if await self._offload.io(Digest.of, bytes(out), blob.digest.algorithm) != blob.digest:
+            raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
+        return bytes(out)
+
+    async def save_blob(self, caller: Caller, repository: Repository, blob: Descriptor, path: Path) -> None:
+        """A blob into a new file, its digest checked; taken up again where a connection broke."""
+        hasher = blob.digest.hasher()
+        handle = await self._offload.io(open_new, path)
+        try:
+
+            def take(piece: bytes) -> None:
+                handle.write(piece)
+                hasher.update(piece)
+
+            async for piece in self._blob_pieces(caller, repository, blob):
+                await self._offload.io(take, piece)
+        finally:
+            await self._offload.io(handle.close)
+        if hasher.hexdigest() != blob.digest.hex:
+            await self._offload.io(os.unlink, path)
+            raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
+
+    async def _blob_pieces(self, caller: Caller, repository: Repository, blob: Descriptor) -> AsyncIterator[bytes]:
+        done = 0
+        for attempt in range(_BLOB_ATTEMPTS):
+            headers = {"Range": f"bytes={done}-"} if done else {}
+            request = UpstreamRequest("GET", f"/v2/{repository}/blobs/{blob.digest}", caller, headers)
+            async with await self.upstream.send(request) as answer:
+                if answer.status not in (200, 206):
+                    raise await _refusal(answer)
+                skip = done if answer.status == 200 else 0  # a registry may ignore ranges
+                try:
+                    async for piece in answer.pieces():
+                        if skip >= len(piece):
+                            skip -= len(piece)
+                            continue
+                        piece, skip = piece[skip:], 0
+                        done += len(piece)
+                        self._metrics.upstream_bytes.labels(direction="in").inc(len(piece))
+                        yield piece
+                    if done >= blob.size:
+                        return
+                except UpstreamCut:
+                    if attempt == _BLOB_ATTEMPTS - 1:
+                        raise
+            await asyncio.sleep(0.1 * 2**attempt)
+        raise UpstreamCut(f"blob {blob.digest} ended after {done} of {blob.size} bytes")
+
+    async def put_blob(
+        self,
+        caller: Caller,
+        repository: Repository,
+        digest: Digest,
+        content: bytes | Path,
+        location: str | None = None,
+    ) -> int:
+        """Stores a blob; through the open upload ``location`` when there is one. Returns its length in bytes."""
+        length = len(content) if isinstance(content, bytes) else (await self._offload.io(content.stat)).st_size
+        body = content if isinstance(content, bytes) else FileBody(content, ByteRange(0, length))
+        for attempt in range(_BLOB_ATTEMPTS):
+            try:
+                where = location or await self.open_upload(caller, repository)
+                joined = f"{where}{'&' if '?' in where else '?'}digest={quote(str(digest), safe='')}"
+                headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
+                async with await self.upstream.send(UpstreamRequest("PUT", joined, caller, headers, body)) as answer:
+                    if answer.status in (201, 204):
+                        self._metrics.upstream_bytes.labels(direction="out").inc(length)
+                        return length
+                    raise await _refusal(answer)
+            except Refused as refusal:
+                # An upload session may have expired, a gateway may have failed: a new session may do.
+                again = refusal.status in (404, 416, 500, 502, 503, 504)
+                if attempt == _BLOB_ATTEMPTS - 1 or not (again or location):
+                    raise
+            location = None
+            await asyncio.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def open_upload(self, caller: Caller, repository: Repository) -> str:
+        """The Location of a new upload session."""
+        request = UpstreamRequest("POST", f"/v2/{repository}/blobs/uploads/", caller, body=b"")
+        async with await self.upstream.send(request) as answer:
+            location = answer.headers.get("Location")
+            if answer.status != 202 or not location:
+                raise await _refusal(answer)
+            return location
+
+    async def cancel_upload(self, caller: Caller, location: str) -> None:
+        """Gives an upload session up. A registry that does not know how cleans up by itself later."""
+        async with await self.upstream.send(UpstreamRequest("DELETE", location, caller)):
+            pass
+
+    async def mount_blob(
+        self, caller: Caller, repository: Repository, digest: Digest, source: Repository
+    ) -> str | None:
+        """Mounts a blob from ``source``. None when that worked, else the Location of the session opened instead."""
+        query = urlencode({"mount": str(digest), "from": source.name})
+        request = UpstreamRequest("POST", f"/v2/{repository}/blobs/uploads/?{query}", caller, body=b"")
+        async with await self.upstream.send(request) as answer:
+            if answer.status == 201:
+                return None
+            location = answer.headers.get("Location")
+            if answer.status != 202 or not location:
+                raise await _refusal(answer)
+            return location
+
+    async def delete_blob(self, caller: Caller, repository: Repository, digest: Digest) -> bool:
+        """Deletes a blob; False when it was not there."""
+        return await self._delete(caller, f"/v2/{repository}/blobs/{digest}")
+
+    # -- listings
+
+    async def tags(self, caller: Caller, repository: Repository) -> AsyncIterator[str]:
+        """All tags, records included, page by page."""
+        async for page in self.pages(caller, f"/v2/{repository}/tags/list?n=1000"):
+            for tag in page.get("tags") or ():
+                yield tag
+
+    async def repositories(self, caller: Caller) -> AsyncIterator[str]:
+        """All repositories of the registry."""
+        async for page in self.pages(caller, "/v2/_catalog?n=1000"):
+            for name in page.get("repositories") or ():
+                yield name
+
+    async def pages(self, caller: Caller, target: str) -> AsyncIterator[dict[str, Any]]:
+        """The JSON documents of a listing, following its Link headers; nothing when it is not there."""
+        seen: set[str] = set()
+        while target not in seen:
+            seen.add(target)
+            async with await self.upstream.send(UpstreamRequest("GET", target, caller)) as answer:
+                if answer.status == 404:
+                    return
+                if answer.status != 200:
+                    raise await _refusal(answer)
+                document = json.loads(await answer.read(_LISTING_LIMIT_BYTES))
+                following = next_page(answer, target)
+            yield document
+            if following is None:
+                return
+            target = following
+
+    async def _delete(self, caller: Caller, target: str) -> bool:
+        async with await self.upstream.send(UpstreamRequest("DELETE", target, caller)) as answer:
+            if answer.status in (200, 202, 204, 404):
+                return answer.status != 404
+            raise await _refusal(answer)
+
+
+def next_page(answer: UpstreamResponse, target: str) -> str | None:
+    """Where a listing goes on: the target of its Link header, or None at the end."""
+    found = _NEXT.search(answer.headers.get("Link", ""))
+    if found is None:
+        return None
+    return found[1] if found[1].startswith(("/", "http")) else target.partition("?")[0] + found[1]
+
+
+async def _refusal(answer: UpstreamResponse) -> Refused:
+    return Refused(answer.status, answer.headers, await answer.read(_ERROR_LIMIT_BYTES))
