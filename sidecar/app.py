@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
@@ -37,6 +37,7 @@ from sidecar.pull import Pull
 from sidecar.push import Push
 from sidecar.rebuild import Rebuilds
 from sidecar.record_store import RecordStore
+from sidecar.reducer import ReductoCodec
 from sidecar.relatives import Relatives, UploadReferences
 from sidecar.seal import NoSeal, Seal
 from sidecar.uploads import Upload, UploadSessions
@@ -73,6 +74,11 @@ class Sidecar:
     api: RegistryApi
     in_flight: int = 0
     """Requests being answered on the data port."""
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there are none."""
+
+    def __post_init__(self) -> None:
+        self.idle.set()
 
     def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
         """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
@@ -105,7 +111,15 @@ class Sidecar:
         self.offload.close()
 
 
-async def build(config: Config, codec: Codec, seal: Seal | None = None) -> Sidecar:
+MakeCodec = Callable[[Config, Offload, Path], Codec]
+
+
+def reducto_codec(config: Config, offload: Offload, scratch: Path) -> Codec:
+    """The real codec, whose inner work runs beside the workers that call it."""
+    return ReductoCodec(config, offload.submit, scratch)
+
+
+async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Seal | None = None) -> Sidecar:
     """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
     offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
     seal = seal or NoSeal()
@@ -114,8 +128,9 @@ async def build(config: Config, codec: Codec, seal: Seal | None = None) -> Sidec
     cache_dir = config.cache.dir
     hook_index = await offload.io(_hook_index, cache_dir / "hooks")
     relatives = Relatives(hook_index, config.dedupe.scope)
-    corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
     scratch = await offload.io(OwnedDirectory, config.spool.dir)
+    codec = make_codec(config, offload, scratch.path)
+    corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
     rebuilds = Rebuilds(
         cache_dir / "blobs", scratch.path, config.cache.max_size, config.limits.rebuilds, offload, metrics
     )
@@ -220,6 +235,7 @@ def observed(sidecar: Sidecar) -> Middleware:
         call = request[CALL] = call_of(request, timeout)
         kind, started = type(call.route).__name__, time.monotonic()
         sidecar.in_flight += 1
+        sidecar.idle.clear()
         metrics.in_flight.set(sidecar.in_flight)
         status = 499
         try:
@@ -231,6 +247,8 @@ def observed(sidecar: Sidecar) -> Middleware:
         finally:
             seconds = time.monotonic() - started
             sidecar.in_flight -= 1
+            if not sidecar.in_flight:
+                sidecar.idle.set()
             metrics.in_flight.set(sidecar.in_flight)
             metrics.requests.labels(route=kind, method=_method(call), status=str(status)).inc()
             metrics.request_seconds.labels(route=kind).observe(seconds)

@@ -29,8 +29,9 @@ class LocalCorpus(Protocol):
 class References(Protocol):
     """Where an encoder looks for relatives of what it reads."""
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[LocalCorpus]:
-        """At most ``limit`` corpora that hold most of these hooks, best first. May wait for the network."""
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
+        """At most ``limit`` mapped corpora that hold most of these hooks, best first, each with what must be at hand
+        before it can be unpacked from the registry. May wait for the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class NewCorpus:
     corpus_id: CorpusId
     packed: Path
     """The corpus as it goes to the registry."""
-    local: Path | None
-    """The same corpus raw, when the encoder has it anyway."""
+    mapped: Path
+    """The same corpus in its mapped form, read back from ``packed``."""
     plain_length: int
     parents: tuple[CorpusId, ...]
     hooks: tuple[ChunkId, ...]
@@ -53,7 +54,7 @@ class Reduction:
 
     instructions: bytes
     needs: tuple[CorpusId, ...]
-    """Corpora that the instructions name."""
+    """Corpora that were there before and that rebuilding needs."""
     corpus: NewCorpus | None
     wire_length: int
     plain_length: int
@@ -78,8 +79,11 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Rebuilds one blob."""
 
-    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes]:
+    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
         """The blob's bytes in order, in pieces."""
+
+    def close(self) -> None:
+        """Gives up what it holds. Idempotent."""
 
 
 class Codec(Protocol):
@@ -91,14 +95,14 @@ class Codec(Protocol):
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
         """A decoder. Raises `CorpusMissing`, `Corrupt`."""
 
-    def unpack(self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> None:
-        """Writes the raw corpus of a packed one. Raises `Corrupt` unless its identity is ``expect``."""
+    def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
+        """Maps a corpus. Raises `Corrupt`, `NotReducto`."""
 
-    def open(self, path: Path, expect: CorpusId | None = None) -> LocalCorpus:
-        """Maps a raw corpus. Without ``expect`` it needs a trusted signature."""
+    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
+        """A packed corpus whose bytes are decoded when they are wanted. Raises `Corrupt`, `NotReducto`."""
+
+    def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
+        """Writes the mapped form of a corpus from `lazy`. Raises `Corrupt`."""
 
     def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
         """How many of the hooks the corpus holds."""
-
-    def repack(self, corpus: LocalCorpus, into: Path, parents: Mapping[CorpusId, LocalCorpus], level: int) -> None:
-        """Packs a corpus again, harder. Its identity stays."""

@@ -1,7 +1,10 @@
-"""Corpora at hand: layer corpora fetched from the upstream and unpacked, base corpora mapped from the start.
+"""Corpora at hand: layer corpora fetched from the upstream, base corpora mapped from the start.
 
-The folder is a bounded cache: what was used longest ago goes first. Dropping a corpus only unlinks its file; whoever
-reads it keeps the mapping.
+A layer corpus lies here in one of two forms. *Packed*, as it came (`<id>.rcp`), its bytes decoded when a rebuild wants
+them: a pull begins at once. *Mapped* (`<id>.rc`), with its tables: what an encoder needs, made when first elected.
+
+The folder is a bounded cache: what was used longest ago goes first. Dropping a corpus only unlinks its files;
+whoever reads it keeps the mapping.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from sidecar.seal import Seal
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import RegistryClient
 
+Known = Mapping[CorpusId, LocalCorpus]
+
 
 class Corpora:
     """All corpora that this process can read from right now, and how to get more."""
@@ -49,44 +54,27 @@ class Corpora:
         self._offload = offload
         self._metrics = metrics
         self._guard = threading.Lock()
-        self._open: OrderedDict[CorpusId, LocalCorpus] = OrderedDict()
-        self._lengths: dict[CorpusId, int] = {}
+        self._mapped: dict[CorpusId, LocalCorpus] = {}
+        self._lazy: dict[CorpusId, LocalCorpus] = {}
+        self._lengths: OrderedDict[CorpusId, int] = OrderedDict()
+        """Bytes on disk of every layer corpus, least recently used first."""
         self._bases: dict[CorpusId, LocalCorpus] = {}
-        self._flights: dict[CorpusId, asyncio.Task[LocalCorpus]] = {}
+        self._flights: dict[tuple[CorpusId, bool], asyncio.Task[LocalCorpus]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    # -- looking up (thread-safe)
-
-    def at_hand(self, corpus_id: CorpusId) -> LocalCorpus | None:
-        """The corpus if it can be read without the network. May open a file: for workers."""
-        with self._guard:
-            found = self._bases.get(corpus_id) or self._open.get(corpus_id)
-            if found is not None:
-                if corpus_id in self._open:
-                    self._open.move_to_end(corpus_id)
-                return found
-        path = self._path(corpus_id)
-        if not path.exists():
-            return None
-        try:
-            return self._note(self._codec.open(path, corpus_id), path)
-        except ReductoError as error:
-            logs.trouble("corpus-file-damaged", error, corpus=corpus_id)
-            path.unlink(missing_ok=True)
-            return None
+    # -- base corpora
 
     @property
-    def bases(self) -> Mapping[CorpusId, LocalCorpus]:
+    def bases(self) -> Known:
         """Base corpora by identity."""
         return self._bases
 
-    def replace_bases(self, bases: Mapping[CorpusId, LocalCorpus]) -> None:
+    def replace_bases(self, bases: Known) -> None:
         """The base corpora from now on; running work keeps those it has."""
-        with self._guard:
-            self._bases = dict(bases)
+        self._bases = dict(bases)
         self._metrics.corpora_loaded.labels(kind="base").set(len(bases))
 
-    # -- getting
+    # -- layer corpora
 
     async def gather(
         self,
@@ -94,12 +82,14 @@ class Corpora:
         repository: Repository,
         blobs: Sequence[CorpusBlob],
         bases: Iterable[CorpusId] = (),
-        known: Mapping[CorpusId, LocalCorpus] | None = None,
+        *,
+        known: Known | None = None,
+        mapped: bool = False,
     ) -> dict[CorpusId, LocalCorpus]:
         """All these corpora, fetched where they are missing; ``blobs`` has parents before children.
 
-        ``known`` are parents at hand already. Raises `CorpusMissing` for a base corpus that is not configured,
-        `Refused`, `Corrupt`.
+        ``known`` are parents at hand already; with ``mapped`` they come with their tables. Raises `CorpusMissing` for
+        a base corpus that is not configured, `Refused`, `Corrupt`.
         """
         found: dict[CorpusId, LocalCorpus] = dict(known or {})
         for base in bases:
@@ -108,89 +98,145 @@ class Corpora:
                 raise CorpusMissing(base)
             found[base] = corpus
         for blob in blobs:
-            found[blob.corpus_id] = await self._one(caller, repository, blob, found)
+            found[blob.corpus_id] = await self._one(caller, repository, blob, {**self._bases, **found}, mapped)
         return found
 
-    async def _one(
-        self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Mapping[CorpusId, LocalCorpus]
-    ) -> LocalCorpus:
-        corpus = await self._offload.io(self.at_hand, blob.corpus_id)
-        if corpus is not None:
-            return corpus
-        flight = self._flights.get(blob.corpus_id)
-        if flight is None:
-            parents = {name: known[name] for name in blob.parents if name in known}
-            flight = asyncio.create_task(self._fetch(caller, repository, blob, parents))
-            self._flights[blob.corpus_id] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(blob.corpus_id, None))
-        return await asyncio.shield(flight)
-
-    async def _fetch(
-        self, caller: Caller, repository: Repository, blob: CorpusBlob, parents: Mapping[CorpusId, LocalCorpus]
-    ) -> LocalCorpus:
-        packed = self._temporary(blob.corpus_id, "packed")
-        raw = self._temporary(blob.corpus_id, "raw")
-        try:
-            await self._client.save_blob(caller, repository, blob.blob, packed)
-            clear = await self._offload.io(self._seal.reveal_file, repository, packed)
-            await self._offload.io(self._codec.unpack, clear, raw, blob.corpus_id, parents)
-            await self._offload.io(os.replace, raw, self._path(blob.corpus_id))
-            corpus = await self._offload.io(self.at_hand, blob.corpus_id)
-            if corpus is None:
-                raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
-        except BaseException:
-            self._metrics.corpus_fetches.labels(result="failed").inc()
-            raise
-        finally:
-            for path in (packed, raw):
-                await self._offload.io(path.unlink, True)
-        self._metrics.corpus_fetches.labels(result="fetched").inc()
-        return corpus
-
-    async def adopt(self, corpus_id: CorpusId, raw: Path) -> None:
-        """Takes over the raw corpus that an encoder has just written."""
-        await self._offload.io(os.replace, raw, self._path(corpus_id))
-        await self._offload.io(self.at_hand, corpus_id)
+    async def adopt(self, corpus_id: CorpusId, mapped: Path) -> None:
+        """Takes over the mapped form that an encoder has just written."""
+        await self._offload.io(os.replace, mapped, self._file(corpus_id, ".rc"))
+        await self._offload.io(self._open_mapped, corpus_id)
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
         for corpus_id in corpus_ids:
             with self._guard:
-                self._open.pop(corpus_id, None)
+                self._mapped.pop(corpus_id, None)
+                self._lazy.pop(corpus_id, None)
                 self._lengths.pop(corpus_id, None)
-            self._path(corpus_id).unlink(missing_ok=True)
-
-    # -- inside
-
-    def _path(self, corpus_id: CorpusId) -> Path:
-        return self._folder / f"{corpus_id}.rc"
-
-    def _temporary(self, corpus_id: CorpusId, kind: str) -> Path:
-        return self._folder / f".{corpus_id}.{secrets.token_hex(4)}.{kind}"
-
-    def _note(self, corpus: LocalCorpus, path: Path) -> LocalCorpus:
-        length = path.stat().st_size
-        with self._guard:
-            corpus = self._open.setdefault(corpus.id, corpus)
-            self._open.move_to_end(corpus.id)
-            self._lengths[corpus.id] = length
-            victims = []
-            while sum(self._lengths.values()) > self._max_bytes and len(self._open) > 1:
-                victim, _ = self._open.popitem(last=False)
-                del self._lengths[victim]
-                victims.append(victim)
-            self._metrics.corpora_loaded.labels(kind="layer").set(len(self._open))
-            self._metrics.corpora_bytes.set(sum(self._lengths.values()))
-        for victim in victims:
-            with contextlib.suppress(FileNotFoundError):
-                self._path(victim).unlink()
-        return corpus
+            for suffix in (".rc", ".rcp"):
+                self._file(corpus_id, suffix).unlink(missing_ok=True)
 
     def restore(self) -> None:
-        """Opens what an earlier process left in the folder, and clears what it left unfinished. For a worker."""
-        entries = [path for path in self._folder.iterdir() if path.is_file()]
-        for path in sorted(entries, key=lambda entry: entry.stat().st_mtime):
-            if path.suffix == ".rc" and len(path.stem) == 64:
-                self.at_hand(CorpusId(path.stem))
+        """Notes what an earlier process left in the folder, and clears what it left unfinished. For a worker."""
+        for path in sorted(self._folder.iterdir(), key=lambda entry: entry.stat().st_mtime):
+            if path.suffix in (".rc", ".rcp") and len(path.stem) == 64:
+                self._use(CorpusId(path.stem))
             else:
                 path.unlink(missing_ok=True)
+
+    # -- inside: one corpus
+
+    async def _one(
+        self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known, mapped: bool
+    ) -> LocalCorpus:
+        corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
+        if corpus is not None:
+            return corpus
+        key = (blob.corpus_id, mapped)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._get(caller, repository, blob, known, mapped))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        return await asyncio.shield(flight)
+
+    async def _get(
+        self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known, mapped: bool
+    ) -> LocalCorpus:
+        if not await self._offload.io(self._file(blob.corpus_id, ".rcp").exists):
+            await self._fetch(caller, repository, blob)
+        if mapped:
+            await self._offload.run(self._map, blob.corpus_id, known)
+        corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
+        if corpus is None:
+            raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
+        return corpus
+
+    async def _fetch(self, caller: Caller, repository: Repository, blob: CorpusBlob) -> None:
+        packed = self._temporary(blob.corpus_id)
+        try:
+            await self._client.save_blob(caller, repository, blob.blob, packed)
+            clear = await self._offload.io(self._seal.reveal_file, repository, packed)
+            await self._offload.io(os.replace, clear, self._file(blob.corpus_id, ".rcp"))
+        except BaseException:
+            self._metrics.corpus_fetches.labels(result="failed").inc()
+            await self._offload.io(packed.unlink, True)
+            raise
+        self._metrics.corpus_fetches.labels(result="fetched").inc()
+
+    def _at_hand(self, corpus_id: CorpusId, known: Known, mapped: bool) -> LocalCorpus | None:
+        """The corpus if it can be read without the network. Opens files: for workers."""
+        if corpus_id in self._bases:
+            return self._bases[corpus_id]
+        self._use(corpus_id)
+        corpus = self._open_mapped(corpus_id)
+        if corpus is not None or mapped:
+            return corpus
+        return self._open_lazy(corpus_id, known)
+
+    def _open_mapped(self, corpus_id: CorpusId) -> LocalCorpus | None:
+        found = self._mapped.get(corpus_id)
+        path = self._file(corpus_id, ".rc")
+        if found is not None or not path.exists():
+            return found
+        return self._opened(self._mapped, corpus_id, path, lambda: self._codec.open(path, corpus_id))
+
+    def _open_lazy(self, corpus_id: CorpusId, known: Known) -> LocalCorpus | None:
+        found = self._lazy.get(corpus_id)
+        path = self._file(corpus_id, ".rcp")
+        if found is not None or not path.exists():
+            return found
+        return self._opened(self._lazy, corpus_id, path, lambda: self._codec.lazy(path, corpus_id, known))
+
+    def _opened(self, where, corpus_id: CorpusId, path: Path, opening) -> LocalCorpus | None:  # type: ignore[no-untyped-def]
+        try:
+            corpus: LocalCorpus = opening()
+        except ReductoError as error:
+            logs.trouble("corpus-file-damaged", error, corpus=corpus_id, file=path.name)
+            path.unlink(missing_ok=True)
+            return None
+        with self._guard:
+            corpus = where.setdefault(corpus_id, corpus)
+        self._use(corpus_id)
+        return corpus
+
+    def _map(self, corpus_id: CorpusId, known: Known) -> None:
+        """Makes the mapped form of a packed corpus. Raises `Corrupt`."""
+        source = self._open_lazy(corpus_id, known)
+        if source is None:
+            raise Corrupt(f"the packed corpus {corpus_id} is damaged")
+        temporary = self._temporary(corpus_id)
+        try:
+            self._codec.write_mapped(source, temporary)
+            os.replace(temporary, self._file(corpus_id, ".rc"))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    # -- inside: the folder
+
+    def _use(self, corpus_id: CorpusId) -> None:
+        """Notes that the corpus was used, and drops others when the folder has grown too large."""
+        length = 0
+        for suffix in (".rc", ".rcp"):
+            with contextlib.suppress(FileNotFoundError):
+                length += self._file(corpus_id, suffix).stat().st_size
+        if not length:
+            return
+        with self._guard:
+            self._lengths[corpus_id] = length
+            self._lengths.move_to_end(corpus_id)
+            total, victims = sum(self._lengths.values()), []
+            for victim, victim_length in self._lengths.items():
+                if total <= self._max_bytes or victim == corpus_id:
+                    break
+                victims.append(victim)
+                total -= victim_length
+        self.drop(victims)
+        self._metrics.corpora_bytes.set(total)
+        self._metrics.corpora_loaded.labels(kind="layer").set(len(self._lengths))
+
+    def _file(self, corpus_id: CorpusId, suffix: str) -> Path:
+        return self._folder / f"{corpus_id}{suffix}"
+
+    def _temporary(self, corpus_id: CorpusId) -> Path:
+        return self._folder / f".{corpus_id}.{secrets.token_hex(4)}"

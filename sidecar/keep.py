@@ -95,8 +95,8 @@ class Keeper:
             tuple(name for name in reduction.needs if name in self._corpora.bases),
             reduction.receipt,
         )
-        if reduction.corpus is not None and reduction.corpus.local is not None:
-            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.local)
+        if reduction.corpus is not None:
+            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.mapped)
         await self._records.put_layer(caller, repository, layer)
         return stored + len(layer.to_manifest())
 
@@ -148,10 +148,8 @@ class Keeper:
         if reason != Reason.TOO_SMALL:
             self._metrics.layer_pushed(upload.length, stored_bytes)
             self._metrics.moved("push", upload.length, seconds)
-        fields: dict[str, Any] = {"detail": outcome.detail} if isinstance(outcome, Stored) else {}
         if isinstance(outcome, Reduction):
             self._metrics.layer_matched(outcome.found_length, outcome.plain_length)
-            fields = {"found_bytes": outcome.found_length, "plain_bytes": outcome.plain_length, **outcome.receipt}
         logs.event(
             "layer",
             repository=str(upload.repository),
@@ -161,7 +159,7 @@ class Keeper:
             wire_bytes=upload.length,
             stored_bytes=stored_bytes,
             seconds=round(seconds, 3),
-            **{key: value for key, value in fields.items() if key not in ("digest", "reason", "seconds", "outcome")},
+            **({"receipt": outcome.receipt} if isinstance(outcome, Reduction) else {"detail": outcome.detail}),
         )
 
 

@@ -166,7 +166,10 @@ class Rebuilds:
         for attempt in range(_ATTEMPTS):
             try:
                 decoder = await make_decoder(attempt > 0)
-                await self._decode(rebuild, decoder)
+                try:
+                    await self._decode(rebuild, decoder)
+                finally:
+                    await self._offload.run(decoder.close)
             except (Corrupt, ProofFailed) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -242,7 +245,7 @@ class Rebuilds:
         await self._offload.io(path.unlink, True)
 
 
-def _step(pieces: Iterator[bytes], file: GrowingFile, hasher: Any, at: int, budget: int) -> int:
+def _step(pieces: Iterator[bytes | memoryview], file: GrowingFile, hasher: Any, at: int, budget: int) -> int:
     """Writes at least ``budget`` bytes unless the blob ends; returns the offset reached. Runs on a worker."""
     goal = at + budget
     for piece in pieces:

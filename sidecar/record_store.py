@@ -13,6 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
+from multidict import CIMultiDict
+
 from reducto.errors import ReductoError, Untrusted
 from reducto.model import Digest
 from sidecar import logs
@@ -111,9 +113,8 @@ class RecordStore:
 
     async def put_layer(self, caller: Caller, repository: Repository, layer: LayerRecord) -> Digest:
         """Stores a layer's record; every blob that it names must be there. Returns its manifest's digest."""
-        await self._ensure_empty(caller, repository)
         data = await self._offload.io(self._seal.sign, repository, layer.to_manifest())
-        await self._client.put_manifest(caller, repository, record_tag(layer.digest), data, record_media_type(layer))
+        await self._put(caller, repository, record_tag(layer.digest), data, layer)
         holder = Digest.of(data)
         self._learn(repository, layer, holder)
         return holder
@@ -142,12 +143,10 @@ class RecordStore:
         self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord, tag: Tag | None
     ) -> dict[str, str]:
         """Stores the record of a manifest under its own tag and the client's; returns the upstream's headers."""
-        await self._ensure_empty(caller, repository)
         data = await self._offload.io(self._seal.sign, repository, record.to_manifest())
-        kind = record_media_type(record)
-        headers = await self._client.put_manifest(caller, repository, record_tag(record.digest), data, kind)
+        headers = await self._put(caller, repository, record_tag(record.digest), data, record)
         if tag is not None:
-            headers = await self._client.put_manifest(caller, repository, tag, data, kind)
+            headers = await self._put(caller, repository, tag, data, record)
         self._learn(repository, record, Digest.of(data))
         return dict(headers)
 
@@ -222,6 +221,21 @@ class RecordStore:
             _remember(self._manifests, (repository, record.digest), holder)
             for blob in record.stored:
                 self.note_plain(repository, blob.digest)
+
+    async def _put(
+        self, caller: Caller, repository: Repository, tag: Tag, data: bytes, record: Record
+    ) -> CIMultiDict[str]:
+        """Stores a record's manifest; once more when the blob ``{}`` was cleaned away meanwhile."""
+        remembered = repository in self._empty
+        await self._ensure_empty(caller, repository)
+        try:
+            return await self._client.put_manifest(caller, repository, tag, data, record_media_type(record))
+        except Refused as refusal:
+            if not remembered or refusal.status not in (400, 404):
+                raise
+            self._empty.discard(repository)
+            await self._ensure_empty(caller, repository)
+            return await self._client.put_manifest(caller, repository, tag, data, record_media_type(record))
 
     async def _ensure_empty(self, caller: Caller, repository: Repository) -> None:
         """The blob ``{}``, which records name as their config."""

@@ -18,7 +18,7 @@ from reducto.model import ChunkId, CorpusId
 from sidecar import logs
 from sidecar.codec import Codec, LocalCorpus
 from sidecar.corpora import Corpora
-from sidecar.hooks import HookIndex, sample, unpack_hooks
+from sidecar.hooks import HookIndex, unpack_hooks
 from sidecar.names import Repository
 from sidecar.records import CorpusBlob, LayerRecord
 from sidecar.upstream.base import Caller
@@ -106,12 +106,12 @@ class UploadReferences:
         self._ready = ready
         self._loop = asyncio.get_running_loop()
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[LocalCorpus]:
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
         """Corpora at hand for these hooks, best first; together with what they need never more than ``limit``."""
         self._wait(asyncio.shield(self._ready))
-        chosen: list[LocalCorpus] = list(self._elect_bases(hooks, limit))
-        needed: set[CorpusId] = {corpus.id for corpus in chosen}
-        for name in self._relatives.elect(self._repository, sample(hooks), 2 * limit):
+        chosen = [(corpus, frozenset[CorpusId]()) for corpus in self._elect_bases(hooks, limit)]
+        needed: set[CorpusId] = {corpus.id for corpus, _ in chosen}
+        for name in self._relatives.elect(self._repository, hooks, 2 * limit):
             closure = self._relatives.closure(self._repository, name)
             if closure is None:
                 continue
@@ -120,7 +120,7 @@ class UploadReferences:
                 continue
             corpus = self._fetch(closure)
             if corpus is not None:
-                chosen.append(corpus)
+                chosen.append((corpus, frozenset(blob.corpus_id for _, blob in closure) - {name}))
                 needed = wanted
         return chosen
 
@@ -134,8 +134,8 @@ class UploadReferences:
 
         async def gather() -> None:
             for home, blob in closure:
-                known = found
-                found.update(await self._corpora.gather(self._caller, home, [blob], known=known))
+                mapped = blob is closure[-1][1]
+                found.update(await self._corpora.gather(self._caller, home, [blob], known=found, mapped=mapped))
 
         try:
             self._wait(gather())

@@ -14,8 +14,7 @@ from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
 from sidecar import logs
-from sidecar.app import Sidecar, build
-from sidecar.codec import Codec
+from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.seal import Seal
 
 _HOUSEKEEPING_SECONDS = 15.0
@@ -37,9 +36,10 @@ class Running:
         sidecar = self.sidecar
         sidecar.health.draining = True
         logs.event("draining", uploads=len(sidecar.sessions))
-        deadline = time.monotonic() + sidecar.config.limits.drain_timeout
-        while sidecar.in_flight and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        deadline = asyncio.get_running_loop().time() + sidecar.config.limits.drain_timeout
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await sidecar.idle.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -51,13 +51,13 @@ class Running:
 
 async def start(
     config: Config,
-    codec: Codec,
+    make_codec: MakeCodec = reducto_codec,
     seal: Seal | None = None,
     middlewares: Sequence[Middleware] = (),
     data_runner: Callable[[web.Application], web.AppRunner] | None = None,
 ) -> Running:
     """Opens both ports. The caller awaits `Running.stop`."""
-    sidecar = await build(config, codec, seal)
+    sidecar = await build(config, make_codec, seal)
     runners: list[web.AppRunner] = []
     try:
         listen = config.listen
@@ -78,8 +78,6 @@ async def start(
 
 def run(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. The command line's way in."""
-    from sidecar.reducer import ReductoCodec
-
     logs.configure(config.logging.level, config.logging.format)
 
     async def main() -> None:
@@ -87,7 +85,7 @@ def run(config: Config) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        running = await start(config, ReductoCodec(config))
+        running = await start(config)
         await stop.wait()
         await running.stop()
 

@@ -56,7 +56,7 @@ class DoubleEncoder:
             raise RuntimeError("broken on request")
         blocks = [wire[at : at + BLOCK_BYTES] for at in range(0, len(wire), BLOCK_BYTES)]
         hooks = [hook_of(block) for block in blocks]
-        corpora = list(self._references.elect(hooks, 8))
+        corpora = [corpus for corpus, _ in self._references.elect(hooks, 8)]
         new = bytearray()
         operations: list[tuple[int, int, int]] = []
         found = 0
@@ -70,13 +70,13 @@ class DoubleEncoder:
                 operations.append((len(corpora), len(new), len(block)))
                 new += block
         used = {index for index, _, _ in operations}
-        corpus = self._write(bytes(new)) if new else None
-        names = [str(reference.id) for reference in corpora] + ([str(corpus.corpus_id)] if corpus else [])
+        written = self._write(bytes(new)) if new else None
+        names = [str(reference.id) for reference in corpora] + ([str(written.corpus_id)] if written else [])
         document = {"corpora": names, "operations": operations, "length": len(wire)}
         return Reduction(
             instructions=json.dumps(document).encode(),
-            needs=tuple(CorpusId(name) for index, name in enumerate(names) if index in used),
-            corpus=corpus,
+            needs=tuple(corpus.id for index, corpus in enumerate(corpora) if index in used),
+            corpus=written,
             wire_length=len(wire),
             plain_length=len(wire),
             found_length=found,
@@ -109,6 +109,9 @@ class DoubleDecoder:
                 raise CorpusMissing(name)
             yield self._corpora[name].plain[offset : offset + length]
 
+    def close(self) -> None:
+        return None
+
 
 class DoubleCodec:
     """`sidecar.codec.Codec` without a kernel."""
@@ -119,24 +122,24 @@ class DoubleCodec:
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, DoubleCorpus]) -> DoubleDecoder:
         return DoubleDecoder(instructions, corpora)
 
-    def unpack(self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, DoubleCorpus]) -> None:
-        data = packed.read_bytes()
+    def open(self, path: Path, expect: CorpusId) -> DoubleCorpus:
+        return _checked(DoubleCorpus(path, path.read_bytes()), expect)
+
+    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, DoubleCorpus]) -> DoubleCorpus:
         try:
-            plain = zlib.decompress(data[32:])
+            plain = zlib.decompress(packed.read_bytes()[32:])
         except zlib.error as error:
             raise Corrupt("damaged packed corpus") from error
-        if blake3(plain).hexdigest() != expect:
-            raise Corrupt("not the corpus that was expected")
-        into.write_bytes(plain)
+        return _checked(DoubleCorpus(packed, plain), expect)
 
-    def open(self, path: Path, expect: CorpusId | None = None) -> DoubleCorpus:
-        corpus = DoubleCorpus(path, path.read_bytes())
-        if expect is not None and corpus.id != expect:
-            raise Corrupt("not the corpus that was expected")
-        return corpus
+    def write_mapped(self, corpus: DoubleCorpus, into: Path) -> None:
+        into.write_bytes(corpus.plain)
 
     def count_hooks(self, corpus: DoubleCorpus, hooks: Sequence[ChunkId]) -> int:
         return sum(hook in corpus.blocks for hook in hooks)
 
-    def repack(self, corpus: DoubleCorpus, into: Path, parents: Mapping[CorpusId, DoubleCorpus], level: int) -> None:
-        into.write_bytes(bytes.fromhex(corpus.id) + zlib.compress(corpus.plain, level))
+
+def _checked(corpus: DoubleCorpus, expect: CorpusId) -> DoubleCorpus:
+    if corpus.id != expect:
+        raise Corrupt("not the corpus that was expected")
+    return corpus

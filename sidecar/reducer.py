@@ -1,0 +1,131 @@
+"""The codec as the sidecar uses it: `sidecar.codec.Codec` by `reducto.codec` and `reducto.corpus`."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from reducto.codec import Decoder as BlobDecoder
+from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked, hooks_of
+from reducto.codec import Encoder as BlobEncoder
+from reducto.config import Config
+from reducto.corpus.reader import Corpus
+from reducto.errors import Corrupt
+from reducto.kernel.chunking import ChunkParams
+from reducto.model import ChunkId, CorpusId, Digest, Stored
+from sidecar.codec import Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
+
+#: zstd's level at push: fast now, the configured level when nothing else runs.
+PUSH_LEVEL = 3
+
+
+class ReductoCodec:
+    """The real codec. ``submit`` runs parts of its work on other workers."""
+
+    def __init__(self, config: Config, submit: Callable[..., object] | None, spool_dir: Path) -> None:
+        self._submit = submit
+        self._spool_dir = spool_dir
+        self._options = EncodeOptions(
+            chunking=ChunkParams(config.compression.chunk_size),
+            compression_level=PUSH_LEVEL,
+            sample_bytes=max(config.gate.sample_size, 1 << 20),
+            minimum_score=config.gate.min_score,
+            plain_limit_bytes=config.limits.plain_size,
+        )
+
+    def encoder(self, references: References, spool_dir: Path) -> Encoder:
+        return _Encoder(references, spool_dir, self._options, self._submit)
+
+    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
+        sources = cast(Mapping[CorpusId, Source], corpora)
+        return BlobDecoder(instructions, sources, self._spool_dir, self._submit)  # type: ignore[arg-type]
+
+    def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
+        return Corpus.open(path, expect=expect)
+
+    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
+        return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir)
+
+    def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
+        assert isinstance(corpus, Unpacked)
+        corpus.write_corpus(into)
+
+    def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
+        assert isinstance(corpus, Corpus)
+        return sum(corpus.hooks.find(hook) is not None for hook in hooks)
+
+
+class _Encoder:
+    """One encoder; remembers what was elected, since packed new bytes may need it to be read again."""
+
+    def __init__(
+        self, references: References, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
+    ) -> None:
+        self._references = references
+        self._spool_dir = spool_dir
+        self._elected: dict[CorpusId, Source] = {}
+        self._inner = BlobEncoder(self, spool_dir, options, submit)  # type: ignore[arg-type]
+        self._mapped: Path | None = None
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+        """What the codec may refer to."""
+        found = []
+        for corpus, requires in self._references.elect(hooks, limit):
+            assert isinstance(corpus, Corpus)
+            self._elected[corpus.id] = corpus
+            found.append(Reference(corpus, requires))
+        return found
+
+    def feed(self, wire: bytes) -> None:
+        self._inner.feed(wire)
+
+    def finish(self, digest: Digest) -> Reduction | Stored:
+        outcome = self._inner.finish(digest)
+        if isinstance(outcome, Stored):
+            return outcome
+        receipt = outcome.receipt
+        return Reduction(
+            instructions=outcome.instructions,
+            needs=outcome.needs,
+            corpus=self._new_corpus(outcome),
+            wire_length=receipt.wire_bytes,
+            plain_length=receipt.plain_bytes,
+            found_length=receipt.copied_bytes,
+            receipt=receipt.to_json(),
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+        if self._mapped is not None:
+            self._mapped.unlink(missing_ok=True)
+
+    def _new_corpus(self, outcome: Reduced) -> NewCorpus | None:
+        """The new bytes as a corpus of their own, written out from what will be stored; None when they are inline."""
+        if outcome.packed_corpus is None or outcome.corpus_id is None:
+            return None
+        source = _unpacked(outcome.packed_corpus, outcome.corpus_id, self._elected, self._spool_dir)
+        self._mapped = outcome.packed_corpus.with_suffix(".rc")
+        try:
+            source.write_corpus(self._mapped)
+        finally:
+            source.close()
+        corpus = Corpus.open(self._mapped, expect=outcome.corpus_id)
+        return NewCorpus(
+            outcome.corpus_id,
+            outcome.packed_corpus,
+            self._mapped,
+            corpus.plain_length,
+            source.table.parents,
+            tuple(hooks_of(corpus)),
+        )
+
+
+def _unpacked(path: Path, expect: CorpusId, sources: Mapping[CorpusId, Source], spool_dir: Path) -> Unpacked:
+    with path.open("rb") as file:
+        packed = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    corpus = Unpacked(packed, sources, spool_dir)
+    if corpus.id != expect:
+        raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
+    return corpus
