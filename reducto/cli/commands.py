@@ -57,6 +57,7 @@ GROUPS = {
 }
 
 COMMANDS: tuple[Entry, ...] = (
+    _entry("serve", "sidecar.commands:Serve", "serve the registry API in front of a registry or a directory"),
     _entry("config get", "reducto.cli.config:Get", "show settings and where they come from"),
     _entry("config set", "reducto.cli.config:Set", "change a setting in a TOML file"),
     _entry("config check", "reducto.cli.config:Check", "say whether the configuration can be used"),
