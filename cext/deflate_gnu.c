@@ -13,15 +13,26 @@ static uint8_t in_window(const rdk_run *run, const rdk_zlib_walk *walk, uint32_t
     return run->plain[index - RDK_ZLIB_WINDOW];
 }
 
+/* The window stops moving when the encoder has seen the end of its input: where it first stands with less than a margin. */
+void rdk_gnu_stand(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position) {
+    if (walk->tail_seen || !run->ends || run->length - position >= RDK_ZLIB_MARGIN) return;
+    uint64_t seen = run->offset + position, moves = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;
+    uint64_t origin = seen < moves ? 0 : (seen - moves) / RDK_ZLIB_WINDOW * RDK_ZLIB_WINDOW + RDK_ZLIB_WINDOW;
+    walk->tail_seen = true;
+    walk->tail_origin = (uint32_t)(origin - run->offset);
+    walk->tail_moved = origin > 0;
+}
+
 /* The search does not know where the input ends: among matches that run to its end, bytes behind it decide. */
-uint32_t rdk_gnu_tail_longest(const rdk_run *run, const rdk_zlib_walk *walk, uint32_t position, const rdk_zlib_search *ask,
+uint32_t rdk_gnu_tail_longest(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position, const rdk_zlib_search *ask,
                               uint32_t *distance) {
     const rdk_zlib_chains *chains = &walk->chains;
     const uint8_t *scan = run->plain + position;
     uint32_t left = run->length - position, at = position - chains->origin, best = ask->best, chain = ask->chain;
     uint32_t candidate = chains->older[at & (RDK_ZLIB_WINDOW - 1)], limit = at > ask->reach ? at - ask->reach : 0;
+    rdk_gnu_stand(run, walk, position);
     if (candidate == 0 || candidate < limit) return 0;
-    if (position - walk->tail_origin > 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) return 0; /* too near the window's end */
+    if (walk->tail_seen && position - walk->tail_origin > 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) return 0; /* too near the window's end */
     do {
         uint32_t back = at - candidate, length = rdk_common(scan, scan - back, left);
         if (length == left)
@@ -36,15 +47,6 @@ uint32_t rdk_gnu_tail_longest(const rdk_run *run, const rdk_zlib_walk *walk, uin
         candidate = chains->older[candidate & (RDK_ZLIB_WINDOW - 1)];
     } while (candidate > limit && --chain != 0);
     return best < left ? best : left;
-}
-
-/* The window stops moving when the encoder has seen the end of its input: that is when it first lacks a margin. */
-static void find_tail(const rdk_run *run, rdk_zlib_walk *walk) {
-    uint64_t end = run->offset + run->length, seen = end < RDK_ZLIB_MARGIN ? 0 : end - RDK_ZLIB_MARGIN + 1;
-    uint64_t moves = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;
-    uint64_t origin = seen < moves ? 0 : (seen - moves) / RDK_ZLIB_WINDOW * RDK_ZLIB_WINDOW + RDK_ZLIB_WINDOW;
-    walk->tail_origin = (uint32_t)(origin - run->offset);
-    walk->tail_moved = origin > 0;
 }
 
 /* ---- blocks that end early ------------------------------------------------------------------------------------- */
@@ -85,7 +87,6 @@ static void simulate(rdk_run *run) {
     walk->tokens = run->next;
     walk->block_start = run->start;
     run->block_tokens = BLOCK_TOKENS;
-    find_tail(run, walk);
     rdk_zlib_restart(&walk->chains, run->offset + run->begin == 0 ? 0 : run->begin - RDK_ZLIB_WINDOW, 15);
     walk->chains.inserted = run->begin;
     if (lazy && run->start - from > RDK_ZLIB_RESYNC) from = run->start - RDK_ZLIB_RESYNC;

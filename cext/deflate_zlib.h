@@ -147,7 +147,7 @@ typedef struct rdk_zlib_walk {
     uint32_t pending_at, pending_length, pending_distance;
     /* GNU gzip: the index of window position 0 once the input has ended (wraps below 0), and whether the window has moved. */
     uint32_t tail_origin;
-    bool tail_moved;
+    bool tail_seen, tail_moved;
     const rdk_token *tokens; /* where the tokens of a block begin */
     uint32_t block_start;    /* GNU gzip: where the block begins */
     rdk_zlib_chains chains;
@@ -160,10 +160,11 @@ uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_
 uint32_t rdk_zlib_fast(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end);
 /* Inserts [from, to) into the chains of a fast level, as an encoder does with a dictionary and before a flush ends. */
 void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to);
-/* GNU gzip (deflate_gnu.c): the search near the end of its input, and whether a block ends after the token that
- * reached `position` while the encoder stood at `standing`. */
-uint32_t rdk_gnu_tail_longest(const rdk_run *run, const rdk_zlib_walk *walk, uint32_t position, const rdk_zlib_search *ask,
+/* GNU gzip (deflate_gnu.c): the search near the end of its input; that the encoder stands at `position` without a search; and
+ * whether a block ends after the token that reached `position` while the encoder stood at `standing`. */
+uint32_t rdk_gnu_tail_longest(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position, const rdk_zlib_search *ask,
                               uint32_t *distance);
+void rdk_gnu_stand(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position);
 void rdk_gnu_after(rdk_run *run, rdk_zlib_walk *walk, uint32_t position, uint32_t standing);
 /* Every position a literal (Z_HUFFMAN_ONLY), or matches of distance 1 only (Z_RLE). */
 uint32_t rdk_zlib_plain(rdk_run *run, uint32_t from, uint32_t to);

@@ -93,6 +93,7 @@ static inline uint32_t walk_lazy(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zli
     while (position < stop) {
         uint32_t predicted = position + 1, standing = position + 1, next = 0, next_distance = 0;
         if (length == 0) length = lazy_find(run, walk, kind, gnu, position, end, 2, &distance);
+        if (gnu && length >= walk->effort.lazy) rdk_gnu_stand(run, walk, position + 1);
         if (length && length < walk->effort.lazy)
             next = lazy_find(run, walk, kind, gnu, position + 1, end, length, &next_distance);
         if (length && next == 0) {
