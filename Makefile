@@ -28,6 +28,10 @@ lint: setup
 generate: setup
 	$(BIN)/python -m tests.chart.generate
 
+# All benchmarks, or those named: make bench NAMES='kernel series'
+bench: setup
+	$(BIN)/python -m tests.bench $(NAMES)
+
 demo: setup
 	$(BIN)/reducto demo
 

@@ -4,16 +4,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.clients import Client
+from tests.support.conformance import run_conformance
 from tests.support.dockerd import DockerEngine
 from tests.support.fixtures import MakeClient, StartRegistry
 from tests.support.process import CommandFailed
 from tests.support.registries import PROGRAMS, Htpasswd, Registry
+from tests.support.requirements import require_tool
 from tests.support.shaped_link import ShapedLink
 from tests.support.token_server import PULL, PUSH, TokenServer
 
@@ -119,3 +122,11 @@ def test_registry_survives_kill_and_many_at_once(registry: Registry) -> None:
     for thread in threads:
         thread.join()
     assert statuses == [200] * 20
+
+
+@pytest.mark.parametrize("kind", sorted(PROGRAMS))
+def test_conformance_suite_tells_of_each_test(kind: str, start_registry: StartRegistry, tmp_path: Path) -> None:
+    require_tool("conformance")
+    outcomes = run_conformance(start_registry(kind).url, tmp_path / "report")
+    assert len(outcomes) > 70
+    assert Counter(outcomes.values())["passed"] > 40

@@ -1,0 +1,58 @@
+"""``python -m tests.bench [NAME...]``: runs benchmarks, writes docs/benchmarks/NAME.json and docs/benchmarks.md.
+
+Without names all of them run. Only one run measures at a time on a machine; others wait.
+"""
+
+import argparse
+import fcntl
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench.report import BENCHMARKS, RESULTS, markdown
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks; default all")
+    parser.add_argument("--list", action="store_true", help="say which there are")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a promised figure does not hold")
+    arguments = parser.parse_args()
+    for module in sorted(Path(__file__).parent.glob("bench_*.py")):
+        importlib.import_module(f"tests.bench.{module.stem}")
+    if arguments.list:
+        print("\n".join(f"{each.name:16} {each.title}" for each in BENCHMARKS.values()))
+        return 0
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+    held = True
+    for name in arguments.names or BENCHMARKS:
+        with _alone():
+            report = BENCHMARKS[name].run()
+        print(report.text(), flush=True)
+        report.write()
+        held &= all(bar.holds for bar in report.bars)
+        write_markdown()
+    return 0 if held or not arguments.strict else 1
+
+
+def write_markdown() -> None:
+    """docs/benchmarks.md from every result there is."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    (RESULTS.parent / "benchmarks.md").write_text(markdown(results))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with open(Path(tempfile.gettempdir()) / "bench.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())
