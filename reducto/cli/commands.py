@@ -62,6 +62,8 @@ COMMANDS: tuple[Entry, ...] = (
     _entry("config set", "reducto.cli.config:Set", "change a setting in a TOML file"),
     _entry("config check", "reducto.cli.config:Check", "say whether the configuration can be used"),
     _entry("config schema", "reducto.cli.config:Schema", "print the JSON Schema of a configuration file"),
+    _entry("corpus build", "corpus_builder.cli:Build", "make a corpus out of directories, archives and images"),
+    _entry("corpus analyze", "corpus_builder.cli:Analyze", "tell how well corpora would serve some data"),
     _entry("corpus verify", "reducto.cli.corpus:Verify", "check every byte and the signature of corpora"),
     _entry("corpus inspect", "reducto.cli.corpus:Inspect", "show what a corpus holds"),
     _entry("audit verify", "reducto.cli.audit:Verify", "check the hash chain and the checkpoints of an audit log"),

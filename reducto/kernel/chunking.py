@@ -15,6 +15,7 @@ CHUNK = struct.Struct("<QQII")
 #: One tar member: header offset, content offset, content length, path hash.
 MEMBER = struct.Struct("<QQQQ")
 LARGE: int = lib.RDK_CHUNK_LARGE
+FORCED: int = lib.RDK_CHUNK_FORCED
 #: Bytes of a piece that one call may take; bounds the tables that a call needs.
 PIECE_BYTES = 8 << 20
 

@@ -1,0 +1,126 @@
+"""How well corpora would serve some data, without encoding it: exact chunks, likely twins, what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpus_builder.cutting import Chunk, Cut, Member, cut
+from corpus_builder.sources import Source
+from reducto.corpus.reader import Corpus
+from reducto.kernel.chunking import ChunkParams
+from reducto.kernel.index import ABSENT
+
+
+@dataclass
+class Usage:
+    """What data took from one corpus. ``used_bytes`` counts each chunk of the corpus once, ``hit_bytes`` each use."""
+
+    corpus: Corpus
+    hit_bytes: int = 0
+    used: dict[int, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        used = sum(self.used.values())
+        return {
+            "path": str(self.corpus.path),
+            "id": self.corpus.id,
+            "plain_bytes": self.corpus.plain_length,
+            "hit_bytes": self.hit_bytes,
+            "used_bytes": used,
+            "use_rate": _rate(used, self.corpus.plain_length),
+        }
+
+
+@dataclass
+class Coverage:
+    """Bytes of one source by where they would come from; they add up to ``plain_bytes``."""
+
+    name: str
+    plain_bytes: int = 0
+    hit_bytes: int = 0
+    repeat_bytes: int = 0
+    twin_bytes: int = 0
+
+    @property
+    def new_bytes(self) -> int:
+        return self.plain_bytes - self.hit_bytes - self.repeat_bytes - self.twin_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "plain_bytes": self.plain_bytes,
+            "hit_bytes": self.hit_bytes,
+            "repeat_bytes": self.repeat_bytes,
+            "twin_bytes": self.twin_bytes,
+            "new_bytes": self.new_bytes,
+            "hit_rate": _rate(self.hit_bytes, self.plain_bytes),
+        }
+
+
+class Analysis:
+    """Measures sources against corpora; earlier corpora are asked first."""
+
+    def __init__(self, corpora: Sequence[Corpus]) -> None:
+        self.usages = [Usage(corpus) for corpus in corpora]
+        self.coverages: list[Coverage] = []
+        self._chunking = corpora[0].chunking if corpora else ChunkParams()
+        self._seen: set[int] = set()
+        self._members: list[Member] = []
+
+    def add(self, source: Source, advance: Callable[[int], None] = lambda _: None) -> Coverage:
+        """Measures one source. What an earlier source or byte of this one held counts as a repeat."""
+        coverage = Coverage(source.name)
+        self.coverages.append(coverage)
+        self._members = []
+        for piece in cut(source, self._chunking):
+            self._add_cut(piece, coverage)
+            advance(len(piece.data))
+        return coverage
+
+    def _add_cut(self, piece: Cut, coverage: Coverage) -> None:
+        fingerprints = [chunk.fingerprint for chunk in piece.chunks]
+        found = [usage.corpus.index.find_many(fingerprints) for usage in self.usages]
+        self._members += piece.members
+        at = 0
+        for number, chunk in enumerate(piece.chunks):
+            coverage.plain_bytes += chunk.length
+            while at < len(self._members) and self._members[at].stop <= chunk.offset:
+                at += 1
+            usage = next((u for u, f in zip(self.usages, found, strict=True) if f[number] != ABSENT), None)
+            if usage is not None:
+                coverage.hit_bytes += chunk.length
+                usage.hit_bytes += chunk.length
+                usage.used[chunk.fingerprint] = chunk.length
+            elif chunk.fingerprint in self._seen:
+                coverage.repeat_bytes += chunk.length
+            elif at < len(self._members) and self._has_twin(self._members[at], chunk):
+                coverage.twin_bytes += chunk.length
+            self._seen.add(chunk.fingerprint)
+        del self._members[:at]
+
+    def _has_twin(self, member: Member, chunk: Chunk) -> bool:
+        """True if a corpus holds a member of (nearly) the same name."""
+        if member.header > chunk.offset:
+            return False
+        return any(usage.corpus.paths.find(member.path_hash) for usage in self.usages)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was measured, as a JSON object."""
+        total = Coverage("total")
+        for coverage in self.coverages:
+            total.plain_bytes += coverage.plain_bytes
+            total.hit_bytes += coverage.hit_bytes
+            total.repeat_bytes += coverage.repeat_bytes
+            total.twin_bytes += coverage.twin_bytes
+        document = total.to_json()
+        del document["name"]
+        return document | {
+            "corpora": [usage.to_json() for usage in self.usages],
+            "sources": [coverage.to_json() for coverage in self.coverages],
+        }
+
+
+def _rate(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0

@@ -1,0 +1,170 @@
+"""Makes a corpus out of sources: count every chunk, decide, write what is kept.
+
+Sources are read twice, since what a chunk is worth is known only when all were seen. Sources that the catalogue knows
+as done are not read at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from corpus_builder.catalogue import Catalogue, Record
+from corpus_builder.cutting import Cut, cut
+from corpus_builder.parts import PartOptions, PartWriter
+from corpus_builder.ranking import Plan
+from corpus_builder.sources import Source
+from corpus_builder.targets import Targets
+from reducto.errors import UsageError
+
+Advance = Callable[[str, int], None]
+"""Told the name of the phase and how many plain bytes were read."""
+
+#: Header, dictionary, info and manifest of a file.
+_FILE_OVERHEAD_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What to build. ``max_bytes`` bounds all files together."""
+
+    parts: PartOptions
+    max_bytes: int | None = None
+    targets: Targets | None = None
+
+
+@dataclass
+class BuildReport:
+    """What a build did, in bytes of plain data unless the name says otherwise."""
+
+    sources: int = 0
+    sources_known: int = 0
+    input_bytes: int = 0
+    distinct_bytes: int = 0
+    kept_bytes: int = 0
+    left_out_bytes: int = 0
+    chunks_kept: int = 0
+    file_bytes: int = 0
+    seconds: float = 0.0
+    optimized: dict[str, Any] | None = None
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return asdict(self)
+
+
+def build(
+    sources: Sequence[Source], catalogue: Catalogue, options: BuildOptions, advance: Advance = lambda *_: None
+) -> BuildReport:
+    """Adds to the catalogue's corpus what ``sources`` hold and it does not. Raises `UsageError` without sources.
+
+    Interrupted at any moment it leaves whole files only, and a catalogue with which the same call goes on.
+    """
+    if not sources:
+        raise UsageError("there is nothing to build a corpus from")
+    started = time.monotonic()
+    report = BuildReport(sources=len(sources))
+    fresh = _count(sources, catalogue, options, report, advance)
+    _write(fresh, catalogue, options, report, advance)
+    for identity, _ in fresh:
+        catalogue.done(identity)
+    report.file_bytes = sum(part.path.stat().st_size for part in catalogue.parts)
+    report.left_out_bytes = max(report.distinct_bytes - report.kept_bytes, 0)
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+_Fresh = list[tuple[str, Source]]
+
+
+def _count(
+    sources: Sequence[Source], catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance
+) -> _Fresh:
+    """Counts the chunks of all sources that are new; returns those that are not done, with identity."""
+    distinct: dict[str, Source] = {}
+    weights: Counter[str] = Counter()
+    for source in sources:
+        identity = source.identity
+        distinct.setdefault(identity, source)
+        weights[identity] += source.weight
+    states = {identity: catalogue.source(identity) for identity in distinct}
+    # What an interrupted build began goes first: its chunks must not meet a later source before it is counted.
+    for identity in sorted(distinct, key=lambda identity: states[identity] is None):
+        source, state = distinct[identity], states[identity]
+        if state is not None and state.counted:
+            continue
+        number = catalogue.begin(identity, source.name)
+        for piece in cut(source, options.parts.chunking):
+            catalogue.note(number, weights[identity], piece.chunks)
+            report.input_bytes += len(piece.data)
+            advance("counting", len(piece.data))
+        catalogue.counted(identity)
+    fresh = [(i, source) for i, source in distinct.items() if not ((state := states[i]) and state.done)]
+    report.sources_known = len(sources) - len(fresh)
+    return fresh
+
+
+def _write(fresh: _Fresh, catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance) -> None:
+    plan = _plan(catalogue, options, report)
+    targets = options.targets
+    with_targets = targets.measure() if targets else None
+    writer = PartWriter(catalogue, options.parts, report.distinct_bytes)
+    try:
+        for _, source in fresh:
+            writer.start_source()
+            selection = with_targets.start_source() if with_targets else None
+            for piece in cut(source, options.parts.chunking):
+                writer.note_members(piece.members)
+                wanted = selection.wanted(piece) if selection else None
+                _write_cut(piece, wanted, plan, catalogue, writer, report)
+                advance("writing", len(piece.data))
+        writer.finish()
+    finally:
+        writer.close()
+    if with_targets:
+        report.optimized = with_targets.to_json()
+    report.parts = [
+        {"path": str(p.path), "id": p.corpus_id, "file_bytes": p.path.stat().st_size} for p in writer.published
+    ]
+
+
+def _plan(catalogue: Catalogue, options: BuildOptions, report: BuildReport) -> Plan:
+    def candidates() -> Iterator[Record]:
+        for _, record in catalogue.all_records():
+            if not catalogue.is_held(record):
+                report.distinct_bytes += record.length
+                yield record
+
+    if options.max_bytes is None:
+        report.distinct_bytes = 0
+        for _ in candidates():
+            pass
+        return Plan(catalogue.newest_source)
+    held = sum(part.path.stat().st_size for part in catalogue.parts)
+    budget = options.max_bytes - held - _FILE_OVERHEAD_BYTES
+    return Plan.fit(candidates(), catalogue.newest_source, budget)
+
+
+def _write_cut(
+    piece: Cut, wanted: Sequence[bool] | None, plan: Plan, catalogue: Catalogue, writer: PartWriter, report: BuildReport
+) -> None:
+    """Writes the chunks of one cut that are not held, belong to what pays, and have a place in the plan."""
+    records = catalogue.records([chunk.fingerprint for chunk in piece.chunks])
+    marked: dict[int, Record] = {}
+    for number, (chunk, record) in enumerate(zip(piece.chunks, records, strict=True)):
+        if record is None:
+            raise UsageError("a source changed while the corpus was built")
+        if chunk.fingerprint in marked or catalogue.is_held(record) or record.part == writer.number > 0:
+            continue
+        if (wanted is not None and not wanted[number]) or not plan.keeps(record):
+            continue
+        writer.add(piece, chunk)
+        record.part = writer.number
+        marked[chunk.fingerprint] = record
+        report.kept_bytes += chunk.length
+        report.chunks_kept += 1
+    catalogue.put(marked)

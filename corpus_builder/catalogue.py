@@ -1,0 +1,241 @@
+"""What is known of every chunk that any build ever saw, so that a corpus grows without being read again.
+
+A RocksDB directory. Keys:
+
+    ``c`` + fingerprint (8, big-endian)   length, places, last source, part   (4 x u32, little-endian)
+    ``s`` + BLAKE3 of a source's identity  JSON: number, name, counted, done
+    ``p`` + part number (4, big-endian)    JSON: file, corpus id
+    ``m``                                  JSON: format, chunking, counters
+
+A chunk is held if its part is registered. Every step may be interrupted and done again: a source that was begun
+keeps its number, and a chunk counts its last source once; a part's number is never used again, so marks left by a build
+that did not end mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from blake3 import blake3
+from rocksdict import Options, Rdict, WriteBatch
+
+from corpus_builder.cutting import Chunk
+from reducto.errors import Corrupt, UsageError
+from reducto.kernel.chunking import ChunkParams
+from reducto.model import CorpusId, parse_corpus_id
+
+FORMAT = 1
+_RECORD = struct.Struct("<IIII")
+_CHUNK, _SOURCE, _PART, _META = b"c", b"s", b"p", b"m"
+_U32 = (1 << 32) - 1
+
+
+@dataclass(slots=True)
+class Record:
+    """A chunk: its ``length``, in how many ``places`` it was found, the last source's number, the part it lies in."""
+
+    length: int
+    places: int
+    last_source: int
+    part: int
+
+    def pack(self) -> bytes:
+        return _RECORD.pack(self.length, min(self.places, _U32), self.last_source, self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source that was begun; ``counted``: to its end; ``done``: what it gives to the corpus was published."""
+
+    number: int
+    counted: bool
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A published corpus file."""
+
+    number: int
+    path: Path
+    corpus_id: CorpusId
+
+
+class Catalogue:
+    """One catalogue; a single process may hold it open."""
+
+    def __init__(self, path: Path, chunking: ChunkParams) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_open_files(256)
+        try:
+            # Any: rocksdict's stubs cannot tell that raw mode means bytes.
+            self._db: Any = Rdict(str(path), options=options)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise UsageError(f"catalogue {path} cannot be opened: {error}") from None
+        self._meta: dict[str, Any] = self._read_meta(chunking)
+        self._parts = dict(self._read_parts())
+
+    def _read_meta(self, chunking: ChunkParams) -> dict[str, Any]:
+        wanted = {"average_bytes": chunking.average_bytes, "lean_to_lines": chunking.lean_to_lines}
+        stored = self._db.get(_META)
+        if stored is None:
+            return {"format": FORMAT, "chunking": wanted, "sources": 0, "parts": 0}
+        meta: dict[str, Any] = json.loads(stored)
+        if meta.get("format") != FORMAT:
+            raise UsageError(f"catalogue {self.path} has format {meta.get('format')}, this release knows {FORMAT}")
+        if meta["chunking"] != wanted:
+            raise UsageError(f"catalogue {self.path} was begun with chunking {meta['chunking']}, not {wanted}")
+        return meta
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The published files, oldest first."""
+        return tuple(self._parts.values())
+
+    def _read_parts(self) -> Iterator[tuple[int, Part]]:
+        for key, value in self._scan(_PART):
+            number = int.from_bytes(key[1:], "big")
+            stored = json.loads(value)
+            path = Path(os.path.normpath(self.path / stored["file"]))
+            if not path.is_file():
+                raise UsageError(
+                    f"catalogue {self.path} counts on {path}, which is gone; put it back or begin a new catalogue"
+                )
+            yield number, Part(number, path, parse_corpus_id(stored["id"]))
+
+    def new_part(self) -> int:
+        """A part number that was never used."""
+        self._meta["parts"] += 1
+        self._db[_META] = json.dumps(self._meta).encode()
+        return int(self._meta["parts"])
+
+    def register(self, part: Part) -> None:
+        """Says that the part is published: from now on chunks marked with its number are held."""
+        relative = os.path.relpath(part.path.resolve(), self.path.resolve())
+        self._db[_PART + part.number.to_bytes(4, "big")] = json.dumps({"file": relative, "id": part.corpus_id}).encode()
+        self._db.flush_wal(sync=True)
+        self._parts[part.number] = part
+
+    # -- sources -----------------------------------------------------------------------------------------------
+
+    def source(self, identity: str) -> SourceState | None:
+        """What is known of a source, None if it was never begun."""
+        stored = self._db.get(_source_key(identity))
+        if stored is None:
+            return None
+        document = json.loads(stored)
+        return SourceState(document["number"], document["counted"], document["done"])
+
+    def begin(self, identity: str, name: str) -> int:
+        """The source's number: a new one, or the one it had when it was begun before."""
+        known = self.source(identity)
+        if known is not None:
+            return known.number
+        self._meta["sources"] += 1
+        number = int(self._meta["sources"])
+        batch = WriteBatch(raw_mode=True)
+        batch.put(_META, json.dumps(self._meta).encode())
+        document = {"number": number, "name": name, "counted": False, "done": False}
+        batch.put(_source_key(identity), json.dumps(document).encode())
+        self._db.write(batch)
+        return number
+
+    def counted(self, identity: str) -> None:
+        """Says that every chunk of the source was noted."""
+        self._set(identity, {"counted": True})
+
+    def done(self, identity: str) -> None:
+        """Says that everything the source gives to the corpus is published."""
+        self._set(identity, {"done": True})
+
+    def _set(self, identity: str, facts: dict[str, bool]) -> None:
+        key = _source_key(identity)
+        self._db[key] = json.dumps(json.loads(self._db[key]) | facts).encode()
+
+    @property
+    def newest_source(self) -> int:
+        """The highest number given to a source."""
+        return int(self._meta["sources"])
+
+    # -- chunks ------------------------------------------------------------------------------------------------
+
+    def note(self, source: int, weight: int, chunks: Sequence[Chunk]) -> int:
+        """Counts chunks of a source that was found in ``weight`` places; returns how many bytes were never seen."""
+        batch = WriteBatch(raw_mode=True)
+        lengths = {chunk.fingerprint: chunk.length for chunk in chunks}
+        records = self.records(list(lengths))
+        unseen = 0
+        for (fingerprint, length), record in zip(lengths.items(), records, strict=True):
+            if record is None:
+                unseen += length
+                record = Record(length, 0, 0, 0)
+            elif record.last_source == source:
+                continue
+            record.places += weight
+            record.last_source = source
+            batch.put(_chunk_key(fingerprint), record.pack())
+        self._db.write(batch)
+        return unseen
+
+    def records(self, fingerprints: Sequence[int]) -> list[Record | None]:
+        """What is known of these chunks."""
+        if not fingerprints:
+            return []
+        found = self._db.get([_chunk_key(f) for f in fingerprints])
+        return [None if value is None else Record(*_RECORD.unpack(value)) for value in found]
+
+    def put(self, records: dict[int, Record]) -> None:
+        """Stores records by fingerprint."""
+        batch = WriteBatch(raw_mode=True)
+        for fingerprint, record in records.items():
+            batch.put(_chunk_key(fingerprint), record.pack())
+        self._db.write(batch)
+
+    def is_held(self, record: Record) -> bool:
+        """True if a registered part holds the chunk."""
+        return record.part in self._parts
+
+    def all_records(self) -> Iterator[tuple[int, Record]]:
+        """Every chunk (fingerprint, record), in ascending order of fingerprint."""
+        for key, value in self._scan(_CHUNK):
+            if len(value) != _RECORD.size:
+                raise Corrupt(f"catalogue {self.path}: a record is damaged; begin a new one")
+            yield int.from_bytes(key[1:], "big"), Record(*_RECORD.unpack(value))
+
+    def _scan(self, kind: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._db.items(from_key=kind):
+            if key[:1] != kind:
+                return
+            yield key, value
+
+    def close(self) -> None:
+        """Closes the database; idempotent."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _chunk_key(fingerprint: int) -> bytes:
+    return _CHUNK + fingerprint.to_bytes(8, "big")
+
+
+def _source_key(identity: str) -> bytes:
+    return _SOURCE + blake3(identity.encode()).digest()

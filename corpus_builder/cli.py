@@ -1,0 +1,183 @@
+"""``reducto corpus build|analyze``."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from corpus_builder.analysis import Analysis
+from corpus_builder.build import BuildOptions, BuildReport, build
+from corpus_builder.catalogue import Catalogue
+from corpus_builder.images import image_layers
+from corpus_builder.parts import PartOptions
+from corpus_builder.sources import Source, Trust, collect
+from corpus_builder.targets import Targets
+from reducto.cli.console import Progress, format_bytes
+from reducto.cli.context import Context
+from reducto.cli.corpus import add_trust_options, corpus_files
+from reducto.config.fields import parse_size
+from reducto.corpus.reader import Corpus
+from reducto.errors import UsageError
+from reducto.fetch.reference import Reference
+from reducto.fetch.registry import Registry
+from reducto.kernel.chunking import ChunkParams
+
+
+def size(text: str) -> int:
+    """A number of bytes such as ``512MiB``, for argparse."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from None
+
+
+class Build:
+    """Makes or extends a corpus."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add(
+            "--input",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="PATH",
+            help="directory, tar (also .gz, .zst), OCI layout, .rc file or any other file; may be repeated",
+        )
+        add("--image", action="append", default=[], metavar="REF", help="image in a registry; may be repeated")
+        add("--output", required=True, type=Path, metavar="FILE", help="the .rc file to write")
+        add("--name", default="", help="a name that travels with the corpus, such as golden-v1")
+        add("--max-size", type=size, metavar="SIZE", help="keep what is most worth keeping in so many bytes")
+        add("--split-size", type=size, default=64 << 30, metavar="SIZE", help="begin a new file beyond this (64GiB)")
+        add("--optimize", action="store_true", help="keep what --target data (or else the last input) would use")
+        add("--target", action="append", default=[], type=Path, metavar="PATH", help="data to optimize for")
+        add(
+            "--catalogue",
+            type=Path,
+            metavar="DIR",
+            help="remember every chunk here: the next build with it adds files with what is new, "
+            "and reads nothing that it has seen",
+        )
+        add("--sign", metavar="KEY", help="sign with this private key (file or env:NAME)")
+        add("--chunk-size", type=size, metavar="SIZE", help="average chunk, a power of two (configuration: 8KiB)")
+        add("--platform", action="append", default=[], metavar="OS/ARCH", help="of --image; all by default")
+        add("--plain-http", action="store_true", default=None, help="speak HTTP to registries of --image")
+        add_trust_options(parser)  # fmt: skip
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        chunking = ChunkParams(arguments.chunk_size or context.config.compression.chunk_size)
+        _ = chunking.native  # refuses a wrong chunk size before anything is read
+        trust = Trust(context.trust(*arguments.trusted_key), arguments.allow_unsigned)
+        signer = context.signer(arguments.sign)
+        parts = PartOptions(arguments.output, chunking, arguments.split_size, signer, arguments.name)
+        with ExitStack() as stack:
+            scratch = Path(stack.enter_context(_scratch(arguments.output)))
+            sources = [source for path in arguments.input for source in collect(path, trust)]
+            sources += _image_sources(arguments, context, scratch)
+            targets = _targets(arguments, sources, chunking, trust)
+            options = BuildOptions(parts, arguments.max_size, targets)
+            catalogue = stack.enter_context(Catalogue(arguments.catalogue or scratch / "catalogue", chunking))
+            report = self._build(sources, catalogue, options, context)
+        context.console.result(report.to_json(), _text(report))
+        return 0
+
+    def _build(
+        self, sources: list[Source], catalogue: Catalogue, options: BuildOptions, context: Context
+    ) -> BuildReport:
+        bars: dict[str, Progress] = {}
+        with ExitStack() as stack:
+
+            def advance(phase: str, count_bytes: int) -> None:
+                if phase not in bars:
+                    bars[phase] = stack.enter_context(context.console.progress(phase))
+                bars[phase].advance(count_bytes)
+
+            return build(sources, catalogue, options, advance)
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[str]:
+    """A temporary directory on the file system that the corpus goes to, since layers are large."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".corpus-build-", dir=output.parent) as directory:
+        yield directory
+
+
+def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> list[Source]:
+    sources: list[Source] = []
+    for name in arguments.image:
+        registry = Registry(
+            Reference.parse(name), plain_http=arguments.plain_http, ca_file=context.config.upstream.ca_file
+        )
+        sources += image_layers(registry, scratch / "layers", frozenset(arguments.platform))
+    return sources
+
+
+def _targets(arguments: Namespace, sources: list[Source], chunking: ChunkParams, trust: Trust) -> Targets | None:
+    if not arguments.optimize:
+        if arguments.target:
+            raise UsageError("--target is for --optimize")
+        return None
+    chosen = [source for path in arguments.target for source in collect(path, trust)] or sources[-1:]
+    return Targets(chosen, chunking)
+
+
+def _text(report: BuildReport) -> str:
+    lines = [
+        f"read {format_bytes(report.input_bytes)} from {report.sources} sources ({report.sources_known} known already)",
+        f"kept {format_bytes(report.kept_bytes)} in {report.chunks_kept} chunks, "
+        f"left out {format_bytes(report.left_out_bytes)}",
+    ]
+    if report.optimized:
+        lines.append(f"covers {report.optimized['hit_rate']:.1%} of the target data with exact chunks")
+    lines += [f"{part['path']}: {format_bytes(part['file_bytes'])}, id {part['id']}" for part in report.parts]
+    return "\n".join(lines if report.parts else [*lines, "nothing new: no file was written"])
+
+
+class Analyze:
+    """Tells how well corpora would serve some data."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--corpus", action="append", required=True, metavar="PATH", help="file or directory")
+        parser.add_argument("--test-data", action="append", required=True, type=Path, metavar="PATH",
+                            help="directory, tar, OCI layout or file; may be repeated")  # fmt: skip
+        add_trust_options(parser)
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        trust = Trust(context.trust(*arguments.trusted_key), arguments.allow_unsigned)
+        with ExitStack() as stack:
+            corpora = [
+                stack.enter_context(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
+                for path in corpus_files(arguments.corpus)
+            ]
+            if len({corpus.chunking for corpus in corpora}) > 1:
+                raise UsageError("these corpora were cut with different chunk sizes; analyze them one by one")
+            analysis = Analysis(corpora)
+            progress = stack.enter_context(context.console.progress("reading"))
+            for path in arguments.test_data:
+                for source in collect(path, trust):
+                    analysis.add(source, progress.advance)
+        document = analysis.to_json()
+        context.console.result(document, _analysis_text(document))
+        return 0
+
+
+def _analysis_text(document: dict[str, Any]) -> str:
+    whole = document["plain_bytes"] or 1
+    rows = [
+        ("found in the corpora", document["hit_bytes"]),
+        ("repeats within the data", document["repeat_bytes"]),
+        ("of a file that is there in another version", document["twin_bytes"]),
+        ("new", document["new_bytes"]),
+    ]
+    lines = [f"{format_bytes(document['plain_bytes'])} of test data:"]
+    lines += [f"  {count / whole:6.1%}  {format_bytes(count).rjust(10)}  {label}" for label, count in rows]
+    lines += [
+        f"{c['path']}: {c['use_rate']:.1%} of its {format_bytes(c['plain_bytes'])} were used"
+        for c in document["corpora"]
+    ]
+    return "\n".join(lines)

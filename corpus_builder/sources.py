@@ -1,0 +1,186 @@
+"""What a corpus is made from: named streams of plain bytes, each readable more than once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from corpus_builder.oci_layout import is_oci_layout, layout_layers
+from corpus_builder.plain import file_pieces, plain_pieces
+from reducto.corpus.layout import MAGIC, SEGMENT_BYTES
+from reducto.corpus.reader import Corpus
+from reducto.directory import directory_tar, tree_identity, walk
+from reducto.errors import Corrupt, UsageError
+from reducto.keys import TrustStore
+from reducto.model import Digest
+
+_ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".rc")
+
+
+class Source(Protocol):
+    """One input. Two sources of the same ``identity`` hold the same bytes; a catalogue reads them once."""
+
+    @property
+    def name(self) -> str:
+        """For people and reports."""
+
+    @property
+    def identity(self) -> str:
+        """Changes when the content does."""
+
+    @property
+    def weight(self) -> int:
+        """In how many places (images) this content was found."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The plain bytes, the same at each call. Raises `Corrupt`."""
+
+    def anchors(self) -> Iterator[int]:
+        """Plain offsets where chunks end besides tar members' starts, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySource:
+    """A directory as a deterministic tar; archives in it are sources of their own."""
+
+    root: Path
+    skip: frozenset[Path]
+    weight: int = 1
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    @property
+    def identity(self) -> str:
+        return f"directory:{tree_identity(self.root, self.skip)}"
+
+    def pieces(self) -> Iterator[bytes]:
+        return directory_tar(self.root, keep_times=False, skip=self.skip)
+
+    def anchors(self) -> Iterator[int]:
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file: a tar, compressed or not, or anything else."""
+
+    path: Path
+    weight: int = 1
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def identity(self) -> str:
+        status = self.path.stat()
+        return f"file:{self.path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+
+    def pieces(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            yield from plain_pieces(file_pieces(file), self.name)
+
+    def anchors(self) -> Iterator[int]:
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSource:
+    """A layer that lies in a file under its digest, which is checked each time."""
+
+    path: Path
+    digest: Digest
+    label: str
+    weight: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.digest}"
+
+    @property
+    def identity(self) -> str:
+        return f"blob:{self.digest}"
+
+    def _wire(self) -> Iterator[bytes]:
+        hasher = hashlib.new(self.digest.algorithm)
+        with self.path.open("rb") as file:
+            for piece in file_pieces(file):
+                hasher.update(piece)
+                yield piece
+        if hasher.hexdigest() != self.digest.hex:
+            raise Corrupt(f"{self.name}: the blob has another digest")
+
+    def pieces(self) -> Iterator[bytes]:
+        wire = self._wire()
+        yield from plain_pieces(wire, self.name)
+        for _ in wire:  # What follows the last gzip member is covered by the digest, too.
+            pass
+
+    def anchors(self) -> Iterator[int]:
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSource:
+    """A corpus that was made before, to be extended, merged or thinned out."""
+
+    corpus: Corpus
+    weight: int = 1
+
+    @property
+    def name(self) -> str:
+        return str(self.corpus.path)
+
+    @property
+    def identity(self) -> str:
+        return f"corpus:{self.corpus.id}"
+
+    def pieces(self) -> Iterator[bytes]:
+        for at in range(0, self.corpus.plain_length, SEGMENT_BYTES):
+            yield bytes(self.corpus.view(at, min(SEGMENT_BYTES, self.corpus.plain_length - at)))
+
+    def anchors(self) -> Iterator[int]:
+        return self.corpus.anchors()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Which corpora may serve as input."""
+
+    store: TrustStore | None = None
+    allow_unsigned: bool = False
+
+
+def collect(path: Path, trust: Trust) -> Iterator[Source]:
+    """The sources at ``path``: an OCI layout's layers, a directory and the archives in it, or one file.
+
+    Raises `UsageError` if there is nothing, and what `Corpus.open` raises.
+    """
+    if path.is_dir():
+        if is_oci_layout(path):
+            for layer in layout_layers(path):
+                yield BlobSource(layer.path, layer.digest, str(path), layer.images)
+            return
+        archives = [e.path for e in walk(path) if e.name.endswith(_ARCHIVE_SUFFIXES) and e.path.is_file()]
+        for archive in archives:
+            yield _file(archive, trust)
+        skip = frozenset(archives)
+        if any(not entry.path.is_dir() for entry in walk(path, skip)):
+            yield DirectorySource(path, skip)
+    elif path.is_file():
+        yield _file(path, trust)
+    else:
+        raise UsageError(f"{path} does not exist or is neither a file nor a directory")
+
+
+def _file(path: Path, trust: Trust) -> Source:
+    with path.open("rb") as file:
+        is_corpus = file.read(len(MAGIC)) == MAGIC
+    if is_corpus:
+        return CorpusSource(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
+    return FileSource(path)
