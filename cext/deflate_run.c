@@ -66,6 +66,7 @@ void rdk_sink_start(rdk_run *run) {
 
 uint32_t rdk_chunk_stop(const rdk_run *run, uint32_t position, uint32_t most) {
     uint32_t stop = barrier(run);
+    run->sink->asked_stop = position + most;
     return stop - position > most ? position + most : stop;
 }
 
@@ -290,8 +291,9 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
         if (final) found.note |= RDK_NOTE_FINAL;
         plan_chunk(run, &found);
         bool counted = run->block_tokens && block->token_count == run->block_tokens, grid = run->model->flags & RDK_GRID;
+        bool cut = grid && position < sink->asked_stop && !(run->ends && position == run->length);
         sink->unpredicted_end = !grid && !counted && position != run->stop;
-        sink->surprises += sink->unpredicted_end || (found.note & 0x1f) != RDK_AUTO;
+        sink->surprises += sink->unpredicted_end || cut || (found.note & 0x1f) != RDK_AUTO;
         if (!sink->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
             sink->done = true;
     } else if (stated) {

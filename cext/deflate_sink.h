@@ -61,6 +61,7 @@ typedef struct rdk_sink {
     rdk_list found_fixes, found_chunks, found_headers;
     uint32_t most_fixes;
     uint32_t surprises; /* chunk ends and notes that the model did not predict */
+    uint32_t asked_stop;  /* where a grid model's chunk would have ended by its own rule */
     bool unpredicted_end; /* the chunk just closed ended where the model has not said so yet */
 } rdk_sink;
 
