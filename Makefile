@@ -5,7 +5,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 C_SOURCES := $(wildcard cext/*.c cext/*.h cext/*/*.h cext/*.py)
 
-.PHONY: setup run test lint bench generate demo clean
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reducto/version.py)
+COMMIT = $(shell git rev-parse HEAD)
+# Times in what `make dist` makes are the commit's, so that the same commit gives the same bytes.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+CREATED = $(shell date --utc --date=@$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+# docker works, too; only buildah can also set the times in the image's description.
+IMAGE_BUILDER ?= buildah build --timestamp $(SOURCE_DATE_EPOCH)
+IMAGE_ARGS ?=
+IMAGE ?= reducto:$(VERSION)
+
+.PHONY: setup run test lint bench generate demo clean dist dist-source dist-packages image
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml setup.py $(C_SOURCES)
@@ -34,6 +44,32 @@ bench: setup
 
 demo: setup
 	$(BIN)/reducto demo
+
+dist: dist-packages image
+
+# The commit as it is in git, with the stamp that `reducto --version` shows.
+dist-source:
+	rm -rf build/source
+	mkdir -p build/source
+	git archive HEAD | tar -x -C build/source
+	printf '{"commit": "%s", "time": "%s"}\n' $(COMMIT) $(CREATED) > build/source/reducto/build.json
+
+# The source archive is packed again, with one time and no owner; the wheel is built from it.
+dist-packages: setup dist-source
+	$(BIN)/pip install --quiet build
+	rm -rf dist build/sdist
+	mkdir -p dist
+	$(BIN)/python -m build --sdist --outdir build/sdist build/source >/dev/null
+	tar -xf build/sdist/reducto-$(VERSION).tar.gz -C build/sdist
+	tar --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw \
+	  -C build/sdist -c reducto-$(VERSION) | gzip --no-name -9 > dist/reducto-$(VERSION).tar.gz
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) CFLAGS=-g0 \
+	  $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist dist/reducto-$(VERSION).tar.gz
+
+image: dist-source
+	$(IMAGE_BUILDER) --tag $(IMAGE) $(IMAGE_ARGS) \
+	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg CREATED=$(CREATED) \
+	  --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) build/source
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info reducto/_kernel*

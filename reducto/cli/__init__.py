@@ -17,7 +17,7 @@ from reducto.cli.commands import COMMANDS, GROUPS, Entry
 from reducto.cli.console import Console
 from reducto.cli.context import Context
 from reducto.errors import ReductoError
-from reducto.version import __version__
+from reducto.version import describe
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. ``argv`` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["-V"]):
-        print(f"reducto {__version__}")
+        print(f"reducto {describe()}")
         return 0
     leading: list[str] = []
     while words and words[0] in _LEADING_FLAGS:

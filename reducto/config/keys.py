@@ -16,7 +16,6 @@ from typing import Any
 from reducto.config.fields import Bytes, KeySource, Seconds, parse_path, parse_seconds, parse_size
 from reducto.config.schema import Config
 
-
 _NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 

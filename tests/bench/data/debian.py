@@ -23,9 +23,10 @@ def sources_list(*suites: str) -> str:
     return "".join(f"deb {mirrors()[suite]} {suite} main\n" for suite in suites)
 
 
-def make_root(root: Path) -> None:
+def make_root(root: Path, *packages: str) -> None:
     """A minimal Debian at its release state, before any security update: what a base image starts from."""
-    run("debootstrap", "--variant=minbase", RELEASE, root, mirrors()[RELEASE], timeout_seconds=1200)
+    more = [f"--include={','.join(packages)}"] if packages else []
+    run("debootstrap", "--variant=minbase", *more, RELEASE, root, mirrors()[RELEASE], timeout_seconds=1200)
     (root / "etc/apt/sources.list").write_text(sources_list(RELEASE))
 
 
