@@ -1,24 +1,27 @@
 """What follows from `values.yaml` and the configuration's schema.
 
-``make generate`` writes the chart's `values.schema.json`, its README's table and docs/configuration.md; tests compare.
+``make generate`` writes the chart's `values.schema.json`, dashboard and README's table, docs/configuration.md and
+docs/metrics.md; tests compare.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from prometheus_client.metrics import MetricWrapperBase
 from reducto.config.export import json_schema, markdown
+from sidecar.metrics import Metrics
+from tests.chart.dashboard import dashboard
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "reducto"
-TABLE = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- /values -->)", re.DOTALL)
 
 #: What the default of a value does not say about it.
 NARROWER: dict[str, dict[str, Any]] = {
@@ -90,7 +93,38 @@ def readme(current: str) -> str:
     rows = ["| value | default | meaning |", "| --- | --- | --- |"]
     for value in documented_values():
         rows.append(f"| `{value.name}` | `{json.dumps(value.default)}` | {value.doc} |")
-    return TABLE.sub(lambda _: "\n".join(rows) + "\n", current)
+    return between(current, "values", rows)
+
+
+def between(page: str, marker: str, lines: Iterable[str]) -> str:
+    """``page`` with ``lines`` between ``<!-- marker -->`` and ``<!-- /marker -->``."""
+    start, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
+    head, found, rest = page.partition(start)
+    _, closed, tail = rest.partition(end)
+    assert found, start
+    assert closed, end
+    return head + start + "".join(f"{line}\n" for line in lines) + end + tail
+
+
+def metrics_page(current: str) -> str:
+    """docs/metrics.md with what the sidecar exports and the alerts."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"
+            rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    alerts = ["| alert | severity | what to do |", "| --- | --- | --- |"]
+    for rule in alert_rules():
+        alerts.append(f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule['annotations']['description']} |")
+    return between(between(current, "metrics", rows), "alerts", alerts)
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """The alerts of the chart."""
+    groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def _comments(text: str) -> Iterator[tuple[str, str]]:
@@ -132,8 +166,11 @@ def _leaf(value: Value) -> dict[str, Any]:
 def main() -> None:
     """Writes what is generated."""
     (CHART / "values.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
+    (CHART / "files" / "dashboard.json").write_text(json.dumps(dashboard(), indent=2) + "\n")
     page = CHART / "README.md"
     page.write_text(readme(page.read_text()))
+    metrics = ROOT / "docs" / "metrics.md"
+    metrics.write_text(metrics_page(metrics.read_text()))
     reference = ROOT / "docs" / "configuration.md"
     introduction, heading, _ = reference.read_text().partition("### Top level\n")
     assert heading
