@@ -34,147 +34,224 @@ def _quantile(q: float, histogram: str, by: str) -> str:
 ROWS: dict[str, tuple[Panel, ...]] = {
     "At a glance": (
         Panel(
-            "Pushed per byte stored", "none",
+            "Pushed per byte stored",
+            "none",
             (("sum(reducto_layer_wire_bytes_total{@}) / sum(reducto_layer_stored_bytes_total{@})", ""),),
-            "Bytes of layers that clients pushed, for each byte that the registry got.", stat=True,
+            "Bytes of layers that clients pushed, for each byte that the registry got.",
+            stat=True,
         ),
         Panel(
-            "Found in corpora", "percentunit",
+            "Found in corpora",
+            "percentunit",
             (("sum(reducto_reference_bytes_total{@}) / sum(reducto_plain_bytes_total{@})", ""),),
-            "Share of the layers' plain bytes that corpora already held.", stat=True,
+            "Share of the layers' plain bytes that corpora already held.",
+            stat=True,
         ),
         Panel(
-            "Saved", "bytes", (("sum by (direction) (reducto_bandwidth_saved_bytes_total{@})", "{{direction}}"),),
-            "Bytes that did not cross the link to the registry.", stat=True,
+            "Saved",
+            "bytes",
+            (("sum by (direction) (reducto_bandwidth_saved_bytes_total{@})", "{{direction}}"),),
+            "Bytes that did not cross the link to the registry.",
+            stat=True,
         ),
         Panel(
-            "Requests", "reqps", (("sum(rate(reducto_requests_total{@}[$__rate_interval]))", ""),),
-            "Requests of clients.", stat=True,
+            "Requests",
+            "reqps",
+            (("sum(rate(reducto_requests_total{@}[$__rate_interval]))", ""),),
+            "Requests of clients.",
+            stat=True,
         ),
         Panel(
-            "Failing", "percentunit",
-            ((
-                'sum(rate(reducto_requests_total{@, status=~"5.."}[$__rate_interval]) or vector(0))'
-                " / sum(rate(reducto_requests_total{@}[$__rate_interval]))", "",
-            ),),
-            "Share of requests answered with 5xx.", stat=True,
+            "Failing",
+            "percentunit",
+            (
+                (
+                    'sum(rate(reducto_requests_total{@, status=~"5.."}[$__rate_interval]) or vector(0))'
+                    " / sum(rate(reducto_requests_total{@}[$__rate_interval]))",
+                    "",
+                ),
+            ),
+            "Share of requests answered with 5xx.",
+            stat=True,
         ),
         Panel(
-            "Failures to look at", "none",
-            (("sum(increase(reducto_reduce_failures_total{@}[1d]))", "reduce"),
-             ("sum(increase(reducto_rebuild_failures_total{@}[1d]))", "rebuild")),
-            "Never normal. A failed reduction stored the original; a failed rebuild broke a pull.", stat=True,
+            "Failures to look at",
+            "none",
+            (
+                ("sum(increase(reducto_reduce_failures_total{@}[1d]))", "reduce"),
+                ("sum(increase(reducto_rebuild_failures_total{@}[1d]))", "rebuild"),
+            ),
+            "Never normal. A failed reduction stored the original; a failed rebuild broke a pull.",
+            stat=True,
         ),
     ),
     "Pushes": (
         Panel(
-            "Layer bytes", "Bps",
-            ((_rate("reducto_layer_wire_bytes_total", "job"), "pushed"),
-             (_rate("reducto_layer_stored_bytes_total", "job"), "stored")),
+            "Layer bytes",
+            "Bps",
+            (
+                (_rate("reducto_layer_wire_bytes_total", "job"), "pushed"),
+                (_rate("reducto_layer_stored_bytes_total", "job"), "stored"),
+            ),
             "The gap is what is saved.",
         ),
         Panel(
-            "Decisions by reason", "none", ((_rate("reducto_decisions_total", "outcome, reason"), "{{outcome}} {{reason}}"),),
+            "Decisions by reason",
+            "none",
+            ((_rate("reducto_decisions_total", "outcome, reason"), "{{outcome}} {{reason}}"),),
             "Layers reduced, and layers stored as they came with the reason.",
         ),
         Panel(
-            "Seconds to reduce and prove", "s",
-            ((_quantile(0.5, "reducto_encode_seconds", "job"), "median"),
-             (_quantile(0.95, "reducto_encode_seconds", "job"), "p95")),
+            "Seconds to reduce and prove",
+            "s",
+            (
+                (_quantile(0.5, "reducto_encode_seconds", "job"), "median"),
+                (_quantile(0.95, "reducto_encode_seconds", "job"), "p95"),
+            ),
             "From the last byte of a push to its proof.",
         ),
         Panel(
-            "Ratio and hit rate by instance", "none",
-            (("reducto_compression_ratio{@}", "ratio {{instance}}"),
-             ("reducto_corpus_hit_rate{@}", "hit rate {{instance}}")),
+            "Ratio and hit rate by instance",
+            "none",
+            (
+                ("reducto_compression_ratio{@}", "ratio {{instance}}"),
+                ("reducto_corpus_hit_rate{@}", "hit rate {{instance}}"),
+            ),
             "Since each instance started.",
         ),
         Panel(
-            "Speed of the latest layer", "Mbits", (("reducto_throughput_mbps{@}", "{{direction}} {{instance}}"),),
+            "Speed of the latest layer",
+            "Mbits",
+            (("reducto_throughput_mbps{@}", "{{direction}} {{instance}}"),),
             "Wire bits per second.",
         ),
         Panel(
-            "Uploads open", "none", (("sum(reducto_upload_sessions{@})", "sessions"),), "Upload sessions.",
+            "Uploads open",
+            "none",
+            (("sum(reducto_upload_sessions{@})", "sessions"),),
+            "Upload sessions.",
         ),
     ),
     "Pulls": (
         Panel(
-            "First byte", "s",
-            ((_quantile(0.5, "reducto_first_byte_seconds", "source"), "median {{source}}"),
-             (_quantile(0.95, "reducto_first_byte_seconds", "source"), "p95 {{source}}")),
+            "First byte",
+            "s",
+            (
+                (_quantile(0.5, "reducto_first_byte_seconds", "source"), "median {{source}}"),
+                (_quantile(0.95, "reducto_first_byte_seconds", "source"), "p95 {{source}}"),
+            ),
             "Seconds until a blob's first byte: cold is rebuilt, warm is from the cache.",
         ),
         Panel(
-            "Rebuilds", "s",
-            ((_quantile(0.5, "reducto_rebuild_seconds", "job"), "median"),
-             (_quantile(0.95, "reducto_rebuild_seconds", "job"), "p95")),
+            "Rebuilds",
+            "s",
+            (
+                (_quantile(0.5, "reducto_rebuild_seconds", "job"), "median"),
+                (_quantile(0.95, "reducto_rebuild_seconds", "job"), "p95"),
+            ),
             "Seconds to rebuild a blob.",
         ),
         Panel(
-            "Cache", "reqps", ((_rate("reducto_cache_requests_total", "result"), "{{result}}"),),
+            "Cache",
+            "reqps",
+            ((_rate("reducto_cache_requests_total", "result"), "{{result}}"),),
             "Blob requests by what the cache held.",
         ),
         Panel(
-            "Rebuilds running", "none", (("sum(reducto_rebuilds_running{@})", "running"),),
+            "Rebuilds running",
+            "none",
+            (("sum(reducto_rebuilds_running{@})", "running"),),
             "Bounded by limits.rebuilds.",
         ),
     ),
     "Clients": (
         Panel(
-            "Requests by status", "reqps", ((_rate("reducto_requests_total", "status"), "{{status}}"),),
+            "Requests by status",
+            "reqps",
+            ((_rate("reducto_requests_total", "status"), "{{status}}"),),
             "401 is normal: clients ask for a token that way.",
         ),
         Panel(
-            "Latency by route (p95)", "s", ((_quantile(0.95, "reducto_request_seconds", "route"), "{{route}}"),),
+            "Latency by route (p95)",
+            "s",
+            ((_quantile(0.95, "reducto_request_seconds", "route"), "{{route}}"),),
             "Seconds until a request was answered whole.",
         ),
-        Panel("In flight", "none", (("sum by (instance) (reducto_requests_in_flight{@})", "{{instance}}"),), "Requests being answered."),
+        Panel(
+            "In flight",
+            "none",
+            (("sum by (instance) (reducto_requests_in_flight{@})", "{{instance}}"),),
+            "Requests being answered.",
+        ),
     ),
     "Registry": (
         Panel(
-            "Upstream answers", "reqps", ((_rate("reducto_upstream_requests_total", "status"), "{{status}}"),),
+            "Upstream answers",
+            "reqps",
+            ((_rate("reducto_upstream_requests_total", "status"), "{{status}}"),),
             "What the registry answered.",
         ),
         Panel(
-            "Upstream silent", "none", ((_rate("reducto_upstream_errors_total", "kind") + " or vector(0)", "{{kind}}"),),
+            "Upstream silent",
+            "none",
+            ((_rate("reducto_upstream_errors_total", "kind") + " or vector(0)", "{{kind}}"),),
             "Requests that got no answer.",
         ),
         Panel(
-            "Upstream bytes", "Bps", ((_rate("reducto_upstream_bytes_total", "direction"), "{{direction}}"),),
+            "Upstream bytes",
+            "Bps",
+            ((_rate("reducto_upstream_bytes_total", "direction"), "{{direction}}"),),
             "Blob bytes to and from the registry.",
         ),
     ),
     "Disk and machine": (
         Panel(
-            "Bytes on disk", "bytes",
-            (("sum(reducto_cache_bytes{@})", "rebuilt blobs"),
-             ("sum(reducto_spool_bytes{@})", "spool"),
-             ("sum(reducto_corpora_bytes{@})", "layer corpora")),
+            "Bytes on disk",
+            "bytes",
+            (
+                ("sum(reducto_cache_bytes{@})", "rebuilt blobs"),
+                ("sum(reducto_spool_bytes{@})", "spool"),
+                ("sum(reducto_corpora_bytes{@})", "layer corpora"),
+            ),
             "All of it may be lost at any time.",
         ),
         Panel(
-            "Corpora loaded", "none", (("sum by (kind) (reducto_corpora_loaded{@})", "{{kind}}"),),
+            "Corpora loaded",
+            "none",
+            (("sum by (kind) (reducto_corpora_loaded{@})", "{{kind}}"),),
             "Corpora mapped into memory.",
         ),
         Panel(
-            "Corpora fetched", "none", ((_rate("reducto_corpus_fetches_total", "result") + " or vector(0)", "{{result}}"),),
+            "Corpora fetched",
+            "none",
+            ((_rate("reducto_corpus_fetches_total", "result") + " or vector(0)", "{{result}}"),),
             "Layer corpora fetched from the registry.",
         ),
         Panel(
-            "Evictions", "none", (("sum(rate(reducto_cache_evictions_total{@}[$__rate_interval]))", "blobs"),),
+            "Evictions",
+            "none",
+            (("sum(rate(reducto_cache_evictions_total{@}[$__rate_interval]))", "blobs"),),
             "Blobs dropped to stay in the cache's limit. Many: the cache is too small.",
         ),
         Panel(
-            "Work waiting", "none", (("sum by (instance) (reducto_queue_depth{@})", "{{instance}}"),),
+            "Work waiting",
+            "none",
+            (("sum by (instance) (reducto_queue_depth{@})", "{{instance}}"),),
             "Kernel steps waiting or running.",
         ),
         Panel(
-            "Event loop", "s",
-            (("max(reducto_event_loop_lag_seconds{@})", "latest"), ("max(reducto_event_loop_lag_max_seconds{@})", "worst")),
+            "Event loop",
+            "s",
+            (
+                ("max(reducto_event_loop_lag_seconds{@})", "latest"),
+                ("max(reducto_event_loop_lag_max_seconds{@})", "worst"),
+            ),
             "Delay of the event loop.",
         ),
         Panel(
-            "Saved by recompression", "bytes", (("sum(reducto_recompressed_bytes_saved_total{@})", "saved"),),
+            "Saved by recompression",
+            "bytes",
+            (("sum(reducto_recompressed_bytes_saved_total{@})", "saved"),),
             "Layer corpora written again, smaller, when idle.",
         ),
     ),
@@ -192,7 +269,9 @@ def dashboard() -> dict[str, Any]:
     panels: list[dict[str, Any]] = []
     y = 0
     for title, row in ROWS.items():
-        panels.append(_panel_frame(len(panels), "row", title, 0, y, GRID_COLUMNS, 1) | {"collapsed": False, "panels": []})
+        panels.append(
+            _panel_frame(len(panels), "row", title, 0, y, GRID_COLUMNS, 1) | {"collapsed": False, "panels": []}
+        )
         y += 1
         width, height = (GRID_COLUMNS // len(row), STAT_HEIGHT) if row[0].stat else (8, PANEL_HEIGHT)
         for position, panel in enumerate(row):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from prometheus_client.metrics import MetricWrapperBase
+
 from reducto.config.export import json_schema, markdown
 from sidecar.metrics import Metrics
 from tests.chart.dashboard import dashboard

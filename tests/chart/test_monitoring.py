@@ -47,7 +47,9 @@ def _missing(ours: object, theirs: object, path: str) -> list[str]:
     if isinstance(ours, dict):
         assert isinstance(theirs, dict), path
         lost = [f"{path}.{key}" for key in ours if key not in theirs]
-        return lost + [one for key in ours if key in theirs for one in _missing(ours[key], theirs[key], f"{path}.{key}")]
+        return lost + [
+            one for key in ours if key in theirs for one in _missing(ours[key], theirs[key], f"{path}.{key}")
+        ]
     if isinstance(ours, list):
         assert isinstance(theirs, list), path
         return [one for a, b in zip(ours, theirs, strict=True) for one in _missing(a, b, f"{path}[]")]
