@@ -1,0 +1,150 @@
+"""The five-image series and ten nightly rebuilds pushed by docker: what the registry then holds, bare and reduced."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.data import dataset
+from tests.bench.data.image_series import IMAGES
+from tests.bench.data.nightly import NIGHTS
+from tests.bench.plots import line_plot
+from tests.bench.report import Report, benchmark
+from tests.support.dockerd import DockerEngine
+from tests.support.registries import Registry, collect_garbage, start_registry
+from tests.support.sidecar import Sidecar
+
+MANIFESTS = ", ".join(
+    ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"]
+)
+REPOSITORY = "team/app"
+
+
+@dataclass
+class Bench:
+    """Two empty registries, a sidecar in front of the second, an engine that holds the images to push."""
+
+    engine: DockerEngine
+    bare: Registry
+    upstream: Registry
+    sidecar: Sidecar
+
+    def push(self, host: str, image: str) -> float:
+        """Push a loaded image as a tag of the one repository; seconds."""
+        reference = f"{host}/{REPOSITORY}:{image}"
+        self.engine.docker("tag", f"{image}:latest", reference)
+        started = time.monotonic()
+        self.engine.docker("push", "--quiet", reference)
+        return time.monotonic() - started
+
+
+@contextmanager
+def bench(archive: Path, settings: dict[str, object] | None = None) -> Iterator[Bench]:
+    """Everything started, the archive's images loaded; gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        bare = start_registry("docker-registry", folder / "bare")
+        stack.callback(bare.daemon.stop)
+        upstream = start_registry("docker-registry", folder / "upstream")
+        stack.callback(upstream.daemon.stop)
+        sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url, settings))
+        engine = stack.enter_context(DockerEngine(folder / "docker", storage_driver="overlay2"))
+        engine.docker("load", "--input", archive)
+        yield Bench(engine, bare, upstream, sidecar)
+
+
+@benchmark("series", "Five images of one application: storage")
+def series(report: Report) -> None:
+    with bench(dataset("image-series").ensure() / "images.tar") as running:
+        rows, idle = push_all(running, IMAGES)
+        layers = layer_growth(running)
+    bare, reduced = (rows[-1][column] for column in (1, 2))
+    report.table(
+        "Storage after each push, MB",
+        ["image", "bare registry", "behind the sidecar", "ratio", "push bare s", "push through s"],
+        [[image, b / 1e6, r / 1e6, r / b, *seconds] for image, b, r, *seconds in rows],
+        note="`du` of the registry's storage folder, records and manifests included.",
+    )
+    report.table("Storage after idle recompression, MB", ["behind the sidecar", "ratio"], [[idle / 1e6, idle / bare]])
+    report.table(
+        "What each layer's push brought to the registry, MB",
+        ["layer", "gzip", "instructions and new bytes", "ratio"],
+        [[name, gz / 1e6, grown / 1e6, grown / gz] for name, gz, grown in layers],
+    )
+    report.at_most("bytes in the upstream after five pushes", reduced / bare, 0.50)
+    report.at_most("bytes in the upstream after idle recompression", idle / bare, 0.45)
+    shares = {name: grown / gz for name, gz, grown in layers}
+    report.at_most("layer with six bumped dependencies, of its gzip size", shares["app-bumped:app"], 1 / 7)
+    report.at_most("Python layer on the patched base, of its gzip size", shares["app-repatched:python"], 1 / 5)
+    report.at_most("pure rebuild, of its gzip size", shares["app-repatched:app"], 0.005)
+
+
+def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int, int, float, float]], int]:
+    """Push each to both; (image, bytes bare, bytes reduced, seconds bare, seconds through), and bytes when idle."""
+    rows = []
+    for image in images:
+        bare_seconds = running.push(running.bare.host, image)
+        seconds = running.push(running.sidecar.host, image)
+        rows.append((image, running.bare.stored_bytes, running.upstream.stored_bytes, bare_seconds, seconds))
+        print(image, *(f"{each:.4g}" for each in rows[-1][1:]), flush=True)
+    return rows, when_idle(running)
+
+
+def when_idle(running: Bench, limit_seconds: float = 900) -> int:
+    """The upstream's bytes once recompression is through: garbage collected, and no change for a minute."""
+    deadline, before = time.monotonic() + limit_seconds, -1
+    while (now := running.upstream.stored_bytes) != before and time.monotonic() < deadline:
+        before = now
+        time.sleep(60)
+    collect_garbage(running.upstream, "--delete-untagged")
+    return running.upstream.stored_bytes
+
+
+def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
+    """(image:layer, gzip bytes, bytes its record added) of the last three images' own layers."""
+    wanted = {"app": ["python", "app"], "app-bumped": ["", "app"], "app-repatched": ["python", "app"]}
+    grown, seen = [], set()
+    for image, names in wanted.items():
+        layers = manifest(running.sidecar.url, image)["layers"]
+        for name, layer in zip(names, layers[-2:], strict=True):
+            record = manifest(running.upstream.url, f"reducto-sha256-{layer['digest'][7:]}")
+            new = [each for each in record["layers"] if each["digest"] not in seen]
+            seen |= {each["digest"] for each in record["layers"]}
+            if name:
+                overhead = len(json.dumps(record, separators=(",", ":")))
+                grown.append((f"{image}:{name}", layer["size"], overhead + sum(each["size"] for each in new)))
+    return grown
+
+
+def manifest(url: str, tag: str) -> dict[str, list[dict[str, str | int]]]:
+    """A manifest as JSON."""
+    request = urllib.request.Request(f"{url}/v2/{REPOSITORY}/manifests/{tag}", headers={"Accept": MANIFESTS})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)  # type: ignore[no-any-return]
+
+
+@benchmark("nightly", "Ten nightly rebuilds: storage per night")
+def nightly(report: Report) -> None:
+    with bench(dataset("nightly").ensure() / "images.tar") as running:
+        rows, idle = push_all(running, NIGHTS)
+    labels = [str(number) for number in range(1, len(rows) + 1)]
+    bare, reduced = ([row[column] / 1e6 for row in rows] for column in (1, 2))
+    added = [0.0, *(after - before for before, after in itertools.pairwise(reduced))]
+    report.table(
+        "Storage per night, MB",
+        ["night", "bare registry", "behind the sidecar", "added that night"],
+        [list(row) for row in zip(labels, bare, reduced, added, strict=True)],
+        note=f"After idle recompression: {idle / 1e6:.0f} MB.",
+    )
+    report.plot(
+        "Registry storage over ten nights",
+        "nightly.svg",
+        line_plot("Registry storage over ten nights", labels, {"bare": bare, "behind the sidecar": reduced}, "MB"),
+    )
