@@ -58,6 +58,11 @@ GROUPS = {
 
 COMMANDS: tuple[Entry, ...] = (
     _entry("serve", "sidecar.commands:Serve", "serve the registry API in front of a registry or a directory"),
+    _entry("compress", "reducto.cli.reduce:Compress", "reduce a file against corpora"),
+    _entry("decompress", "reducto.cli.reduce:Decompress", "rebuild a reduced file, or a range of it"),
+    _entry("inspect", "reducto.cli.reduce:Inspect", "show what a .reducto file says"),
+    _entry("analyze", "reducto.cli.analyze:Analyze", "report what reducing one input would save"),
+    _entry("benchmark", "reducto.cli.benchmark:Benchmark", "answer whether Reducto is worth it for a folder"),
     _entry("config get", "reducto.cli.config:Get", "show settings and where they come from"),
     _entry("config set", "reducto.cli.config:Set", "change a setting in a TOML file"),
     _entry("config check", "reducto.cli.config:Check", "say whether the configuration can be used"),

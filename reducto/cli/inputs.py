@@ -1,0 +1,113 @@
+"""What the codec's commands read: files, directories, standard input, and the corpora to compare them with."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from reducto.cli.context import Context
+from reducto.corpus.reader import Corpus
+from reducto.directory import directory_tar
+from reducto.errors import UsageError
+
+PIECE_BYTES = 1 << 20
+
+
+class Input:
+    """Bytes to encode, readable more than once. Standard input is kept in a temporary file for the second time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = "standard input" if name == "-" else name
+        self._path = None if name == "-" else Path(name)
+        if self._path is not None and not self._path.exists():
+            raise UsageError(f"{name}: no such file or directory")
+        self._kept: BinaryIO | None = None
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How much there is, if that is known beforehand."""
+        if self._path is None or not self._path.is_file():
+            return None
+        return self._path.stat().st_size
+
+    def pieces(self) -> Iterator[memoryview | bytes]:
+        """All bytes in order; a piece is valid until the next one is asked for."""
+        if self._path is not None and self._path.is_dir():
+            yield from directory_tar(self._path)
+        elif self._path is not None:
+            with self._path.open("rb", buffering=0) as file:
+                yield from _read(cast(BinaryIO, file))
+        elif self._kept is not None:
+            self._kept.seek(0)
+            yield from _read(self._kept)
+        else:
+            self._kept = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+            for piece in _read(sys.stdin.buffer):
+                self._kept.write(piece)
+                yield piece
+
+    def close(self) -> None:
+        """Drops the kept copy. Idempotent."""
+        if self._kept is not None:
+            self._kept.close()
+
+
+def _read(file: BinaryIO) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(PIECE_BYTES))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        yield buffer[:count]
+
+
+def add_corpus_options(parser: ArgumentParser) -> None:
+    """``--corpus`` and what goes with it."""
+    parser.add_argument(
+        "--corpus", action="append", default=[], metavar="C",
+        help="a corpus file, a directory of them, an https:// or oci:// address, or a name; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--trust", action="append", default=[], metavar="KEY", help="public key, or directory of them")
+    parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that no trusted key signed")
+
+
+@contextmanager
+def open_corpora(arguments: Namespace, context: Context) -> Iterator[list[Corpus]]:
+    """The corpora that the command names, opened and verified. Raises `UsageError`, `Untrusted`, `Corrupt`."""
+    trust = context.trust(*arguments.trust)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
+            for path in _corpus_files(arguments.corpus, context)
+        ]
+
+
+def _corpus_files(names: Sequence[str], context: Context) -> list[Path]:
+    out: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(path.glob("*.rc"))
+            if not found:
+                raise UsageError(f"{name}: no corpus (*.rc) in this directory; make one with reducto corpus build")
+            out += found
+        elif path.exists():
+            out.append(path)
+        else:
+            out += _fetched(name, context)
+    return out
+
+
+def _fetched(name: str, context: Context) -> list[Path]:
+    from reducto.fetch.locate import locate
+
+    return locate(name, context)
+
+
+def is_pipe(path: str) -> bool:
+    """Whether output to ``path`` is a stream that cannot be replaced when it is complete."""
+    return path == "-" or (os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode))
