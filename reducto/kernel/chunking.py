@@ -31,7 +31,7 @@ class ChunkParams:
     def native(self) -> Any:
         """The C structure (read-only)."""
         params = ffi.new("rdk_chunk_params *")
-        bits = self.average_bytes.bit_length() - 1
+        bits = max(0, self.average_bytes.bit_length() - 1)
         status = lib.rdk_chunk_defaults(bits if 1 << bits == self.average_bytes else 0, params)
         check(status, f"chunk size {self.average_bytes} (a power of two from 1 KiB to 1 MiB)")
         params.lean_to_lines = self.lean_to_lines
