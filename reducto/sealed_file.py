@@ -62,4 +62,3 @@ def open_sealed(source: BinaryIO, keyring: Keyring, out: BinaryIO) -> None:
     while piece := source.read(_PIECE_BYTES):
         out.write(opener.update(piece))
     out.write(opener.finish())
-

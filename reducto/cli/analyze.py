@@ -139,7 +139,8 @@ h1 {{ font-size: 1.4rem }} table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #dde3ea; vertical-align: top }}
 th {{ font-weight: 600; white-space: nowrap }}
 .bar {{ display: grid; grid-template-columns: 6rem 1fr 7rem; gap: .6rem; align-items: center; margin: .3rem 0 }}
-.bar b {{ display: block; height: 1rem; border-radius: .2rem; background: #8a99ab }} .bar.ours b {{ background: #1f7a5c }}
+.bar b {{ display: block; height: 1rem; border-radius: .2rem; background: #8a99ab }}
+.bar.ours b {{ background: #1f7a5c }}
 </style>
 <h1>{title}</h1>
 {bars}

@@ -27,7 +27,6 @@ _FILE_LIMIT_BYTES = 25_000_000
 _BENCHMARK_LEVEL = 3
 _PIECE_BYTES = 1 << 20
 _SMALLER_THAN_ZSTD = 0.8
-_SLOWEST_MEGABYTES_PER_SECOND = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +171,14 @@ def answer(outcome: Outcome) -> tuple[dict[str, Any], str]:
 
 
 def decide(outcome: Outcome) -> tuple[bool, list[str]]:
-    """YES or NO, and why. YES needs a clear gain over zstd at a usable speed."""
+    """YES or NO, and why. YES needs a clear gain over zstd, no slower than gzip."""
     share = outcome.output_bytes / max(outcome.zstd.output_bytes, 1)
-    rate = outcome.sample_bytes / 1e6 / max(outcome.encode_seconds, 1e-6)
-    smaller, fast = share <= _SMALLER_THAN_ZSTD, rate >= _SLOWEST_MEGABYTES_PER_SECOND
+    speed = outcome.gzip.seconds / max(outcome.encode_seconds, 1e-6)
+    smaller, fast = share <= _SMALLER_THAN_ZSTD, speed >= 1
     gain = f"{1 - share:.0%} smaller than zstd" if share < 1 else "no smaller than zstd"
     reasons = [
         f"the result is {gain}" + ("" if smaller else f"; at least {1 - _SMALLER_THAN_ZSTD:.0%} would be worth it"),
         f"{outcome.receipt.hit_rate:.0%} of the sample is found in the corpus or repeats itself",
-        f"reducing runs at {rate:.0f} MB/s" + ("" if fast else f", slower than {_SLOWEST_MEGABYTES_PER_SECOND} MB/s"),
+        f"reducing takes {1 / max(speed, 1e-6):.1f} times as long as gzip -6" + ("" if fast else ", which is too slow"),
     ]
     return smaller and fast, reasons

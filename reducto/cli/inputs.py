@@ -98,14 +98,8 @@ def _corpus_files(names: Sequence[str], context: Context) -> list[Path]:
         elif path.exists():
             out.append(path)
         else:
-            out += _fetched(name, context)
+            raise UsageError(f"{name}: no such corpus file or directory")
     return out
-
-
-def _fetched(name: str, context: Context) -> list[Path]:
-    from reducto.fetch.locate import locate
-
-    return locate(name, context)
 
 
 def is_pipe(path: str) -> bool:

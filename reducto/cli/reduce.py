@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import mmap
+import os
 import re
+import shutil
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -52,6 +53,7 @@ def encode(
     advance: Callable[[int], None],
 ) -> tuple[Encoder, Reduced]:
     """Encodes all of ``source``; gzip whose encoder is not known is taken as it is. Close the encoder afterwards."""
+    refused = Stored(Reason.FAILED)
     for unframe in (True, False):
         encoder = Encoder(FixedReferences(corpora), spool, options, submit, unframe=unframe)
         try:
@@ -67,7 +69,8 @@ def encode(
         encoder.close()
         if result.reason is Reason.TOO_SMALL:
             raise UsageError(f"{source.name} holds nothing to compress")
-    raise UsageError(f"{source.name}: {result.reason}: {result.detail}")
+        refused = result
+    raise UsageError(f"{source.name}: {refused.reason}: {refused.detail}")
 
 
 def load_keyring(sources: Sequence[str]) -> Keyring | None:
@@ -146,33 +149,35 @@ def _summary(receipt: Receipt) -> str:
 
 @contextmanager
 def open_reduced(name: str, keys: Sequence[str]) -> Iterator[memoryview]:
-    """The bytes of a `.reducto` file: mapped, or decrypted or read into a temporary file first."""
-    with tempfile.TemporaryFile() as scratch:
-        if name == "-":
-            source: BinaryIO = io.BytesIO(sys.stdin.buffer.read())
-        else:
-            try:
-                source = Path(name).open("rb")  # noqa: SIM115 - closed below
-            except OSError as error:
-                raise UsageError(f"{name}: {error.strerror}") from None
-        with source:
-            head = source.read(8)
-            source.seek(0)
-            if is_sealed(head):
-                keyring = load_keyring(keys)
-                if keyring is None:
-                    raise UsageError(f"{name} is encrypted; give its key with --key")
-                open_sealed(source, keyring, scratch)
-                scratch.flush()
-                source = scratch
-            yield _mapped(source)
+    """The bytes of a `.reducto` file, mapped; standard input and what is encrypted goes to a temporary file first."""
+    with ExitStack() as stack:
+        source = stack.enter_context(_kept_input() if name == "-" else _open(name))
+        head = source.read(8)
+        source.seek(0)
+        if is_sealed(head):
+            keyring = load_keyring(keys)
+            if keyring is None:
+                raise UsageError(f"{name} is encrypted; give its key with --key")
+            scratch = stack.enter_context(tempfile.TemporaryFile())
+            open_sealed(source, keyring, scratch)
+            scratch.flush()
+            source = scratch
+        length = source.seek(0, os.SEEK_END)
+        yield memoryview(mmap.mmap(source.fileno(), length, access=mmap.ACCESS_READ)) if length else memoryview(b"")
 
 
-def _mapped(file: BinaryIO) -> memoryview:
-    if isinstance(file, io.BytesIO):
-        return file.getbuffer()
-    length = file.seek(0, io.SEEK_END)
-    return memoryview(mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)) if length else memoryview(b"")
+def _open(name: str) -> BinaryIO:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from None
+
+
+def _kept_input() -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
+    shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    file.seek(0)
+    return file
 
 
 class Decompress:
@@ -252,6 +257,8 @@ class Inspect:
             "embedded_bytes": len(parsed.packed or b""),
             "needs": needs,
         }
-        text = "\n".join(f"{key:15} {', '.join(value) if isinstance(value, list) else value}" for key, value in document.items())
+        text = "\n".join(
+            f"{key:15} {', '.join(value) if isinstance(value, list) else value}" for key, value in document.items()
+        )
         context.console.result(document, text)
         return 0
