@@ -21,12 +21,12 @@ LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 FILES, FILE_BYTES = 24, 64 << 10
 
 
-def layer(version: int) -> bytes:
+def layer(name: str, version: int) -> bytes:
     """A gzipped tar of the same files in each version but one."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for number in range(FILES):
-            seed = f"{number}-{version if number == 0 else 0}"
+            seed = f"{name}-{number}-{version if number == 0 else 0}"
             content = random.Random(seed).randbytes(FILE_BYTES // 2) * 2  # noqa: S311 - test data
             member = tarfile.TarInfo(f"app/file-{number:02}")
             member.size = len(content)
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for version in (1, 2):
-            content, target = layer(version), f"{url.netloc}/{repository}:v{version}"
+            content, target = layer(repository, version), f"{url.netloc}/{repository}:v{version}"
             Path("layer.tar.gz").write_bytes(content)
             client.push(target=target, files=[f"layer.tar.gz:{LAYER_TYPE}"], config_path=login)
             (pulled,) = client.pull(target=target, outdir=f"pulled-{version}", config_path=login)
