@@ -1,0 +1,192 @@
+"""Memory with eight layers of a gigabyte at once; 200 pulls and 50 pushes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from tests.bench.data import dataset
+from tests.bench.report import Report, benchmark
+from tests.support.registries import start_registry
+from tests.support.sidecar import Sidecar
+
+PIECES = 20
+PULLS, PUSHES = 200, 50
+BLOCK = 1 << 20
+
+
+class Watch(threading.Thread):
+    """Samples a sidecar's memory until it is stopped; the largest of each figure."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        super().__init__(daemon=True)
+        self.largest: dict[str, int] = {}
+        self._sidecar, self._stop = sidecar, threading.Event()
+
+    def run(self) -> None:
+        while not self._stop.wait(0.2):
+            for name, value in self._sidecar.memory_bytes().items():
+                self.largest[name] = max(value, self.largest.get(name, 0))
+
+    @contextmanager
+    def __call__(self):  # type: ignore[no-untyped-def]
+        self.start()
+        yield self
+        self._stop.set()
+        self.join()
+
+
+async def push_blob(session: aiohttp.ClientSession, url: str, repository: str, blob: Path | bytes) -> float:
+    """One upload, as docker does it: POST, PATCH with a stream, PUT; seconds."""
+    started = time.monotonic()
+    async with session.post(f"{url}/v2/{repository}/blobs/uploads/") as answer:
+        answer.raise_for_status()
+        location = _absolute(url, answer.headers["Location"])
+    digest = hashlib.sha256()
+
+    async def body():  # type: ignore[no-untyped-def]
+        for block in _blocks(blob):
+            digest.update(block)
+            yield block
+
+    async with session.patch(location, data=body()) as answer:
+        answer.raise_for_status()
+        location = _absolute(url, answer.headers["Location"])
+    joint = "&" if "?" in location else "?"
+    async with session.put(f"{location}{joint}digest=sha256:{digest.hexdigest()}") as answer:
+        assert answer.status == 201, await answer.text()
+    return time.monotonic() - started
+
+
+async def pull_blob(session: aiohttp.ClientSession, url: str, repository: str, digest: str) -> float:
+    """One download, its sha256 checked; seconds."""
+    started = time.monotonic()
+    found = hashlib.sha256()
+    async with session.get(f"{url}/v2/{repository}/blobs/{digest}") as answer:
+        answer.raise_for_status()
+        async for block in answer.content.iter_chunked(BLOCK):
+            found.update(block)
+    assert f"sha256:{found.hexdigest()}" == digest
+    return time.monotonic() - started
+
+
+def _absolute(url: str, location: str) -> str:
+    return location if location.startswith("http") else url + location
+
+
+def _blocks(blob: Path | bytes):  # type: ignore[no-untyped-def]
+    if isinstance(blob, bytes):
+        yield from (blob[start : start + BLOCK] for start in range(0, len(blob), BLOCK))
+        return
+    with blob.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block
+
+
+def session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=3600), auto_decompress=False)
+
+
+@benchmark("memory", "Eight layers of 1 GB at once: memory and the event loop")
+def memory(report: Report) -> None:
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        upstream = start_registry("docker-registry", folder / "upstream")
+        stack.callback(upstream.daemon.stop)
+        layers = sorted(dataset("large-layers").ensure().glob("*.gz"))
+        digests = [_sha256(layer) for layer in layers]
+        sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url))
+        pushed = _watched(sidecar, lambda: asyncio.run(_push_all(sidecar.url, layers)))
+        sidecar.daemon.restart()
+        pulled = _watched(sidecar, lambda: asyncio.run(_pull_all(sidecar.url, digests)))
+        lag = sidecar.metrics().get("reducto_event_loop_lag_worst_seconds", float("nan"))
+    rows = [[what, *(figures[key] / (1 << 20) for key in ("peak", "anonymous"))] for what, figures in
+            (("push", pushed), ("pull", pulled))]  # fmt: skip
+    report.table("Memory of the sidecar, MiB", ["eight at once", "peak resident", "peak beyond mapped files"], rows)
+    worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
+    report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
+    report.table("Event loop", ["longest block, ms"], [[lag * 1000]])
+
+
+def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, int]:
+    watch = Watch(sidecar)
+    with watch():
+        action()
+    return watch.largest
+
+
+async def _push_all(url: str, blobs: Sequence[Path | bytes], repository: str = "team/large") -> list[float]:
+    async with session() as client:
+        return list(await asyncio.gather(*(push_blob(client, url, repository, blob) for blob in blobs)))
+
+
+async def _pull_all(url: str, digests: Sequence[str], repository: str = "team/large") -> list[float]:
+    async with session() as client:
+        return list(await asyncio.gather(*(pull_blob(client, url, repository, digest) for digest in digests)))
+
+
+def _sha256(blob: Path | bytes) -> str:
+    digest = hashlib.sha256()
+    for block in _blocks(blob):
+        digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def pieces() -> list[bytes]:
+    """Twenty real layers: parts of the application layer, gzipped alone."""
+    archive = (dataset("image-series").ensure() / "layers" / "app.tar").read_bytes()
+    part = 4 << 20
+    cut = [archive[start * part : (start + 1) * part] for start in range(PIECES)]
+    return [subprocess.run(["gzip", "-6n"], input=each, capture_output=True, check=True).stdout for each in cut]
+
+
+@benchmark("load", "200 pulls and 50 pushes at once")
+def load(report: Report) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        upstream = start_registry("docker-registry", folder / "upstream")
+        stack.callback(upstream.daemon.stop)
+        sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url))
+        blobs = pieces()
+        digests = [_sha256(blob) for blob in blobs]
+        asyncio.run(_push_all(sidecar.url, blobs, "team/load"))
+        wire = PULLS * sum(map(len, blobs))
+        sidecar.daemon.restart()
+        for what in ("cold", "warm"):
+            rows.append(_load_row(f"{PULLS} pulls, {what}", wire, lambda: _many_pulls(sidecar.url, digests)))
+        own = [blob + bytes([number]) for number in range(PUSHES) for blob in blobs[:1]]
+        rows.append(_load_row(f"{PUSHES} pushes", sum(map(len, own)), lambda: _push_all(sidecar.url, own, "team/many")))
+    report.table("Requests at once", ["what", "seconds", "MB/s", "median blob s", "p99 blob s"], rows)
+
+
+def _load_row(what: str, wire_bytes: int, action: Callable[[], object]) -> list[str | float]:
+    started = time.monotonic()
+    seconds: list[float] = asyncio.run(action())  # type: ignore[arg-type]
+    elapsed = time.monotonic() - started
+    return [
+        what,
+        elapsed,
+        wire_bytes / elapsed / 1e6,
+        statistics.median(seconds),
+        statistics.quantiles(seconds, n=100)[98],
+    ]
+
+
+async def _many_pulls(url: str, digests: Sequence[str]) -> list[float]:
+    async def one(client: aiohttp.ClientSession) -> list[float]:
+        return [await pull_blob(client, url, "team/load", digest) for digest in digests]
+
+    async with session() as client:
+        return [each for part in await asyncio.gather(*(one(client) for _ in range(PULLS))) for each in part]

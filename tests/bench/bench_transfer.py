@@ -1,0 +1,183 @@
+"""docker push and pull through the sidecar against the registry bare: seconds, first bytes, a slow link."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bench_series import REPOSITORY, manifest
+from tests.bench.data import dataset
+from tests.bench.report import Report, benchmark
+from tests.support.dockerd import DockerEngine
+from tests.support.registries import Registry, start_registry
+from tests.support.shaped_link import ShapedLink
+from tests.support.sidecar import Sidecar
+
+ROUNDS = 3
+#: What is pushed first, and what is then timed: an update with bumped dependencies, one on a patched base.
+UPDATES = (("app", "app-bumped"), ("base-patched", "app-repatched"))
+
+
+def reference(host: str, image: str) -> str:
+    return f"{host}/{REPOSITORY}:{image}"
+
+
+def push(engine: DockerEngine, host: str, image: str) -> float:
+    """Seconds of ``docker push``."""
+    engine.docker("tag", f"{image}:latest", reference(host, image))
+    return timed(lambda: engine.docker("push", "--quiet", reference(host, image)))
+
+
+def timed(action: Callable[[], Any]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+@contextmanager
+def pushed_series(engine: DockerEngine) -> Iterator[tuple[Registry, Sidecar, list[list[float]]]]:
+    """A bare registry and a sidecar with one of its own, the series pushed to both; seconds per timed update."""
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        bare, upstream = (start_registry("docker-registry", folder / each) for each in ("bare", "upstream"))
+        stack.callback(bare.daemon.stop)
+        stack.callback(upstream.daemon.stop)
+        sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url))
+        seconds = []
+        for known, update in UPDATES:
+            push(engine, bare.host, known)
+            push(engine, sidecar.host, known)
+            seconds.append([push(engine, bare.host, update), push(engine, sidecar.host, update)])
+        yield bare, sidecar, seconds
+
+
+def forget_images(engine: DockerEngine, host: str, image: str) -> None:
+    """Leave the puller's engine without any image."""
+    images = engine.docker("images", "--all", "--quiet").split()
+    if images:
+        engine.docker("rmi", "--force", *dict.fromkeys(images))
+
+
+def pull(engine: DockerEngine, host: str, image: str) -> float:
+    """Seconds of ``docker pull`` by an engine that holds nothing."""
+    forget_images(engine, host, image)
+    return timed(lambda: engine.docker("pull", "--quiet", reference(host, image)))
+
+
+def forget_cache(sidecar: Sidecar) -> None:
+    """Start the sidecar anew with an empty disk, as a fresh pod."""
+    sidecar.daemon.stop()
+    for name in ("cache", "spool", "corpora"):
+        shutil.rmtree(sidecar.folder / name, ignore_errors=True)
+    sidecar.daemon.start()
+
+
+def first_byte(sidecar: Sidecar, image: str, layer: int) -> float:
+    """Milliseconds until a cold layer's first byte is here."""
+    digest = manifest(sidecar.url, image)["layers"][layer]["digest"]
+    started = time.monotonic()
+    with urllib.request.urlopen(f"{sidecar.url}/v2/{REPOSITORY}/blobs/{digest}", timeout=120) as answer:
+        answer.read(1)
+        milliseconds = (time.monotonic() - started) * 1000
+        while answer.read(1 << 20):
+            pass
+    return milliseconds
+
+
+@benchmark("transfer", "docker push and pull: time")
+def transfer(report: Report) -> None:
+    pushes: list[list[list[float]]] = []
+    pulls: list[list[float]] = []
+    first: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        builder = stack.enter_context(DockerEngine(Path(name) / "builder", storage_driver="overlay2"))
+        node = stack.enter_context(DockerEngine(Path(name) / "node", storage_driver="overlay2"))
+        builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
+        for _ in range(ROUNDS):
+            # New registries each time: docker remembers where a layer lies and would not send it again.
+            with pushed_series(builder) as (bare, sidecar, seconds):
+                pushes.append(seconds)
+                for _known, update in UPDATES:
+                    forget_cache(sidecar)
+                    cold = pull(node, sidecar.host, update)
+                    pulls.append([pull(node, bare.host, update), cold, pull(node, sidecar.host, update)])
+                forget_cache(sidecar)
+                first.append(first_byte(sidecar, "app-bumped", 1))
+                forget_images(node, sidecar.host, "app-bumped")
+    _report_pushes(report, pushes)
+    _report_pulls(report, pulls)
+    report.at_most("first byte of a cold 116 MB layer", statistics.median(first), 100, "ms")
+
+
+def _report_pushes(report: Report, rounds: list[list[list[float]]]) -> None:
+    rows, ratios = [], []
+    for number, (known, update) in enumerate(UPDATES):
+        bare, through = (statistics.median(each[number][column] for each in rounds) for column in (0, 1))
+        ratios.append(through / bare)
+        rows.append([f"{update}, after {known}", bare, through, through / bare])
+    report.table(f"docker push, median of {ROUNDS}, s", ["image", "bare", "through the sidecar", "ratio"], rows)
+    report.at_most("docker push through the sidecar", statistics.mean(ratios), 1.5)
+
+
+def _report_pulls(report: Report, pulls: list[list[float]]) -> None:
+    rows, cold_ratios, warm_ratios = [], [], []
+    for number, (_known, update) in enumerate(UPDATES):
+        bare, cold, warm = (
+            statistics.median(row[column] for row in pulls[number :: len(UPDATES)]) for column in range(3)
+        )
+        cold_ratios.append(cold / bare)
+        warm_ratios.append(warm / bare)
+        rows.append([update, bare, cold, cold / bare, warm, warm / bare])
+    report.table(
+        f"docker pull of a whole image, median of {ROUNDS}, s",
+        ["image", "bare", "cold", "ratio", "warm", "ratio "],
+        rows,
+        note="Cold: a fresh sidecar with an empty disk. Unpacking by docker included.",
+    )
+    report.at_most("cold docker pull", statistics.mean(cold_ratios), 1.6)
+    report.at_most("warm docker pull", statistics.mean(warm_ratios), 1.1)
+
+
+@benchmark("slow-link", "Pulling an updated image over 100 Mbit/s")
+def slow_link(report: Report) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        link = stack.enter_context(ShapedLink(100))
+        bare, upstream = (
+            start_registry("docker-registry", folder / each, address=link.address, enter=link.enter)
+            for each in ("bare", "upstream")
+        )
+        stack.callback(bare.daemon.stop)
+        stack.callback(upstream.daemon.stop)
+        open_to = [bare.host, upstream.host]
+        builder = stack.enter_context(DockerEngine(folder / "builder", open_to, storage_driver="overlay2"))
+        builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
+        for _, update in [(None, known) for known, _ in UPDATES] + list(UPDATES):
+            push(builder, bare.host, update)
+        with Sidecar(folder / "origin", upstream.url) as origin:
+            for update in [known for known, _ in UPDATES] + [update for _, update in UPDATES]:
+                push(builder, origin.host, update)
+        # A sidecar of its own near the node; it and the node hold the older image, as after last week's pull.
+        edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
+        node = stack.enter_context(DockerEngine(folder / "node", open_to, storage_driver="overlay2"))
+        for known, update in UPDATES:
+            seconds = []
+            for host in (bare.host, edge.host):
+                pull(node, host, known)
+                seconds.append(timed(lambda host=host, update=update: node.docker("pull", reference(host, update))))
+            rows.append([f"{known} -> {update}", *seconds, seconds[0] / seconds[1]])
+    report.table(
+        "docker pull of the update by a node that holds the older image, s",
+        ["update", "bare registry", "through an edge sidecar", "times faster"],
+        rows,
+        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node.",
+    )
+    report.at_least("pull of an updated image over 100 Mbit/s", max(row[3] for row in rows), 4)
