@@ -1,0 +1,51 @@
+"""Who a request comes from: the peer's address, or what a trusted proxy says about it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class ClientAddresses:
+    """Reads addresses from connections and, behind proxies of the given networks, from ``X-Forwarded-For``."""
+
+    def __init__(self, trusted_networks: Sequence[str] = ()) -> None:
+        self._trusted = [ipaddress.ip_network(network) for network in trusted_networks]
+
+    def of(self, peer: str | None, forwarded_for: str | None) -> str:
+        """The client's address; ``unknown`` without a peer (a closed connection, a Unix socket).
+
+        ``X-Forwarded-For`` is read from its end, where the nearest proxy wrote: the first address that is not a trusted
+        proxy's is the client's. What stands before that is the client's own claim and means nothing.
+        """
+        address = _parse(peer or "")
+        if address is None:
+            return "unknown"
+        for text in reversed((forwarded_for or "").split(",")):
+            claimed = _parse(text.strip())
+            if claimed is None or not self._is_trusted(address):
+                break
+            address = claimed
+        return str(address)
+
+    def _is_trusted(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted if network.version == address.version)
+
+
+def group_of(address: str) -> str:
+    """What counts as one client for limits: an IPv4 address, or the /64 that one IPv6 host can use freely."""
+    parsed = _parse(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
+
+
+def _parse(text: str) -> _Address | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
