@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -39,7 +40,7 @@ from sidecar.rebuild import Rebuilds
 from sidecar.record_store import RecordStore
 from sidecar.reducer import ReductoCodec
 from sidecar.relatives import Relatives, UploadReferences
-from sidecar.seal import NoSeal, Seal
+from sidecar.seal import Seal, seal_of
 from sidecar.uploads import Upload, UploadSessions
 from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient
@@ -122,7 +123,8 @@ def reducto_codec(config: Config, offload: Offload, scratch: Path) -> Codec:
 async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Seal | None = None) -> Sidecar:
     """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
     offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
-    seal = seal or NoSeal()
+    if seal is None:
+        seal = cast(Seal, await offload.io(seal_of, config))
     upstream, base = _upstream(config, offload, metrics)
     client = RegistryClient(upstream, offload, metrics)
     cache_dir = config.cache.dir

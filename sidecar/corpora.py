@@ -156,7 +156,7 @@ class Corpora:
         packed = self._temporary(blob.corpus_id)
         try:
             await self._client.save_blob(caller, repository, blob.blob, packed)
-            clear = await self._offload.io(self._seal.reveal_file, repository, packed)
+            clear = await self._offload.run(self._seal.reveal_file, blob.corpus_id, packed, blob.envelope)
             await self._offload.io(os.replace, clear, self._file(blob.corpus_id, ".rcp"))
         except BaseException:
             self._metrics.corpus_fetches.labels(result="failed").inc()

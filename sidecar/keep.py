@@ -77,16 +77,22 @@ class Keeper:
     async def _keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
         """Blobs first, then the record that names them. Returns the bytes stored."""
         repository = upload.repository
-        sealed = await self._offload.run(self._seal.protect, repository, reduction.instructions)
+        protect = self._seal.protect
+        sealed, envelope = await self._offload.run(protect, repository, digest, reduction.instructions)
         instructions = Descriptor(INSTRUCTIONS_TYPE, await self._offload.io(Digest.of, sealed), len(sealed))
         references = await self._references(caller, repository, reduction)
         puts: list[Any] = [self._client.put_blob(caller, repository, instructions.digest, sealed, upload.location)]
         own: list[CorpusBlob] = []
+        path: Path | None = None
         if reduction.corpus is not None:
             corpus, path = await self._pack(repository, reduction.corpus)
             own.append(corpus)
             puts.append(self._client.put_blob(caller, repository, corpus.blob.digest, path))
-        stored: int = sum(await asyncio.gather(*puts))
+        try:
+            stored: int = sum(await asyncio.gather(*puts))
+        finally:
+            if path is not None and reduction.corpus is not None and path != reduction.corpus.packed:
+                await self._offload.io(path.unlink)
         layer = LayerRecord(
             digest,
             reduction.wire_length,
@@ -94,6 +100,7 @@ class Keeper:
             (*references, *own),
             tuple(name for name in reduction.needs if name in self._corpora.bases),
             reduction.receipt,
+            envelope,
         )
         if reduction.corpus is not None:
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.mapped)
@@ -101,7 +108,8 @@ class Keeper:
         return stored + len(layer.to_manifest())
 
     async def _pack(self, repository: Repository, corpus: NewCorpus) -> tuple[CorpusBlob, Path]:
-        path = await self._offload.io(self._seal.protect_file, repository, corpus.packed)
+        protect = self._seal.protect_file
+        path, envelope = await self._offload.run(protect, repository, corpus.corpus_id, corpus.packed)
         digest, length = await self._offload.io(_digest_file, path)
         blob = CorpusBlob(
             corpus.corpus_id,
@@ -109,6 +117,7 @@ class Keeper:
             corpus.plain_length,
             corpus.parents,
             pack_hooks(sample(corpus.hooks)),
+            envelope,
         )
         return blob, path
 

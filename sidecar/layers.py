@@ -39,5 +39,5 @@ class Layers:
             self._client.read_blob(caller, repository, layer.instructions, INSTRUCTIONS_LIMIT_BYTES),
             self._corpora.gather(caller, repository, layer.corpora, layer.bases),
         )
-        instructions = await self._offload.run(self._seal.reveal, repository, sealed)
+        instructions = await self._offload.run(self._seal.reveal, layer.digest, sealed, layer.envelope)
         return await self._offload.run(self._codec.decoder, instructions, corpora)

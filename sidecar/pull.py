@@ -13,7 +13,7 @@ import time
 from aiohttp import web
 from multidict import CIMultiDict
 
-from reducto.errors import ReductoError
+from reducto.errors import KeyUnavailable, ReductoError
 from reducto.model import ByteRange
 from sidecar import logs, routes
 from sidecar.errors import RegistryError, Unavailable
@@ -34,6 +34,12 @@ class RebuildFailed(RegistryError):
     """A reduced blob cannot be rebuilt just now."""
 
     status, code = 500, "REBUILD_FAILED"
+
+
+class BlobLocked(RegistryError):
+    """A reduced blob is encrypted under a key that this sidecar was not given; the log says which."""
+
+    status, code = 500, "KEY_UNAVAILABLE"
 
 
 class Pull:
@@ -151,5 +157,7 @@ class Pull:
 def _as_answer(error: Exception, layer: LayerRecord) -> RegistryError:
     if isinstance(error, RegistryError):
         return error
+    if isinstance(error, KeyUnavailable):
+        return BlobLocked(f"blob {layer.digest} is encrypted, and its key is not here")
     logs.event("pull-failed", digest=str(layer.digest), error=f"{type(error).__name__}: {error}"[:300])
     return RebuildFailed(f"blob {layer.digest} cannot be rebuilt: {type(error).__name__}")

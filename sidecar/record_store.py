@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from multidict import CIMultiDict
@@ -113,6 +114,7 @@ class RecordStore:
 
     async def put_layer(self, caller: Caller, repository: Repository, layer: LayerRecord) -> Digest:
         """Stores a layer's record; every blob that it names must be there. Returns its manifest's digest."""
+        layer = layer.rewrapped(partial(self._seal.rewrap, repository))
         data = await self._offload.io(self._seal.sign, repository, layer.to_manifest())
         await self._put(caller, repository, record_tag(layer.digest), data, layer)
         holder = Digest.of(data)
@@ -143,6 +145,9 @@ class RecordStore:
         self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord, tag: Tag | None
     ) -> dict[str, str]:
         """Stores the record of a manifest under its own tag and the client's; returns the upstream's headers."""
+        if isinstance(record, ImageRecord):
+            rewrap = partial(self._seal.rewrap, repository)
+            record = replace(record, layers=tuple(layer.rewrapped(rewrap) for layer in record.layers))
         data = await self._offload.io(self._seal.sign, repository, record.to_manifest())
         headers = await self._put(caller, repository, record_tag(record.digest), data, record)
         if tag is not None:

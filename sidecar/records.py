@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ _VERSION, _MANIFEST, _MANIFEST_TYPE = _KEY + "version", _KEY + "manifest", _KEY 
 _RECEIPT = _KEY + "receipt"
 _LAYER, _LENGTH, _NEEDS = _KEY + "layer.digest", _KEY + "layer.length", _KEY + "layer.corpora"
 _CORPUS, _PLAIN, _PARENTS, _HOOKS = _KEY + "corpus.id", _KEY + "corpus.length", _KEY + "corpus.parents", _KEY + "hooks"
-_STORED = _KEY + "stored"
+_STORED, _ENVELOPE = _KEY + "stored", _KEY + "envelope"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class CorpusBlob:
     """Corpora whose bytes its frames were compressed against."""
     hooks: bytes = b""
     """A sample of its hooks, eight bytes each, little-endian, ascending: what finds it as a reference."""
+    envelope: str = ""
+    """The blob's wrapped key when it is encrypted (`reducto.crypt.Envelope`)."""
 
     def to_json(self) -> dict[str, Any]:
         """The descriptor with what a reader must know before it fetches the blob."""
@@ -56,6 +59,8 @@ class CorpusBlob:
             notes[_PARENTS] = ",".join(self.parents)
         if self.hooks:
             notes[_HOOKS] = base64.b64encode(self.hooks).decode()
+        if self.envelope:
+            notes[_ENVELOPE] = self.envelope
         return replace(self.blob, annotations=notes).to_json()
 
     @classmethod
@@ -68,6 +73,7 @@ class CorpusBlob:
             int(notes[_PLAIN]),
             tuple(parse_corpus_id(text) for text in notes.get(_PARENTS, "").split(",") if text),
             base64.b64decode(notes.get(_HOOKS, ""), validate=True),
+            notes.get(_ENVELOPE, ""),
         )
 
 
@@ -83,6 +89,8 @@ class LayerRecord:
     bases: tuple[CorpusId, ...] = ()
     """Base corpora, which lie in a repository of their own and are named only."""
     receipt: dict[str, Any] = field(default_factory=dict, compare=False)
+    envelope: str = ""
+    """The wrapped key of the instructions when they are encrypted (`reducto.crypt.Envelope`)."""
 
     def to_manifest(self) -> bytes:
         """The layer record as manifest bytes."""
@@ -93,7 +101,14 @@ class LayerRecord:
         """The instructions' descriptor, which says what they rebuild and from which corpora."""
         needs = [str(corpus.corpus_id) for corpus in self.corpora] + [f"base:{name}" for name in self.bases]
         notes = {_LAYER: str(self.digest), _LENGTH: str(self.wire_length), _NEEDS: ",".join(needs)}
+        if self.envelope:
+            notes[_ENVELOPE] = self.envelope
         return replace(self.instructions, annotations=notes).to_json()
+
+    def rewrapped(self, rewrap: Callable[[str], str]) -> LayerRecord:
+        """The same record with ``rewrap`` of every envelope: for another repository, or another key."""
+        corpora = tuple(replace(corpus, envelope=rewrap(corpus.envelope)) for corpus in self.corpora)
+        return replace(self, envelope=rewrap(self.envelope), corpora=corpora)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +238,7 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
                     replace(descriptor_of(item), annotations={}),
                     tuple(corpora[name] for name in needs if not name.startswith("base:")),
                     tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
+                    envelope=notes.get(_ENVELOPE, ""),
                 )
             )
     return tuple(layers), tuple(stored)

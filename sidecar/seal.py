@@ -1,55 +1,138 @@
-"""Signing of records and encryption of what is stored: the seam that trust settings plug into.
+"""Signing of records and encryption of what is stored: where keys meet the sidecar.
 
-Without keys nothing is sealed (`NoSeal`). All calls block: from workers only.
+Without keys nothing is sealed. All calls block: from workers only. `reducto.statement` and `reducto.crypt` have the
+formats; a blob's wrapped key (its *envelope*) lies in the record that names the blob, beside its digest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
+from reducto import statement
+from reducto.config import Bind, Config
+from reducto.crypt import Content, Envelope, Keyring, Opener, Sealer
+from reducto.errors import KeyUnavailable
+from reducto.keyfiles import load_signer, load_trust, read_secret
+from reducto.keys import Signer, TrustedKey, TrustStore
+from reducto.model import CorpusId, Digest
 from sidecar.names import Repository
 
+_PIECE_BYTES = 1 << 20
 
-class Seal(Protocol):
-    """Protects records and blobs of a repository."""
+
+class Seal:
+    """Protects records and blobs. Every part may be missing: no signer, no trusted keys, no encryption."""
+
+    def __init__(
+        self,
+        signer: Signer | None = None,
+        trust: TrustStore | None = None,
+        keyring: Keyring | None = None,
+        *,
+        required: bool = False,
+        bind: Bind = Bind.REPOSITORY,
+        trusted_origins: tuple[str, ...] = (),
+    ) -> None:
+        self.signer, self.trust, self.keyring = signer, trust, keyring
+        self._required, self._bind, self._trusted_origins = required, bind, trusted_origins
+
+    # -- records
 
     def sign(self, repository: Repository, manifest: bytes) -> bytes:
-        """The record with its signature: valid for this repository and no other. Deterministic."""
+        """The record with its signature: valid for this repository. Deterministic."""
+        return manifest if self.signer is None else statement.sign(manifest, str(repository), self.signer)
 
     def verify(self, repository: Repository, manifest: bytes) -> None:
-        """Returns when a trusted key signed the record. Raises `Untrusted`."""
+        """Returns when the record may be believed. Raises `Untrusted`.
 
-    def protect(self, repository: Repository, data: bytes) -> bytes:
-        """What to store for instructions."""
+        With trusted keys a signature that is there must be good; one that is missing is refused when signatures are
+        required.
+        """
+        if self.trust is None or not (self._required or statement.is_signed(manifest)):
+            return
+        statement.verify(manifest, str(repository), self.trust, self._bind, self._trusted_origins)
 
-    def reveal(self, repository: Repository, data: bytes) -> bytes:
+    # -- blobs
+
+    def protect(self, repository: Repository, digest: Digest, instructions: bytes) -> tuple[bytes, str]:
+        """What to store for the instructions of a layer, and its envelope (empty when it is stored as it is)."""
+        if self.keyring is None:
+            return instructions, ""
+        blob_key, envelope = self.keyring.new_blob_key(str(repository))
+        sealer = Sealer(blob_key, Content.INSTRUCTIONS, str(digest))
+        return sealer.update(instructions) + sealer.finish(), str(envelope)
+
+    def reveal(self, digest: Digest, data: bytes, envelope: str) -> bytes:
         """The instructions again. Raises `KeyUnavailable`, `Corrupt`."""
+        if not envelope:
+            return data
+        opener = self._opener(envelope, Content.INSTRUCTIONS, str(digest))
+        return opener.update(data) + opener.finish()
 
-    def protect_file(self, repository: Repository, path: Path) -> Path:
-        """The file to store for a packed corpus: ``path`` itself, or a new file beside it."""
+    def protect_file(self, repository: Repository, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:
+        """The file to store for a packed corpus: ``path`` itself or a new file beside it, and its envelope."""
+        if self.keyring is None:
+            return path, ""
+        blob_key, envelope = self.keyring.new_blob_key(str(repository))
+        sealer = Sealer(blob_key, Content.CORPUS, corpus_id)
+        sealed = path.with_name(f"{path.name}.sealed")
+        _convert(path, sealed, sealer.update, sealer.finish)
+        return sealed, str(envelope)
 
-    def reveal_file(self, repository: Repository, path: Path) -> Path:
-        """The packed corpus again: ``path`` itself, rewritten in place if need be."""
+    def reveal_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
+        """The packed corpus again: ``path`` itself, rewritten if need be. Raises `KeyUnavailable`, `Corrupt`."""
+        if not envelope:
+            return path
+        opener = self._opener(envelope, Content.CORPUS, corpus_id)
+        clear = path.with_name(f"{path.name}.clear")
+        _convert(path, clear, opener.update, opener.finish)
+        return clear.replace(path)
+
+    def rewrap(self, repository: Repository, envelope: str) -> str:
+        """The envelope under the repository's present key, for a record that is stored there now."""
+        if not envelope:
+            return envelope
+        if self.keyring is None:
+            raise KeyUnavailable("a blob is encrypted, and no keys were given (security.encryption.keys)")
+        return str(self.keyring.rewrap(Envelope.parse(envelope), str(repository)))
+
+    def _opener(self, envelope: str, content: Content, subject: str) -> Opener:
+        if self.keyring is None:
+            raise KeyUnavailable(
+                f"the {content.value} of {subject} are encrypted, and no keys were given (security.encryption.keys)"
+            )
+        return Opener(self.keyring.open(Envelope.parse(envelope)), content, subject)
 
 
-class NoSeal:
-    """Nothing is signed, nothing is encrypted."""
+def seal_of(config: Config) -> Seal:
+    """The seal that the configuration asks for. Reads key files: for a worker. Raises `UsageError`.
 
-    def sign(self, repository: Repository, manifest: bytes) -> bytes:
-        return manifest
+    The sidecar trusts its own signing key, unless a trusted key file says otherwise.
+    """
+    signing, encryption = config.security.signing, config.security.encryption
+    signer = load_signer(signing.key) if signing.key else None
+    trusted = list(load_trust(signing.trusted_keys))
+    if signer is not None:
+        trusted.append(TrustedKey(signer.public, source="security.signing.key"))
+    keyring = Keyring.load(encryption.keys, encryption.repositories, read_secret) if encryption.keys else None
+    return Seal(
+        signer,
+        TrustStore(trusted) if trusted else None,
+        keyring,
+        required=signing.required,
+        bind=signing.bind,
+        trusted_origins=signing.trusted_origins,
+    )
 
-    def verify(self, repository: Repository, manifest: bytes) -> None:
-        return None
 
-    def protect(self, repository: Repository, data: bytes) -> bytes:
-        return data
-
-    def reveal(self, repository: Repository, data: bytes) -> bytes:
-        return data
-
-    def protect_file(self, repository: Repository, path: Path) -> Path:
-        return path
-
-    def reveal_file(self, repository: Repository, path: Path) -> Path:
-        return path
+def _convert(source: Path, target: Path, update: Callable[[bytes], bytes], finish: Callable[[], bytes]) -> None:
+    """Writes ``target`` from ``source`` piece by piece; leaves nothing when that fails."""
+    try:
+        with open(source, "rb") as reader, open(target, "xb") as writer:
+            while piece := reader.read(_PIECE_BYTES):
+                writer.write(update(piece))
+            writer.write(finish())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
