@@ -24,8 +24,8 @@ class PlainLimitReached(Exception):
     """The blob's plain bytes go beyond the limit."""
 
 
-class TooLong(Exception):
-    """Blocks too long, or too many, for one segment."""
+class NoModel(Exception):
+    """No model can be used: none fits, or blocks are too long or too many for one segment."""
 
 
 class MemberReader:
@@ -96,7 +96,7 @@ class MemberReader:
             self._raw_blocks += raw
         self._marks += [(bit, plain) for bit, plain, *_ in kernel.BLOCK.iter_unpack(raw)]
         if len(self._marks) > self._limits.block_limit_count:
-            raise TooLong(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
+            raise NoModel(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
 
     def _make_room(self) -> None:
         if len(self._plain) - self._used >= 1 << 20:
@@ -108,7 +108,7 @@ class MemberReader:
         if kept > capacity - (2 << 20):
             capacity = 2 * capacity
         if kept > self._limits.block_limit_bytes:
-            raise TooLong(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
+            raise NoModel(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
         if drop or capacity != len(self._plain):
             fresh = self._plain if capacity == len(self._plain) else bytearray(capacity)
             with memoryview(self._plain) as view:
@@ -120,24 +120,30 @@ class MemberReader:
         bit = self._inflater.bit
         end = self._wire_at + (bit > 0)
         if bit and self._wire[self._wire_at] >> bit:
-            raise TooLong("bits are set behind the final block")
+            raise NoModel("bits are set behind the final block")
         self._marks.append(((self._wire_base + self._wire_at) * 8 + bit, self._plain_total))
         rest = bytes(self._wire[end:])
         del self._wire[end:]
         return rest
 
-    def _classify(self, complete: bool) -> None:
+    def _classify(self, complete: bool) -> bool:
+        """Sets ``choices``; False: more of the stream is needed."""
         with memoryview(self._plain) as view, view[: self._used] as plain, memoryview(self._wire) as wire:
             sample = Sample(plain, wire, self._marks, complete, bytes(self._raw_blocks), self._header)
-            self.choices = classify(sample, self._hint)
+            choices = classify(sample, self._hint)
+        if choices is None:
+            return False
+        if not choices:
+            raise NoModel("no encoder model comes near this stream")
+        self.choices = choices
+        return True
 
     def _cut(self, dispatch: Dispatch, complete: bool = False) -> None:
         """Dispatches every segment whose end is certain."""
         if not self.choices:
             enough = self._plain_total >= SAMPLE_BYTES or len(self._wire) >= 2 * SAMPLE_BYTES
-            if not enough or len(self._marks) < 2:
+            if not enough or len(self._marks) < 2 or not self._classify(complete=False):
                 return
-            self._classify(complete=False)
         lookahead = max((choice.model.lookahead_bytes for choice in self.choices), default=0)
         while self._next_mark < len(self._marks) - complete:
             index = self._next_mark

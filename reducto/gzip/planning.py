@@ -116,15 +116,17 @@ class Sample:
     header: bytes
 
 
-def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...]:
-    """The models that fit the sample, best first; empty if none does. ``hint``: the models of a member before.
+def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] | None:
+    """The models that fit the sample, best first; empty if none does; None if it is too short to tell.
+
+    ``hint``: the models of a member before.
 
     Every model gets a short trial at the sample's beginning; those that come through are then compared over the rest.
     """
     spans = _spans(sample)
     candidates = list(dict.fromkeys([*hint, *_by_header(sample)]))
     if not spans:
-        return tuple(candidates[:1])
+        return None
     if hint and sample.complete and len(spans) == 1 and _trial(sample, spans[0], hint[:1]) == {hint[0]: 0}:
         return tuple(hint)
     scores = _trial(sample, spans[0], candidates)

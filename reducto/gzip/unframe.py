@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from reducto.errors import Corrupt
 from reducto.gzip.framing import MAGIC, TRAILER_BYTES, BadHeader, header_length
 from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.member import MemberReader, PlainLimitReached, TooLong
+from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
 from reducto.gzip.recipe import GzipRecipe, Member, Segment
 from reducto.model import Reason, Stored
@@ -73,7 +73,7 @@ class GzipUnframer:
             self._refuse(Stored(Reason.CORRUPT_GZIP, str(error)))
         except PlainLimitReached as error:
             self._refuse(Stored(Reason.PLAIN_LIMIT, str(error)))
-        except TooLong as error:
+        except NoModel as error:
             self._refuse(Stored(Reason.NO_ENCODER_MODEL, str(error)))
 
     def finish(self) -> GzipRecipe | Stored:
@@ -147,8 +147,6 @@ class GzipUnframer:
     # ---- segments
 
     def _dispatch(self, job: Job, shared_bits: int) -> None:
-        if not job.choices:
-            raise _Refusal(Reason.NO_ENCODER_MODEL, "no encoder model comes near this stream")
         shape = job.shape
         self._members[-1].jobs.append((shape.stop - shape.start, shape.wire_bits, shared_bits))
         self._batch.append(job)
