@@ -50,6 +50,7 @@ enum rdk_kind {
     RDK_REUSE = 5,    /* no header: goes on in the open block with its tables */
     RDK_VERBATIM = 6, /* dynamic with the header bits that the recipe holds */
     RDK_VERBATIM_LITERALS = 7, /* the same, every plain byte as a literal */
+    RDK_REUSE_LITERALS = 8, /* REUSE, every plain byte as a literal; the tokens are hidden */
     RDK_VARIANT = 16  /* 16..31: the family's own alternatives for a dynamic header, tried in this order when planning */
 };
 
@@ -78,7 +79,7 @@ typedef struct rdk_run rdk_run;
 
 enum rdk_model_flags {
     RDK_GRID = 1 /* chunks are a matter of plain length, not of tokens: use rdk_chunk_stop; REUSE is possible */,
-    RDK_HIDES = 2 /* may write LITERALS: in a real block without any match the model runs freely */
+    RDK_HIDES = 2 /* may write LITERALS: in a real block (with GRID: chunk) without any match the model runs freely */
 };
 
 typedef struct rdk_model {

@@ -5,12 +5,14 @@ extern const rdk_family rdk_family_go;
 extern const rdk_family rdk_family_go_fast;
 extern const rdk_family rdk_family_zlib;
 extern const rdk_family rdk_family_gnu;
+extern const rdk_family rdk_family_klauspost;
 
 static const rdk_family *const families[] = {
     &rdk_family_go,
     &rdk_family_go_fast,
     &rdk_family_zlib,
     &rdk_family_gnu,
+    &rdk_family_klauspost,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

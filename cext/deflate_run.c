@@ -64,10 +64,31 @@ void rdk_sink_start(rdk_run *run) {
     run->alarm = sink->tokens;
 }
 
+/* Is [position, stop) of the real stream a later part of a block, and all literals, though the block has matches elsewhere? */
+static bool is_literal_chunk(const rdk_run *run, uint32_t position, uint32_t stop) {
+    const rdk_sink *sink = run->sink;
+    const rdk_real *real = sink->real;
+    if (!real || sink->warming || !(run->model->flags & RDK_HIDES) || sink->real_block >= real->block_count) return false;
+    const rdk_block_info *info = &real->blocks[sink->real_block];
+    size_t token = sink->real_token, end = token + (stop - position);
+    if (!info->has_match || run->offset + position <= info->plain_start) return false;
+    if (end > real->first_token[sink->real_block + 1]) return false;
+    while (token < end && rdk_token_length(real->tokens[token]) == 0) token++;
+    return token == end;
+}
+
+/* Does the real stream not tell how the encoder parsed the chunk in hand? */
+static bool is_hidden(const rdk_run *run) {
+    const rdk_block_info *info = &run->sink->real->blocks[run->sink->real_block];
+    return info->type == 0 || ((run->model->flags & RDK_HIDES) && (!info->has_match || run->sink->literal_chunk));
+}
+
 uint32_t rdk_chunk_stop(const rdk_run *run, uint32_t position, uint32_t most) {
     uint32_t stop = barrier(run);
     run->sink->asked_stop = position + most;
-    return stop - position > most ? position + most : stop;
+    if (stop - position > most) stop = position + most;
+    run->sink->literal_chunk = is_literal_chunk(run, position, stop);
+    return stop;
 }
 
 uint32_t rdk_horizon(const rdk_run *run, uint32_t position) {
@@ -109,8 +130,9 @@ static void write_stored(rdk_sink *sink, const rdk_block *block) {
 static void write_block(rdk_sink *sink, const rdk_block *block) {
     static const uint8_t fixed_distances[32] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
                                                 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
-    bool literals = block->kind == RDK_LITERALS || block->kind == RDK_VERBATIM_LITERALS;
-    if (block->kind == RDK_REUSE) {
+    bool reuse = block->kind == RDK_REUSE || block->kind == RDK_REUSE_LITERALS;
+    bool literals = block->kind == RDK_LITERALS || block->kind == RDK_VERBATIM_LITERALS || block->kind == RDK_REUSE_LITERALS;
+    if (reuse) {
         if (!sink->open) {
             sink->status = RDK_E_CORRUPT;
             return;
@@ -156,7 +178,7 @@ static void ask(rdk_run *run, uint8_t want) {
     if (want != RDK_AUTO) count_symbols(block); /* an earlier answer may have changed the counts */
     block->header_bits = 0;
     block->kind = want;
-    if (want != RDK_STORED && want != RDK_FIXED && want != RDK_REUSE) run->model->choose(run, block, want);
+    if (want != RDK_STORED && want != RDK_FIXED && want != RDK_REUSE && want != RDK_REUSE_LITERALS) run->model->choose(run, block, want);
 }
 
 static void take_verbatim(rdk_sink *sink, rdk_block *block, uint8_t kind, const uint8_t *header, size_t length, uint32_t bits) {
@@ -188,15 +210,22 @@ static uint64_t real_bit(const rdk_real *real, const rdk_block_info *block) {
     return real->bit + block->bit_start - real->blocks[0].bit_start;
 }
 
-static bool fits_real(const rdk_sink *sink, const rdk_block *block, const rdk_block_info *info, bool continues) {
-    bool literals = block->kind == RDK_LITERALS, matches = false;
-    if (continues || block->kind == RDK_REUSE) return continues && block->kind == RDK_REUSE;
+static bool has_match(const rdk_block *block) {
+    for (uint32_t i = 0; i < block->token_count; i++)
+        if (rdk_token_length(block->tokens[i]) != 0) return true;
+    return false;
+}
+
+static bool fits_real(const rdk_sink *sink, const rdk_block *block, const rdk_block_info *info, bool continues, bool hidden) {
+    bool literals = block->kind == RDK_LITERALS;
+    if (block->kind == RDK_REUSE_LITERALS) return continues && hidden;
+    if (block->kind == RDK_REUSE) return continues && (!hidden || !has_match(block));
+    if (continues) return false;
     if (info->type == 0) return block->kind == RDK_STORED;
     if (info->type == 1) return block->kind == RDK_FIXED;
     if (block->kind == RDK_STORED || block->kind == RDK_FIXED) return false;
     if (literals && info->has_match) return false;
-    for (uint32_t i = 0; i < block->token_count && !matches; i++) matches = rdk_token_length(block->tokens[i]) != 0;
-    if (!literals && matches && !info->has_match) return false;
+    if (!literals && !info->has_match && has_match(block)) return false;
     return info->header_bits == block->header_bits + 3 &&
            same_bits(sink->real->wire, real_bit(sink->real, info) + 3, block->header, block->header_bits);
 }
@@ -222,10 +251,10 @@ static void plan_chunk(rdk_run *run, rdk_piece *chunk) {
     rdk_sink *sink = run->sink;
     const rdk_block_info *info = &sink->real->blocks[sink->real_block];
     uint64_t here = run->offset + sink->chunk_start;
-    bool continues = here > info->plain_start, hidden = !info->has_match && (run->model->flags & RDK_HIDES);
+    bool continues = here > info->plain_start, hidden = is_hidden(run);
     uint8_t wants[RDK_VARIANT + 8], count = 0;
     wants[count++] = RDK_AUTO;
-    if (continues) wants[count++] = RDK_REUSE;
+    if (continues) wants[count++] = hidden ? RDK_REUSE_LITERALS : RDK_REUSE;
     else if (info->type == 0) wants[count++] = RDK_STORED;
     else if (info->type == 1) wants[count++] = RDK_FIXED;
     else {
@@ -235,12 +264,12 @@ static void plan_chunk(rdk_run *run, rdk_piece *chunk) {
     }
     for (uint8_t i = 0; i < count; i++) {
         ask(run, wants[i]);
-        if (fits_real(sink, &sink->block, info, continues)) {
+        if (fits_real(sink, &sink->block, info, continues, hidden)) {
             chunk->note |= wants[i];
             return;
         }
     }
-    if (info->type != 2 || continues) { /* STORED, FIXED and REUSE always fit */
+    if (info->type != 2 || continues) { /* STORED, FIXED, REUSE and REUSE_LITERALS always fit */
         fail(run, RDK_E_CORRUPT);
         return;
     }
@@ -311,6 +340,8 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
     if (sink->status != RDK_OK) sink->done = true;
     sink->chunk_start = position;
     run->next = sink->tokens;
+    if (sink->real && sink->literal_chunk) sink->real_token += block->plain_length;
+    sink->literal_chunk = false;
     if (sink->real && position == sink->real->stops[sink->real_block]) {
         sink->real_block++;
         if (sink->real_block < sink->real->block_count) sink->real_token = sink->real->first_token[sink->real_block];
@@ -360,10 +391,12 @@ void rdk_end_block(rdk_run *run, uint32_t position) {
 
 void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final) {
     rdk_sink *sink = run->sink;
+    bool done = sink->done; /* at run->stop; the empty blocks there still belong to the segment */
     if (sink->warming || explicit_stops(sink) || sink->status != RDK_OK) return;
+    sink->done = false;
     if (position > sink->chunk_start) close_chunk(run, position, RDK_AUTO, false);
     if (sink->status == RDK_OK) close_chunk(run, position, kind, final);
-    if (final) sink->done = true;
+    if (done || final) sink->done = true;
 }
 
 void rdk_end_final(rdk_run *run) {
@@ -382,8 +415,7 @@ void rdk_end_final(rdk_run *run) {
 static rdk_token follow(rdk_run *run, uint32_t position, rdk_token token) {
     rdk_sink *sink = run->sink;
     const rdk_real *real = sink->real;
-    const rdk_block_info *info = &real->blocks[sink->real_block];
-    if (info->type == 0 || (!info->has_match && (run->model->flags & RDK_HIDES))) return token;
+    if (is_hidden(run)) return token;
     if (sink->real_token >= real->first_token[sink->real_block + 1]) {
         fail(run, RDK_E_CORRUPT);
         return token;

@@ -62,6 +62,7 @@ typedef struct rdk_sink {
     uint32_t most_fixes;
     uint32_t surprises; /* chunk ends and notes that the model did not predict */
     uint32_t asked_stop;  /* where a grid model's chunk would have ended by its own rule */
+    bool literal_chunk;   /* goes on in a block that has matches, but has none itself: its tokens are hidden */
     bool unpredicted_end; /* the chunk just closed ended where the model has not said so yet */
 } rdk_sink;
 

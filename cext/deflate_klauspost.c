@@ -1,0 +1,194 @@
+/* The models of the klauspost family, and how its fast levels walk over the plain bytes chunk by chunk. */
+#include "deflate_klauspost.h"
+
+static void simulate(rdk_run *run);
+
+/* ---- the models: ids are a storage format ---------------------------------------------------------------------- */
+
+enum {
+    MIB = 1 << 20,
+    /* The tables forget a cold start after a few chunks; the sparser a level inserts, the longer old entries live. */
+    WARM = 3 * KP_CHUNK,
+    WARM_SPARSE = 7 * KP_CHUNK
+};
+
+#define FAST(ID, NAME, LEVEL, FLAGS, WARMUP, SEGMENT)                                                                       \
+    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = WARMUP,                         \
+     .lookahead_bytes = 0, .segment_bytes = SEGMENT, .grid_bytes = KP_CHUNK, .state_bytes = STATE(LEVEL),            \
+     .parameter = (LEVEL) | (FLAGS), .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
+#define PGZIP(ID, NAME, LEVEL, FLAGS)                                                                                       \
+    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = KP_PGZIP_TAIL,                  \
+     .lookahead_bytes = 0, .segment_bytes = MIB, .align_bytes = MIB, .state_bytes = STATE(LEVEL),                           \
+     .parameter = (LEVEL) | (FLAGS) | KP_PGZIP, .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
+#define STATE(LEVEL) (sizeof(kp_state) + TABLE_BYTES(LEVEL))
+#define TABLE_BYTES(LEVEL)                                                                                                  \
+    ((LEVEL) == 1 ? 4 << 15 : (LEVEL) == 2 ? 4 << 17 : (LEVEL) == 3 ? 8 << 16 : (LEVEL) == 4 ? 8 << 15 : 12 << 15)
+
+static const rdk_model models[] = {
+    FAST(0x0201, "klauspost-1.15.12-level-1", 1, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0202, "klauspost-1.15.12-level-2", 2, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0203, "klauspost-1.15.12-level-3", 3, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0204, "klauspost-1.15.12-level-4", 4, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0205, "klauspost-1.15.12-level-5", 5, 0, WARM, MIB),
+    FAST(0x0206, "klauspost-1.15.12-level-6", 6, 0, WARM, MIB),
+    PGZIP(0x0281, "pgzip-1.15.12-level-1", 1, 0),
+    PGZIP(0x0282, "pgzip-1.15.12-level-2", 2, 0),
+    PGZIP(0x0283, "pgzip-1.15.12-level-3", 3, 0),
+    PGZIP(0x0284, "pgzip-1.15.12-level-4", 4, 0),
+    PGZIP(0x0285, "pgzip-1.15.12-level-5", 5, 0),
+    PGZIP(0x0286, "pgzip-1.15.12-level-6", 6, 0),
+    FAST(0x0301, "go-1.27-level-1", 1, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
+    FAST(0x0302, "go-1.27-level-2", 2, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
+    FAST(0x0303, "go-1.27-level-3", 3, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
+    FAST(0x0304, "go-1.27-level-4", 4, KP_TRIMMED | KP_MISTAKEN, WARM_SPARSE, 4 * MIB),
+    FAST(0x0305, "go-1.27-level-5", 5, KP_TRIMMED, WARM, MIB),
+    FAST(0x0306, "go-1.27-level-6", 6, KP_TRIMMED, WARM, MIB),
+};
+
+const rdk_family rdk_family_klauspost = {models, sizeof models / sizeof *models};
+
+/* ---- emitting -------------------------------------------------------------------------------------------------- */
+
+/* The encoder splits what is longer than one token so that three bytes are left for the last. */
+static int32_t token_length(int32_t left) {
+    if (left <= RDK_MATCH_MAX) return left;
+    return left > RDK_MATCH_MAX + RDK_MATCH_MIN ? RDK_MATCH_MAX : RDK_MATCH_MAX - RDK_MATCH_MIN;
+}
+
+bool kp_emit(kp_chunk *chunk, const kp_match *match) {
+    int32_t at = match->at, left = match->length, distance = match->at - match->from;
+    if (chunk->state->muted) {
+        chunk->emitted = at + left;
+        return true;
+    }
+    if (chunk->emitted < at) {
+        chunk->emitted = (int32_t)rdk_emit_literals(chunk->run, (uint32_t)chunk->emitted, (uint32_t)at);
+        if (chunk->emitted != at) return false;
+    }
+    while (left > 0) {
+        int32_t length = token_length(left);
+        chunk->emitted = (int32_t)rdk_emit_match(chunk->run, (uint32_t)at, (uint32_t)length, (uint32_t)distance);
+        at += length;
+        left -= length;
+        if (chunk->emitted != at) return false;
+    }
+    return true;
+}
+
+void kp_emit_rest(kp_chunk *chunk) {
+    while (!chunk->state->muted && chunk->emitted < chunk->stop && !rdk_done(chunk->run)) {
+        int32_t reached = (int32_t)rdk_emit_literals(chunk->run, (uint32_t)chunk->emitted, (uint32_t)chunk->stop);
+        if (reached <= chunk->emitted) return; /* the run has failed */
+        chunk->emitted = reached;
+    }
+}
+
+/* ---- chunks ---------------------------------------------------------------------------------------------------- */
+
+static void search(kp_chunk *chunk) {
+    int parameter = chunk->run->model->parameter;
+    bool old = parameter & KP_OLD;
+    switch (parameter & KP_LEVEL) {
+    case 1: kp_level1(chunk, old); break;
+    case 2: kp_level2(chunk, old); break;
+    case 3: kp_level3(chunk, old); break;
+    case 4: kp_level4(chunk, parameter & KP_MISTAKEN); break;
+    case 5: kp_level5(chunk, old); break;
+    case 6: kp_level6(chunk, old); break;
+    default: kp_emit_rest(chunk);
+    }
+}
+
+static void forget(rdk_run *run, uint32_t position) {
+    kp_state *state = run->state;
+    memset(state->tables, 0, run->model->state_bytes - sizeof *state);
+    state->base = state->history = position;
+}
+
+/* The encoder appends chunks to a buffer of five; when it is full it keeps the last window. Only level 4 can tell. */
+static void make_history(kp_state *state, uint32_t start, uint32_t stop) {
+    if (stop - state->history > 5 * KP_CHUNK) state->history = start - KP_WINDOW;
+}
+
+/* Codes plain[start .. stop) and returns where the run then stands. */
+static uint32_t run_chunk(rdk_run *run, uint32_t start, uint32_t stop) {
+    kp_state *state = run->state;
+    make_history(state, start, stop);
+    kp_chunk chunk = {.run = run, .state = state, .src = run->plain, .start = (int32_t)start, .stop = (int32_t)stop,
+                      .base = (int32_t)state->base, .history = (int32_t)state->history, .emitted = (int32_t)start};
+    if (stop - start < KP_TINY) {
+        kp_emit_rest(&chunk);
+        forget(run, stop);
+    } else {
+        search(&chunk);
+    }
+    return (uint32_t)chunk.emitted;
+}
+
+/* Chunks from `position` to `stop`, where a flush, a marker or the end follows. */
+static uint32_t run_chunks(rdk_run *run, uint32_t position, uint32_t stop) {
+    kp_state *state = run->state;
+    while (position < stop && !rdk_done(run)) {
+        uint32_t most = stop - position < KP_CHUNK ? stop - position : KP_CHUNK;
+        uint32_t end = rdk_chunk_stop(run, position, most);
+        state->flushed = end == stop || end == rdk_horizon(run, position);
+        uint32_t reached = run_chunk(run, position, end);
+        if (reached <= position) return position; /* the run has failed */
+        rdk_end_block(run, reached);
+        position = reached;
+    }
+    return position;
+}
+
+/* ---- a member -------------------------------------------------------------------------------------------------- */
+
+/* Where the buffer of the encoder began when it came to the chunk at `offset`, a multiple of the grid. */
+static uint64_t history_at(uint64_t offset) {
+    uint64_t number = offset / KP_CHUNK;
+    if (number < 5) return 0;
+    return (number - (number - 5) % 4) * KP_CHUNK - KP_WINDOW;
+}
+
+static void simulate_stream(rdk_run *run) {
+    kp_state *state = run->state;
+    uint64_t history = history_at(run->offset + run->begin);
+    state->base = 0;
+    state->history = history > run->offset ? (uint32_t)(history - run->offset) : 0;
+    uint32_t stop = run->ends ? run->length : UINT32_MAX;
+    run_chunks(run, run->begin, stop);
+    if (run->last && !rdk_done(run)) rdk_marker(run, run->stop, RDK_FIXED, true);
+}
+
+/* Takes in the dictionary: it is searched like a chunk, and what comes out is dropped. */
+static void take_tail(rdk_run *run, uint32_t position) {
+    kp_state *state = run->state;
+    uint32_t tail = position < KP_PGZIP_TAIL ? position : KP_PGZIP_TAIL;
+    forget(run, position - tail);
+    if (tail == 0) return;
+    state->muted = true;
+    run_chunk(run, position - tail, position);
+    state->muted = false;
+}
+
+static void simulate_pgzip(rdk_run *run) {
+    uint32_t position = run->start, stop;
+    bool full;
+    if (run->begin < run->start) rdk_emit_literal(run, run->start - 1); /* the driver's warm-up ends here: take_tail has its own */
+    do {
+        uint64_t end = ((run->offset + position) / KP_PGZIP_BLOCK + 1) * KP_PGZIP_BLOCK - run->offset;
+        full = end <= run->length;
+        stop = full ? (uint32_t)end : run->length;
+        take_tail(run, position);
+        position = run_chunks(run, position, stop);
+        if (position < stop) return;
+        rdk_marker(run, position, RDK_STORED, false);
+    } while (full && !rdk_done(run));
+    if (run->last && !rdk_done(run)) rdk_marker(run, position, RDK_FIXED, true);
+}
+
+static void simulate(rdk_run *run) {
+    if (run->model->parameter & KP_PGZIP)
+        simulate_pgzip(run);
+    else
+        simulate_stream(run);
+}

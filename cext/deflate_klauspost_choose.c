@@ -1,0 +1,247 @@
+/* How the family writes a chunk: stored, with fixed codes, with a new table, or going on with the open block's table. */
+#include "deflate_klauspost.h"
+
+#include <float.h>
+
+/* The entropy estimate must round to float after every operation: no wider registers, no fused multiply-add. GCC does not
+ * fuse under -std=c11. An encoder on a machine whose Go does fuse may decide otherwise; such chunks get a note. */
+_Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic in float");
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+enum {
+    FEW_TOKENS = 250,     /* fixed codes are considered below this */
+    GUESSED_HEADER = 560, /* bits; what the literal writer takes a header to cost */
+    STORED_MOST = 32      /* tiny input up to this is stored unseen */
+};
+
+/* ---- estimates ------------------------------------------------------------------------------------------------- */
+
+/* Logarithm as the encoder takes it: exponent, and a parabola for the mantissa. Frozen. */
+static float log2_near(float value) {
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    float whole = (float)(((bits >> 23) & 255) - 128);
+    bits = (bits & 0x007fffff) | 127 << 23;
+    float part;
+    memcpy(&part, &bits, sizeof part);
+    float slope = -0.34484843f * part;
+    slope = slope + 2.02466578f;
+    slope = slope * part;
+    slope = slope - 0.67487759f;
+    return whole + slope;
+}
+
+static float entropy(float sum, const uint32_t *counts, uint32_t symbols, float inverse) {
+    for (uint32_t i = 0; i < symbols; i++) {
+        if (counts[i] == 0) continue;
+        float count = (float)counts[i], bits = -log2_near(count * inverse);
+        if (bits < 1) bits = 1;
+        if (bits > 15) bits = 15;
+        bits = bits * count;
+        sum = sum + bits;
+    }
+    return sum;
+}
+
+static int64_t estimated_bits(const rdk_block *block, uint32_t tokens) {
+    float sum = 0;
+    int64_t extra = 0;
+    uint32_t matches = 0;
+    if (tokens > 0) {
+        float inverse = 1.0f / (float)tokens;
+        sum = entropy(sum, block->literal_counts, 256, inverse);
+        sum = sum + 15; /* the end of the block */
+        sum = entropy(sum, block->literal_counts + 257, 29, inverse);
+    }
+    for (uint32_t i = 0; i < 29; i++) {
+        extra += (int64_t)block->literal_counts[257 + i] * rdk_length_extra[i];
+        matches += block->literal_counts[257 + i];
+    }
+    if (matches > 0) sum = entropy(sum, block->distance_counts, 30, 1.0f / (float)matches);
+    for (uint32_t i = 0; i < 30; i++) extra += (int64_t)block->distance_counts[i] * rdk_distance_extra[i];
+    return (int64_t)sum + extra;
+}
+
+static bool covers(const uint32_t *counts, const uint8_t *lengths, uint32_t symbols) {
+    for (uint32_t i = 0; i < symbols; i++)
+        if (counts[i] && !lengths[i]) return false;
+    return true;
+}
+
+static int64_t stored_bits(const rdk_block *block) { return ((int64_t)block->plain_length + 5) * 8; }
+
+static int64_t fixed_bits(const rdk_block *block, int64_t extra) {
+    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    return 3 + (int64_t)rdk_symbol_bits(block->literal_counts, rdk_fixed_literal_lengths, RDK_LITERAL_CODES) +
+           (int64_t)rdk_symbol_bits(block->distance_counts, five, RDK_DISTANCE_CODES) + extra;
+}
+
+/* What a new table must save to be worth it, as a share of the new size: 1/128 for the fast levels. */
+static int penalty_log(const rdk_run *run) {
+    int level = run->model->parameter & KP_LEVEL;
+    return level == KP_HUFFMAN ? 10 : level >= 7 ? 8 : 7;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t last_used(const uint32_t *counts, uint32_t symbols) {
+    while (symbols > 0 && counts[symbols - 1] == 0) symbols--;
+    return symbols;
+}
+
+static void make_dynamic(rdk_block *block, bool trimmed) {
+    uint32_t literals = RDK_LITERAL_CODES, distances = RDK_DISTANCE_CODES;
+    if (trimmed) {
+        literals = last_used(block->literal_counts, RDK_LITERAL_CODES);
+        distances = last_used(block->distance_counts, RDK_DISTANCE_CODES);
+        if (distances == 0) block->distance_counts[0] = distances = 1;
+    }
+    memset(block->literal_lengths, 0, sizeof block->literal_lengths);
+    memset(block->distance_lengths, 0, sizeof block->distance_lengths);
+    rdk_limited_lengths(block->literal_counts, RDK_LITERAL_CODES, 15, block->literal_lengths);
+    rdk_limited_lengths(block->distance_counts, RDK_DISTANCE_CODES, 15, block->distance_lengths);
+    rdk_joint_header(block, literals, distances);
+}
+
+static void count_bytes(rdk_block *block) {
+    uint32_t counts[4][256] = {{0}};
+    uint32_t i = 0;
+    for (; i + 4 <= block->plain_length; i += 4)
+        for (int k = 0; k < 4; k++) counts[k][block->plain[i + k]]++;
+    for (; i < block->plain_length; i++) counts[0][block->plain[i]]++;
+    memset(block->literal_counts, 0, sizeof block->literal_counts);
+    memset(block->distance_counts, 0, sizeof block->distance_counts);
+    for (int b = 0; b < 256; b++) block->literal_counts[b] = counts[0][b] + counts[1][b] + counts[2][b] + counts[3][b];
+}
+
+static void make_literal_lengths(rdk_block *block) {
+    count_bytes(block);
+    block->literal_counts[RDK_END_OF_BLOCK] = 1;
+    memset(block->literal_lengths, 0, sizeof block->literal_lengths);
+    memset(block->distance_lengths, 0, sizeof block->distance_lengths);
+    rdk_limited_lengths(block->literal_counts, RDK_END_OF_BLOCK + 1, 15, block->literal_lengths);
+    block->distance_lengths[0] = 1;
+}
+
+/* ---- decisions ------------------------------------------------------------------------------------------------- */
+
+/* Byte counts so even that coding them cannot pay: the sum of squared distances from the mean is under twice the length.
+ * In units of 1/256 to stay exact. */
+static bool looks_random(const rdk_block *block) {
+    uint64_t sum = 0;
+    if (block->plain_length <= 1024) return false;
+    for (int b = 0; b < 256; b++) {
+        int64_t difference = (int64_t)block->literal_counts[b] * 256 - block->plain_length;
+        sum += (uint64_t)(difference * difference);
+    }
+    return sum < (uint64_t)block->plain_length * 2 * 65536;
+}
+
+/* The literal writer. Leaves the table in `block` when the answer is LITERALS. */
+static uint8_t decide_literals(const kp_state *state, rdk_block *block, int penalty) {
+    make_literal_lengths(block);
+    if (looks_random(block)) return RDK_STORED;
+    int64_t estimate = (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_END_OF_BLOCK + 1);
+    estimate += state->open ? state->header_bits : GUESSED_HEADER;
+    estimate += estimate >> penalty;
+    if (stored_bits(block) <= estimate) return RDK_STORED;
+    if (state->open && covers(block->literal_counts, state->literal_lengths, 256) &&
+        estimate >= (int64_t)rdk_symbol_bits(block->literal_counts, state->literal_lengths, 256))
+        return RDK_REUSE_LITERALS;
+    rdk_joint_header(block, RDK_END_OF_BLOCK + 1, 1);
+    return RDK_LITERALS;
+}
+
+/* STORED or FIXED when they are smaller than `size`, else AUTO. */
+static uint8_t simpler(const rdk_block *block, int64_t fixed, int64_t size, bool ties, uint32_t tokens, int64_t limit) {
+    int64_t stored = stored_bits(block);
+    if (tokens < FEW_TOKENS && (ties ? fixed <= size : fixed < size)) return stored <= limit ? RDK_STORED : RDK_FIXED;
+    return stored <= size ? RDK_STORED : RDK_AUTO;
+}
+
+/* Is the open table good enough? REUSE, STORED or FIXED, or AUTO for a new table. */
+static uint8_t decide_open(const kp_state *state, rdk_block *block, uint32_t tokens, int64_t extra, int penalty) {
+    int64_t renewed = state->header_bits + estimated_bits(block, tokens);
+    renewed += state->literal_lengths[RDK_END_OF_BLOCK] + (renewed >> penalty);
+    int64_t reused = (int64_t)rdk_symbol_bits(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) +
+                     (int64_t)rdk_symbol_bits(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES) + extra;
+    bool renew = renewed < reused;
+    int64_t size = renew ? renewed : reused;
+    uint8_t kind = simpler(block, fixed_bits(block, extra) + 7, size, false, tokens, size);
+    return kind != RDK_AUTO ? kind : renew ? RDK_AUTO : RDK_REUSE;
+}
+
+static bool has_match(const rdk_block *block) {
+    for (uint32_t i = 0; i < RDK_DISTANCE_CODES; i++)
+        if (block->distance_counts[i]) return true;
+    return false;
+}
+
+/* The token writer. Leaves the table in `block` when the answer is DYNAMIC. */
+static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
+    const kp_state *state = run->state;
+    bool trimmed = state->flushed || (run->model->parameter & KP_TRIMMED);
+    uint32_t tokens = block->token_count + state->flushed; /* a flush puts the end of the block among the tokens */
+    int64_t extra = (int64_t)rdk_extra_bits(block);
+    if (state->open && !state->open_literals && covers(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) &&
+        covers(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES)) {
+        if (trimmed && !has_match(block)) block->distance_counts[0] = 1;
+        block->literal_counts[RDK_END_OF_BLOCK] = trimmed;
+        uint8_t kind = decide_open(state, block, tokens, extra, penalty_log(run));
+        block->literal_counts[RDK_END_OF_BLOCK] = 1;
+        if (kind != RDK_AUTO) return kind;
+    }
+    make_dynamic(block, trimmed);
+    int64_t size = 3 + block->header_bits +
+                   (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_LITERAL_CODES) +
+                   (int64_t)rdk_symbol_bits(block->distance_counts, block->distance_lengths, RDK_DISTANCE_CODES) + extra;
+    int64_t fixed = fixed_bits(block, extra);
+    uint8_t kind = simpler(block, fixed, size, true, tokens, fixed);
+    return kind != RDK_AUTO ? kind : RDK_DYNAMIC;
+}
+
+static uint8_t decide(const rdk_run *run, rdk_block *block) {
+    const kp_state *state = run->state;
+    uint32_t length = block->plain_length;
+    bool tiny = length < KP_TINY;
+    if (length == 0) return block->final ? RDK_FIXED : RDK_STORED;
+    if (tiny && length <= STORED_MOST) return RDK_STORED;
+    if (!tiny && !has_match(block)) return RDK_STORED;
+    if (tiny || block->token_count > length - (length >> 4)) return decide_literals(state, block, penalty_log(run));
+    return decide_tokens(run, block);
+}
+
+void kp_choose(rdk_run *run, rdk_block *block, uint8_t want) {
+    const kp_state *state = run->state;
+    bool trimmed = state->flushed || (run->model->parameter & KP_TRIMMED);
+    block->kind = want;
+    switch (want) {
+    case RDK_AUTO: block->kind = decide(run, block); break;
+    case RDK_DYNAMIC: make_dynamic(block, trimmed); break;
+    case RDK_VARIANT: make_dynamic(block, !trimmed); break;
+    case RDK_LITERALS:
+        make_literal_lengths(block);
+        rdk_joint_header(block, RDK_END_OF_BLOCK + 1, 1);
+        break;
+    default: break;
+    }
+}
+
+void kp_chosen(rdk_run *run, const rdk_block *block) {
+    kp_state *state = run->state;
+    switch (block->kind) {
+    case RDK_STORED:
+    case RDK_FIXED: state->open = false; return;
+    case RDK_REUSE:
+    case RDK_REUSE_LITERALS: break;
+    default:
+        state->open = true;
+        state->open_literals = block->kind == RDK_LITERALS || block->kind == RDK_VERBATIM_LITERALS;
+        state->header_bits = 3 + block->header_bits;
+        memcpy(state->literal_lengths, block->literal_lengths, sizeof state->literal_lengths);
+        memcpy(state->distance_lengths, block->distance_lengths, sizeof state->distance_lengths);
+    }
+    if (state->flushed) state->open = false;
+}
