@@ -15,9 +15,9 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 WORKDIR /source
-RUN python3 -m venv /opt/reducto
 COPY requirements.lock .
-RUN /opt/reducto/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.lock
+RUN python3 -m venv /opt/reducto \
+ && /opt/reducto/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.lock
 COPY . .
 ARG SOURCE_DATE_EPOCH=0
 # Byte code without times, files of one time: the same source gives the same layer.
@@ -25,7 +25,6 @@ RUN CFLAGS=-g0 /opt/reducto/bin/pip install --no-cache-dir --no-compile --no-dep
  && /opt/reducto/bin/pip uninstall --yes --quiet pip setuptools \
  && find /opt/reducto -name direct_url.json -delete \
  && find /opt/reducto -name __pycache__ -prune -exec rm -rf {} + \
- && find /opt/reducto -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/reducto/lib \
  && find /opt/reducto -exec touch --no-dereference --date=@${SOURCE_DATE_EPOCH} {} +
 
@@ -46,7 +45,6 @@ ENV PATH=/opt/reducto/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 65532:65532
-WORKDIR /tmp
 EXPOSE 5000 9090
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["reducto"]

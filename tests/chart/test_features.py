@@ -233,12 +233,15 @@ def test_corpus_jobs() -> None:
     first, second = build["initContainers"][0], build["containers"][0]
     assert first["args"][:2] == ["corpus", "build"]
     assert first["args"].count("--image") == 2
-    assert first["args"][-2:] == ["--sign", "/etc/reducto/signing/corpus.pem"]
+    assert config(objects)["security"]["signing"]["key"] == "/etc/reducto/signing/corpus.pem"
     assert second["args"][:2] == ["corpus", "push"]
     assert second["args"][-1] == "oci://registry:5000/corpora/golden:v1"
+    assert {"name": "TMPDIR", "value": "/work"} in second["env"]
     fetch = pick(objects, "Job", "release-reducto-corpus-fetch")
     assert fetch["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
-    assert len(containers(fetch["spec"]["template"]["spec"])) == 2
+    fetches = containers(fetch["spec"]["template"]["spec"])
+    assert [one["args"][-1] for one in fetches] == ["--allow-unsigned", "--allow-unsigned"]
+    assert fetches[1]["args"][:4] == ["corpus", "fetch", "--corpus-id", "oci://registry:5000/corpora/java:v3"]
     volumes = [volume for spec in pod_specs(objects) for volume in spec["volumes"] if volume["name"] == "corpora"]
     assert len(volumes) == 3
     assert all(volume["persistentVolumeClaim"] == {"claimName": "reducto-corpora"} for volume in volumes)

@@ -10,18 +10,12 @@ import pytest
 
 from reducto.version import __version__
 from tests.bench.data.cache import dataset
-from tests.packaging.image import ROOT, BuiltImage, build_arguments, build_image
-from tests.support.dockerd import DockerEngine
+from tests.packaging.image import ROOT, BuiltImage, build_arguments
 from tests.support.process import run
 from tests.support.requirements import require_root, require_tool
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 LARGEST_ADDED_BYTES = 130 << 20
-
-
-@pytest.fixture(scope="module")
-def image(docker_engine: DockerEngine) -> BuiltImage:
-    return build_image(docker_engine)
 
 
 def test_version_commit_and_time_are_inside(image: BuiltImage) -> None:

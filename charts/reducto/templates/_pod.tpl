@@ -10,6 +10,9 @@ args:
 env:
   - name: REDUCTO_CONFIG
     value: /etc/reducto/config/sidecar.yaml
+  {{- with .scratch }}
+  - {name: TMPDIR, value: {{ . }}}
+  {{- end }}
   {{- with .root.Values.secrets.index }}
   {{- if .existingSecret }}
   - name: REDUCTO_DEDUPE_INDEX
@@ -145,7 +148,7 @@ priorityClassName: {{ . }}
 {{/* spec of a Job that runs Reducto commands one after the other, on volumes of its own; call with
      (dict "root" $ "resources" .. "steps" (list (dict "name" .. "args" ..)) "mounts" .. "volumes" .. "deadline" ..) */}}
 {{- define "reducto.jobSpec" -}}
-{{- $shared := pick . "root" "resources" "mounts" -}}
+{{- $shared := pick . "root" "resources" "mounts" "scratch" -}}
 backoffLimit: 2
 {{- with .deadline }}
 activeDeadlineSeconds: {{ . }}
