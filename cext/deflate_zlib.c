@@ -27,7 +27,7 @@ static uint32_t detect_memory(const rdk_block_info *blocks, size_t count) {
 
 static void prepare(rdk_run *run, rdk_zlib_walk *walk) {
     uint32_t memory = memory_of(run);
-    walk->effort = rdk_zlib_efforts[run->model->level];
+    walk->effort = rdk_zlib_efforts[run->model->level <= 9 ? run->model->level : 0]; /* none: no search */
     walk->reach = window_of(run) - RDK_ZLIB_MARGIN;
     walk->filtered = strategy_of(run) == FILTERED;
     walk->hash_bits = memory + 7;

@@ -198,6 +198,7 @@ typedef struct flow { /* the io in registers' shape */
     size_t used, capacity;
     uint32_t *tokens;
     size_t token_used, token_capacity;
+    uint64_t symbols; /* tokens of this call, kept or not */
 } flow;
 
 /* RDK_OK: a block was entered. */
@@ -291,6 +292,7 @@ static int careful_symbol(rdk_inflate *inflate, flow *f, bool *match) {
     if (entry & E_LITERAL) {
         f->plain[f->used++] = (uint8_t)(entry >> 16);
         if (f->tokens) f->tokens[f->token_used++] = (uint8_t)(entry >> 16);
+        f->symbols++;
         f->bit += used;
         return RDK_OK;
     }
@@ -305,6 +307,7 @@ static int careful_symbol(rdk_inflate *inflate, flow *f, bool *match) {
     if (f->capacity - f->used < length) return RDK_INFLATE_OUTPUT;
     for (uint32_t i = 0; i < length; i++, f->used++) f->plain[f->used] = f->plain[f->used - distance];
     if (f->tokens) f->tokens[f->token_used++] = RDK_MATCH(length, distance);
+    f->symbols++;
     f->bit += used;
     *match = true;
     return RDK_OK;
@@ -346,7 +349,8 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
     if (with_tokens && f->token_capacity < 8) return RDK_OK;
     const uint32_t *literal = inflate->literal, *far = inflate->distance;
     uint64_t hold = rdk_load64(in) >> (f->bit & 7);
-    uint32_t held = 64 - (uint32_t)(f->bit & 7), matched = 0;
+    uint32_t held = 64 - (uint32_t)(f->bit & 7), matches = 0;
+    size_t longer = 0; /* plain bytes of matches: what is left of the plain bytes made are literals */
     int result = RDK_OK;
     in += 8;
 #define REFILL()                                  \
@@ -416,11 +420,13 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
         copy_match(out, length, distance);
         out += length;
         if (with_tokens) *token++ = RDK_MATCH(length, distance);
-        matched = 1;
+        matches++;
+        longer += length;
     }
 #undef REFILL
 #undef TAKE
-    *match |= matched != 0;
+    *match |= matches != 0;
+    f->symbols += matches + ((size_t)(out - f->plain) - f->used - longer);
     f->bit = (uint64_t)(in - f->input) * 8 - held;
     f->used = (size_t)(out - f->plain);
     if (with_tokens) f->token_used = (size_t)(token - f->tokens);
@@ -429,7 +435,8 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
 
 static int decode_codes(rdk_inflate *inflate, flow *f, rdk_inflate_io *io) {
     rdk_block_info *block = io->blocks && io->block_used ? &io->blocks[io->block_used - 1] : NULL;
-    size_t used_before = f->used, tokens_before = f->token_used;
+    size_t used_before = f->used;
+    uint64_t symbols_before = f->symbols;
     uint64_t bit_before = f->bit;
     bool match = false;
     int result = f->tokens ? fast_loop(inflate, f, &match, true) : fast_loop(inflate, f, &match, false);
@@ -438,7 +445,7 @@ static int decode_codes(rdk_inflate *inflate, flow *f, rdk_inflate_io *io) {
     inflate->plain_total += f->used - used_before;
     if (block) {
         block->has_match |= match;
-        block->tokens += f->token_used - tokens_before;
+        block->tokens += f->symbols - symbols_before;
     }
     return result;
 }

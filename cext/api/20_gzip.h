@@ -9,7 +9,7 @@ typedef struct rdk_block_info {
     uint8_t final;
     uint8_t has_match;      /* complete once the block has ended */
     uint8_t ended;
-    uint64_t tokens;        /* so far */
+    uint64_t tokens;        /* so far; 0 for a stored block */
 } rdk_block_info;
 
 /* Streaming inflate of one deflate stream (RFC 1951). */

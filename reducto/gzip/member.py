@@ -91,10 +91,9 @@ class MemberReader:
             sink(fresh)
 
     def _note_blocks(self) -> None:
-        raw = self._inflater.raw_blocks()
         if len(self._raw_blocks) < _SAMPLE_BLOCKS * kernel.BLOCK.size:
-            self._raw_blocks += raw
-        self._marks += [(bit, plain) for bit, plain, *_ in kernel.BLOCK.iter_unpack(raw)]
+            self._raw_blocks += self._inflater.ended()
+        self._marks += self._inflater.entered()
         if len(self._marks) > self._limits.block_limit_count:
             raise NoModel(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
 

@@ -74,19 +74,20 @@ class Inflater:
             raise MemoryError("inflate state")
         self._io = ffi.new("rdk_inflate_io *")
         self._blocks = ffi.new("rdk_block_info[]", self.BLOCKS_PER_CALL)
+        self._carried = 0
         self.bit = 0
         """Bits of the first unused input byte that are already used, 0 to 7."""
 
     def reset(self) -> None:
         """Ready for the next deflate stream."""
         lib.rdk_inflate_reset(self._native)
-        self.bit = 0
+        self.bit = self._io.block_used = 0
 
     def run(self, wire: bytearray, wire_offset: int, plain: bytearray, plain_used: int) -> tuple[int, int, int]:
         """Inflates from ``wire[wire_offset:]`` behind ``plain[:plain_used]``, which is the history.
 
         Returns the status (`NEEDS_INPUT`, `OUTPUT_FULL`, `DONE`), the new wire offset and the new
-        ``plain_used``. The blocks entered are in `blocks`. Raises `Corrupt`.
+        ``plain_used``. `entered` and `ended` tell of its blocks. Raises `Corrupt`.
         """
         io = self._io
         with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint8_t[]", plain) as target:
@@ -94,15 +95,31 @@ class Inflater:
             io.input_length = len(wire) - wire_offset
             io.bit = self.bit if io.input_length else 0
             io.plain, io.plain_used, io.plain_capacity = target, plain_used, len(plain)
-            io.blocks, io.block_used, io.block_capacity = self._blocks, 0, self.BLOCKS_PER_CALL
+            self._carried = self._carry()
+            io.blocks, io.block_used, io.block_capacity = self._blocks, self._carried, self.BLOCKS_PER_CALL
             status = check(lib.rdk_inflate_run(self._native, io), "inflating")
         if io.input_length:
             self.bit = io.bit
         return status, wire_offset + io.input_used, io.plain_used
 
-    def raw_blocks(self) -> bytes:
-        """The blocks that the last `run` entered, `BLOCK` entries; the last one may be unfinished."""
-        return bytes(ffi.buffer(self._blocks, self._io.block_used * BLOCK.size))
+    def _carry(self) -> int:
+        """Moves a block that is not at its end yet to the front; how many that are: 0 or 1."""
+        used = self._io.block_used
+        if used == 0 or self._blocks[used - 1].ended:
+            return 0
+        self._blocks[0] = self._blocks[used - 1]
+        return 1
+
+    def entered(self) -> list[tuple[int, int]]:
+        """Bit start and plain start of the blocks that the last `run` entered."""
+        raw = ffi.buffer(self._blocks, self._io.block_used * BLOCK.size)[self._carried * BLOCK.size :]
+        return [(entry[0], entry[1]) for entry in BLOCK.iter_unpack(raw)]
+
+    def ended(self) -> bytes:
+        """The blocks that the last `run` saw the end of: `BLOCK` entries."""
+        used = self._io.block_used
+        complete = used - 1 if used and not self._blocks[used - 1].ended else used
+        return bytes(ffi.buffer(self._blocks, complete * BLOCK.size))
 
 
 @dataclass(frozen=True, slots=True)
