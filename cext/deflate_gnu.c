@@ -2,7 +2,7 @@
  * compares with what its window happens to hold. */
 #include "deflate_zlib.h"
 
-enum { BLOCK_TOKENS = 32767, CHECKED_TOKENS = 4096 };
+enum { BLOCK_TOKENS = 32767, CHECKED_TOKENS = 4096, SUMMED_BYTES = 4096 };
 
 /* ---- the end of the input -------------------------------------------------------------------------------------- */
 
@@ -63,15 +63,38 @@ static bool pays_already(const rdk_run *run, const rdk_zlib_walk *walk, uint32_t
     return matches < count / 2 && bits >> 3 < read / 2;
 }
 
+/* --rsyncable: whether the sum of some 4,096 bytes that end before `position`, and after what was summed so far, is a
+ * multiple of 4,096. */
+static bool sum_hits(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position) {
+    bool hit = false;
+    for (; walk->summed < position; walk->summed++) {
+        walk->sum += run->plain[walk->summed];
+        if (run->offset + walk->summed < SUMMED_BYTES) continue;
+        if (walk->summed >= SUMMED_BYTES) walk->sum -= run->plain[walk->summed - SUMMED_BYTES];
+        hit = hit || walk->sum % SUMMED_BYTES == 0;
+    }
+    return hit;
+}
+
+/* Ends the block and pads to a whole byte; the first block of a segment has its padding in the segment before. */
+static void end_padded(rdk_run *run, uint32_t position) {
+    if (position <= run->start) return;
+    rdk_end_block(run, position);
+    if (rdk_bit_phase(run) != 0) rdk_marker(run, position, RDK_STORED, false);
+}
+
 void rdk_gnu_after(rdk_run *run, rdk_zlib_walk *walk, uint32_t position, uint32_t standing) {
     ptrdiff_t count = run->next - walk->tokens;
+    bool hit = walk->rsyncable && sum_hits(run, walk, position) && run->block_tokens != 0;
     if (count == 0) { /* the driver has closed a block */
         walk->block_start = position;
-        return;
+    } else if ((count & (CHECKED_TOKENS - 1)) == 0 && run->block_tokens != 0 && run->model->level > 2 &&
+               pays_already(run, walk, standing)) {
+        rdk_end_block(run, position);
+        walk->block_start = position;
     }
-    if ((count & (CHECKED_TOKENS - 1)) != 0 || run->block_tokens == 0 || run->model->level <= 2) return;
-    if (!pays_already(run, walk, standing)) return;
-    rdk_end_block(run, position);
+    if (!hit) return;
+    end_padded(run, position);
     walk->block_start = position;
 }
 
@@ -90,6 +113,9 @@ static void simulate(rdk_run *run) {
     rdk_zlib_restart(&walk->chains, run->offset + run->begin == 0 ? 0 : run->begin - RDK_ZLIB_WINDOW, 15);
     walk->chains.inserted = run->begin;
     if (lazy && run->start - from > RDK_ZLIB_RESYNC) from = run->start - RDK_ZLIB_RESYNC;
+    walk->rsyncable = run->model->parameter;
+    walk->summed = from < SUMMED_BYTES ? 0 : from - SUMMED_BYTES;
+    while (walk->rsyncable && walk->summed < from) walk->sum += run->plain[walk->summed++];
     if (lazy) rdk_zlib_lazy(run, walk, from, run->stop, run->length);
     else rdk_zlib_fast(run, walk, from, run->stop, run->length);
     if (run->last) rdk_end_final(run);
@@ -103,11 +129,14 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     rdk_zlib_choose(block, want, &policy);
 }
 
-#define MODEL(LEVEL, WARMUP, SEGMENT)                                                                                       \
-    {.id = 0x0500 + LEVEL, .name = "gnu-gzip-level-" #LEVEL, .level = LEVEL, .warmup_bytes = WARMUP,                        \
+#define MODEL(ID, NAME, LEVEL, WARMUP, SEGMENT, RSYNCABLE)                                                                  \
+    {.id = 0x0500 + (ID) + LEVEL, .name = NAME #LEVEL, .level = LEVEL, .warmup_bytes = WARMUP,                              \
      .lookahead_bytes = RDK_ZLIB_LOOKAHEAD, .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk),                 \
-     .parameter = LEVEL, .simulate = simulate, .choose = choose}
-#define FAST(LEVEL) MODEL(LEVEL, RDK_ZLIB_FAST_WARMUP, 4 << 20)
-#define LAZY(LEVEL) MODEL(LEVEL, RDK_ZLIB_LAZY_WARMUP, 1 << 20)
-static const rdk_model models[] = {FAST(1), FAST(2), FAST(3), LAZY(4), LAZY(5), LAZY(6), LAZY(7), LAZY(8), LAZY(9)};
+     .parameter = RSYNCABLE, .simulate = simulate, .choose = choose}
+#define FAST(ID, NAME, LEVEL, R) MODEL(ID, NAME, LEVEL, RDK_ZLIB_FAST_WARMUP, 4 << 20, R)
+#define LAZY(ID, NAME, LEVEL, R) MODEL(ID, NAME, LEVEL, RDK_ZLIB_LAZY_WARMUP, 1 << 20, R)
+#define LEVELS(ID, NAME, R)                                                                                                 \
+    FAST(ID, NAME, 1, R), FAST(ID, NAME, 2, R), FAST(ID, NAME, 3, R), LAZY(ID, NAME, 4, R), LAZY(ID, NAME, 5, R),           \
+        LAZY(ID, NAME, 6, R), LAZY(ID, NAME, 7, R), LAZY(ID, NAME, 8, R), LAZY(ID, NAME, 9, R)
+static const rdk_model models[] = {LEVELS(0x00, "gnu-gzip-level-", false), LEVELS(0x10, "gnu-gzip-rsyncable-level-", true)};
 const rdk_family rdk_family_gnu = {models, sizeof models / sizeof *models};

@@ -162,6 +162,10 @@ void rdk_end_block(rdk_run *run, uint32_t position);
 /* An empty block (kind STORED: sync marker; FIXED), after ending the open one. */
 void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final);
 
+/* How many bits of its last byte the stream fills once the open block is ended: 0..7. For encoders that pad to whole bytes.
+ * Means nothing while warming up, nor where chunks are stated: markers are then stated too. */
+uint32_t rdk_bit_phase(const rdk_run *run);
+
 /* The last chunk of the member ends at run->stop and carries BFINAL itself (an empty one too). */
 void rdk_end_final(rdk_run *run);
 

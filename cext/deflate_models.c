@@ -6,6 +6,7 @@ extern const rdk_family rdk_family_go_fast;
 extern const rdk_family rdk_family_zlib;
 extern const rdk_family rdk_family_gnu;
 extern const rdk_family rdk_family_klauspost;
+extern const rdk_family rdk_family_pigz;
 
 static const rdk_family *const families[] = {
     &rdk_family_go,
@@ -13,6 +14,7 @@ static const rdk_family *const families[] = {
     &rdk_family_zlib,
     &rdk_family_gnu,
     &rdk_family_klauspost,
+    &rdk_family_pigz,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

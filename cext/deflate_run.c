@@ -399,6 +399,11 @@ void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final) {
     if (done || final) sink->done = true;
 }
 
+uint32_t rdk_bit_phase(const rdk_run *run) {
+    const rdk_sink *sink = run->sink;
+    return (sink->bits.held + (sink->open ? sink->codes.literal[RDK_END_OF_BLOCK].bits : 0)) & 7;
+}
+
 void rdk_end_final(rdk_run *run) {
     rdk_sink *sink = run->sink;
     if (explicit_stops(sink)) {

@@ -129,7 +129,8 @@ typedef struct rdk_zlib_policy {
     uint32_t refill;    /* the encoder looks for input when so many bytes or less are ahead */
     bool lazy;          /* it has gone one byte on when it writes a match */
     bool fixed;         /* Z_FIXED */
-    uint64_t plain_end; /* where the member ends, UINT64_MAX if not in sight */
+    uint64_t base;      /* position in the member of the first byte (of its dictionary) that the encoder saw */
+    uint64_t plain_end; /* where its input ends, UINT64_MAX if not in sight */
 } rdk_zlib_policy;
 void rdk_zlib_choose(rdk_block *block, uint8_t want, const rdk_zlib_policy *policy);
 
@@ -150,6 +151,8 @@ typedef struct rdk_zlib_walk {
     bool tail_seen, tail_moved;
     const rdk_token *tokens; /* where the tokens of a block begin */
     uint32_t block_start;    /* GNU gzip: where the block begins */
+    bool rsyncable;          /* GNU gzip: --rsyncable */
+    uint32_t sum, summed;    /* ... the sum of the 4,096 bytes before index `summed` */
     rdk_zlib_chains chains;
 } rdk_zlib_walk;
 

@@ -152,15 +152,15 @@ static void make_header(rdk_block *block) {
 /* Whether the block's first byte is still in the encoder's window of twice `window` bytes when the block is written. When it
  * looks for input and is beyond the middle by `window` - margin, the window moves on by half. */
 static bool in_window(const rdk_block *block, const rdk_zlib_policy *policy) {
-    uint64_t at = block->plain_offset + block->plain_length, window = policy->window;
+    uint64_t at = block->plain_offset + block->plain_length - policy->base, window = policy->window;
     if (!block->final && block->token_count) {
         uint32_t span = rdk_token_span(block->tokens[block->token_count - 1]);
         at = at - span + (policy->lazy ? 1 : 0);
     }
-    bool ending = policy->plain_end - at <= policy->refill;
+    bool ending = policy->plain_end - policy->base - at <= policy->refill;
     uint64_t moves = 2 * window - (ending ? RDK_ZLIB_MARGIN : policy->refill);
     uint64_t origin = at < moves ? 0 : (at - moves) / window * window + window;
-    return block->plain_offset >= origin;
+    return block->plain_offset - policy->base >= origin;
 }
 
 void rdk_zlib_choose(rdk_block *block, uint8_t want, const rdk_zlib_policy *policy) {

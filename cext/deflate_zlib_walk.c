@@ -106,7 +106,8 @@ static inline uint32_t walk_lazy(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zli
         }
         length = next;
         distance = next_distance;
-        if (gnu && ((run->next - walk->tokens) & 0xfff) == 0) rdk_gnu_after(run, walk, position, standing);
+        if (gnu && (walk->rsyncable || ((run->next - walk->tokens) & 0xfff) == 0))
+            rdk_gnu_after(run, walk, position, standing);
     }
     walk->pending_at = position;
     walk->pending_length = length;
