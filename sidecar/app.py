@@ -108,8 +108,8 @@ class Sidecar:
         await self.rebuilds.close()
         await self.upstream.close()
         await self.offload.io(self.hook_index.close)
-        self.scratch.close()
-        self.offload.close()
+        await self.offload.io(self.scratch.close)
+        await asyncio.to_thread(self.offload.close)
 
 
 MakeCodec = Callable[[Config, Offload, Path], Codec]
@@ -125,7 +125,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
     if seal is None:
         seal = cast(Seal, await offload.io(seal_of, config))
-    upstream, base = _upstream(config, offload, metrics)
+    upstream, base = await _upstream(config, offload, metrics)
     client = RegistryClient(upstream, offload, metrics)
     cache_dir = config.cache.dir
     hook_index = await offload.io(_hook_index, cache_dir / "hooks")
@@ -293,12 +293,13 @@ def _method(call: Call) -> str:
     return call.method if call.method in known else "other"
 
 
-def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple[Upstream, str]:
+async def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple[Upstream, str]:
     """The upstream, and the address that clients must not be sent to."""
     url = config.upstream.url
     if url.startswith(("http://", "https://")):
         return RegistryUpstream(config.upstream, offload, metrics), url.rstrip("/")
-    return EmbeddedUpstream(Path(url).expanduser(), offload), ""
+    root = await offload.io(Path(url).expanduser)
+    return await offload.io(EmbeddedUpstream, root, offload), ""
 
 
 def _hook_index(folder: Path) -> HookIndex:

@@ -60,7 +60,6 @@ class Corpora:
         """Bytes on disk of every layer corpus, least recently used first."""
         self._bases: dict[CorpusId, LocalCorpus] = {}
         self._flights: dict[tuple[CorpusId, bool], asyncio.Task[LocalCorpus]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
 
     # -- base corpora
 
@@ -118,6 +117,7 @@ class Corpora:
 
     def restore(self) -> None:
         """Notes what an earlier process left in the folder, and clears what it left unfinished. For a worker."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.iterdir(), key=lambda entry: entry.stat().st_mtime):
             if path.suffix in (".rc", ".rcp") and len(path.stem) == 64:
                 self._use(CorpusId(path.stem))

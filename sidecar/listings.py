@@ -89,7 +89,7 @@ class Listings:
             return item
         try:
             found = await self._client.get_manifest(call.caller, route.repository, Digest.parse(item["digest"]))
-            held = await self._records.parse(route.repository, found) if found else None
+            held = await self._records.parse(call.caller, route.repository, found) if found else None
             if held is None or not isinstance(held.record, ImageRecord | IndexRecord):
                 return item
             manifest = Manifest.parse(held.record.original, held.record.media_type)

@@ -82,7 +82,7 @@ class Manifests:
                 return _original(held)
         found = await self._client.get_manifest(caller, repository, reference)
         if found is not None:
-            if await self._records.parse(repository, found) is not None:
+            if await self._records.parse(caller, repository, found) is not None:
                 raise ManifestUnknown(f"no manifest {reference} in {repository}")
             return None
         held = await self._records.manifest(caller, repository, reference)
@@ -94,7 +94,7 @@ class Manifests:
 
     async def _held(self, caller: Caller, repository: Repository, tag: Tag) -> Held | None:
         found = await self._client.get_manifest(caller, repository, tag)
-        return await self._records.parse(repository, found) if found is not None else None
+        return await self._records.parse(caller, repository, found) if found is not None else None
 
     async def _fresh(self, caller: Caller, repository: Repository, held: Held) -> Original:
         if isinstance(held.record, LayerRecord):
@@ -117,8 +117,7 @@ class Manifests:
             raise DigestInvalid(f"the manifest is not {route.reference}")
         if self._policy is Policy.ATTACH:
             return await self._attach(call, route, data, record)
-        tag = route.reference if isinstance(route.reference, Tag) else None
-        headers = await self._records.put_manifest(call.caller, route.repository, record, tag)
+        headers = await self._records.put_manifest(call.caller, route.repository, record, route.reference)
         digest = route.reference if isinstance(route.reference, Digest) else record.digest
         kept = {key: value for key, value in headers.items() if key.lower() in ("oci-subject", "oci-filters-applied")}
         answer = {

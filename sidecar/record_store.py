@@ -21,7 +21,7 @@ from reducto.model import Digest
 from sidecar import logs
 from sidecar.errors import UpstreamBroken
 from sidecar.metrics import Metrics
-from sidecar.names import Repository, Tag, record_tag
+from sidecar.names import Reference, Repository, Tag, record_tag
 from sidecar.offload import Offload
 from sidecar.records import (
     EMPTY,
@@ -31,13 +31,14 @@ from sidecar.records import (
     LayerRecord,
     Record,
     is_record,
+    original_pointer,
     parse_record,
     record_media_type,
 )
 from sidecar.relatives import Relatives
 from sidecar.seal import Seal
 from sidecar.upstream.base import Caller
-from sidecar.upstream.client import Refused, RegistryClient, StoredManifest
+from sidecar.upstream.client import MANIFEST_LIMIT_BYTES, Refused, RegistryClient, StoredManifest
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -133,7 +134,7 @@ class RecordStore:
         holder = self._manifests.get((repository, digest))
         for reference in (holder, record_tag(digest)):
             found = await self._read(caller, repository, reference) if reference is not None else None
-            if found and isinstance(found.record, ImageRecord | IndexRecord) and found.record.digest == digest:
+            if found and isinstance(found.record, ImageRecord | IndexRecord) and found.record.rebuilds(digest):
                 return found
         return None
 
@@ -142,16 +143,20 @@ class RecordStore:
         return (repository, digest) in self._manifests
 
     async def put_manifest(
-        self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord, tag: Tag | None
+        self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord, reference: Reference | None
     ) -> dict[str, str]:
-        """Stores the record of a manifest under its own tag and the client's; returns the upstream's headers."""
+        """Stores the record under its own tag and what the client said; returns the upstream's headers."""
         if isinstance(record, ImageRecord):
             rewrap = partial(self._seal.rewrap, repository)
             record = replace(record, layers=tuple(layer.rewrapped(rewrap) for layer in record.layers))
+        if isinstance(record, ImageRecord) and (blob := record.original_blob) is not None:
+            await self._client.put_blob(caller, repository, blob.digest, record.original)
         data = await self._offload.io(self._seal.sign, repository, record.to_manifest())
         headers = await self._put(caller, repository, record_tag(record.digest), data, record)
-        if tag is not None:
-            headers = await self._put(caller, repository, tag, data, record)
+        if isinstance(reference, Digest) and reference != record.digest:
+            reference = record_tag(reference)  # by its sha512
+        if isinstance(reference, Tag):
+            headers = await self._put(caller, repository, reference, data, record)
         self._learn(repository, record, Digest.of(data))
         return dict(headers)
 
@@ -159,13 +164,17 @@ class RecordStore:
         """Drops what is remembered of a manifest."""
         self._manifests.pop((repository, digest), None)
 
-    async def parse(self, repository: Repository, manifest: StoredManifest) -> Held | None:
+    async def parse(self, caller: Caller, repository: Repository, manifest: StoredManifest) -> Held | None:
         """The record in a manifest; None when it is something else. Raises `UpstreamBroken` for a forged one."""
         if not is_record(manifest.data):
             return None
         try:
             await self._offload.io(self._seal.verify, repository, manifest.data)
-            record = parse_record(manifest.data)
+            pointer = original_pointer(manifest.data)
+            original = None
+            if pointer is not None:
+                original = await self._client.read_blob(caller, repository, pointer, MANIFEST_LIMIT_BYTES)
+            record = parse_record(manifest.data, original)
         except (ReductoError, Untrusted) as error:
             logs.trouble("record-refused", error, repository=str(repository), manifest=str(manifest.digest))
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
@@ -209,7 +218,7 @@ class RecordStore:
 
     async def _read(self, caller: Caller, repository: Repository, reference: Tag | Digest) -> Held | None:
         found = await self._client.get_manifest(caller, repository, reference)
-        return await self.parse(repository, found) if found is not None else None
+        return await self.parse(caller, repository, found) if found is not None else None
 
     def _learn(self, repository: Repository, record: Record, holder: Digest) -> None:
         if isinstance(record, IndexRecord):

@@ -30,6 +30,9 @@ EMPTY = b"{}"
 EMPTY_DESCRIPTOR = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(EMPTY), len(EMPTY))
 
 VERSION = "1"
+
+#: Registries take manifests of up to 4 MiB; a larger original than this is stored as a blob of its own.
+EMBEDDED_LIMIT_BYTES = 1 << 20
 _KEY = "io.reducto."
 _VERSION, _MANIFEST, _MANIFEST_TYPE = _KEY + "version", _KEY + "manifest", _KEY + "manifest.media-type"
 _RECEIPT = _KEY + "receipt"
@@ -122,20 +125,32 @@ class ImageRecord:
     subject: Descriptor | None = None
 
     @property
+    def original_blob(self) -> Descriptor | None:
+        """The blob that holds the original, when it is too large to travel inside the record."""
+        return _original_blob(self.original)
+
+    @property
     def digest(self) -> Digest:
         """The original manifest's sha256."""
         return Digest.of(self.original)
 
+    def rebuilds(self, digest: Digest) -> bool:
+        """Whether this is the manifest's digest, by whatever algorithm."""
+        return Digest.of(self.original, digest.algorithm) == digest
+
     def to_manifest(self) -> bytes:
         """The image record as manifest bytes: the same for the same image and layer records."""
         layers: dict[str, dict[str, Any]] = {}
-        for blob in self.stored:
-            layers[str(blob.digest)] = {**blob.to_json(), "annotations": {_STORED: "true"}}
+        for stored in self.stored:
+            layers[str(stored.digest)] = {**stored.to_json(), "annotations": {_STORED: "true"}}
         for layer in self.layers:
             layers[f"{layer.instructions.digest} {layer.digest}"] = layer.descriptor()
             for corpus in layer.corpora:
                 layers.setdefault(str(corpus.blob.digest), corpus.to_json())
-        notes = {_MANIFEST: base64.b64encode(self.original).decode(), _MANIFEST_TYPE: self.media_type}
+        blob = self.original_blob
+        if blob is not None:
+            layers[str(blob.digest)] = {**blob.to_json(), "annotations": {_MANIFEST: str(blob.digest)}}
+        notes = _original_notes(self.original, self.media_type)
         return _manifest(IMAGE_TYPE, list(layers.values()), notes, self.subject)
 
 
@@ -153,6 +168,10 @@ class IndexRecord:
     def digest(self) -> Digest:
         """The original index's sha256."""
         return Digest.of(self.original)
+
+    def rebuilds(self, digest: Digest) -> bool:
+        """Whether this is the index's digest, by whatever algorithm."""
+        return Digest.of(self.original, digest.algorithm) == digest
 
     def to_manifest(self) -> bytes:
         """The index record as manifest bytes."""
@@ -193,8 +212,23 @@ def is_record(data: bytes) -> bool:
     )
 
 
-def parse_record(data: bytes) -> Record:
-    """The record in ``data``. Raises `NotReducto` for anything else or a newer version, `Corrupt` when damaged."""
+def original_pointer(data: bytes) -> Descriptor | None:
+    """The blob that must be read before the record in ``data`` can be parsed; None when all is inside."""
+    try:
+        items = json.loads(data).get("layers") or ()
+        for item in items:
+            if _MANIFEST in (item.get("annotations") or {}):
+                return replace(descriptor_of(item), annotations={})
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise Corrupt(f"a damaged record: {error}") from error
+    return None
+
+
+def parse_record(data: bytes, original: bytes | None = None) -> Record:
+    """The record in ``data``. Raises `NotReducto` for anything else or a newer version, `Corrupt` when damaged.
+
+    ``original`` is the content of `original_pointer`.
+    """
     try:
         document = json.loads(data)
         kind = document["artifactType"]
@@ -210,7 +244,7 @@ def parse_record(data: bytes) -> Record:
             return IndexRecord(_original(notes), notes[_MANIFEST_TYPE], children, _subject(document))
         layers, stored = _read_layers(document["layers"])
         if kind == IMAGE_TYPE:
-            return ImageRecord(_original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
+            return ImageRecord(original or _original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
         (layer,) = layers
         return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")))
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -225,7 +259,7 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
         notes = item.get("annotations") or {}
         if _CORPUS in notes:
             corpora[notes[_CORPUS]] = CorpusBlob.from_json(item)
-        elif _LAYER not in notes:
+        elif _LAYER not in notes and _MANIFEST not in notes:
             stored.append(replace(descriptor_of(item), annotations={}))
     for item in items:
         notes = item.get("annotations") or {}
@@ -242,6 +276,17 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
                 )
             )
     return tuple(layers), tuple(stored)
+
+
+def _original_blob(original: bytes) -> Descriptor | None:
+    large = len(original) > EMBEDDED_LIMIT_BYTES
+    return Descriptor("application/octet-stream", Digest.of(original), len(original)) if large else None
+
+
+def _original_notes(original: bytes, media_type: str) -> dict[str, str]:
+    if len(original) > EMBEDDED_LIMIT_BYTES:
+        return {_MANIFEST_TYPE: media_type}
+    return {_MANIFEST: base64.b64encode(original).decode(), _MANIFEST_TYPE: media_type}
 
 
 def _original(notes: dict[str, str]) -> bytes:

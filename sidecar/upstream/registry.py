@@ -142,6 +142,9 @@ class RegistryUpstream:
                 if body.length == 0:
                     return b""
             return body.pieces
+        if body and len(body) > PIECE_BYTES:
+            headers["Content-Length"] = str(len(body))
+            return _sliced(body)
         return body
 
 
@@ -162,6 +165,13 @@ class _HttpResponse(UpstreamResponse):
             self._answer.release()
         else:
             self._answer.close()
+
+
+async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+    """A large body in pieces, so that the event loop never copies all of it at once."""
+    view = memoryview(body)
+    for at in range(0, len(view), PIECE_BYTES):
+        yield bytes(view[at : at + PIECE_BYTES])
 
 
 def _repeatable(request: UpstreamRequest) -> bool:
