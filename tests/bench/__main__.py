@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import importlib
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def main() -> int:
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+    # An end from outside stops the servers and removes the folders of a run, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     held = True
     for name in arguments.names or BENCHMARKS:
         with _alone():
