@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Beyond the unmatched length itself, so much of the surroundings is taken: content moves a little. */
+/* Beyond the unmatched length itself, so much of the surroundings is taken at most: content moves a little. */
 #define SLACK UINT64_C(32768)
 /* Shorter gaps (a changed time stamp, a checksum) gain less from a twin than naming it costs. */
 #define WORTH_A_TWIN 64u
@@ -62,7 +62,8 @@ int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
         has_twin[i] = 0;
         if (!operations[i].fresh || operations[i].length < WORTH_A_TWIN)
             continue;
-        uint64_t reach = operations[i].length + SLACK;
+        uint64_t slack = 2 * operations[i].length + 512;
+        uint64_t reach = operations[i].length + (slack < SLACK ? slack : SLACK);
         reach = reach < most ? reach : most;
         int status = add_neighbours(&c, i ? operations + i - 1 : NULL, i + 1 < count ? operations + i + 1 : NULL,
                                     reach);
