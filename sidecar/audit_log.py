@@ -170,11 +170,20 @@ class AuditLog:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path | None, stdout: bool, signer: Signer | None, **options: Any) -> AuditLog | None:
+    def open(
+        cls,
+        path: Path | None,
+        stdout: bool,
+        signer: Signer | None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        **options: Any,
+    ) -> AuditLog | None:
         """The log that the configuration asks for, or None. Raises `UsageError`, `Corrupt`, `OSError`."""
         if path is None and not stdout:
             return None
-        return cls(AuditFile(path) if path else None, sys.stdout.buffer if stdout else None, signer, **options)
+        return cls(
+            AuditFile(path, max_file_bytes) if path else None, sys.stdout.buffer if stdout else None, signer, **options
+        )
 
     def record(self, event: dict[str, Any]) -> None:
         """Queues one event. Its values must be JSON; never a credential."""

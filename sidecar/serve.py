@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -15,6 +15,8 @@ from aiohttp.typedefs import Middleware
 from reducto.config import Config
 from sidecar import logs
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
+from sidecar.guards import Guards
+from sidecar.listener import Connections, raise_file_limit
 from sidecar.seal import Seal
 
 _HOUSEKEEPING_SECONDS = 15.0
@@ -30,6 +32,7 @@ class Running:
     control_port: int
     _runners: list[web.AppRunner]
     _tasks: list[asyncio.Task[None]]
+    guards: Guards
 
     async def stop(self) -> None:
         """Not ready any more; transfers may end within the drain time; then everything is closed."""
@@ -46,6 +49,7 @@ class Running:
         for runner in self._runners:
             await runner.cleanup()
         await sidecar.close()
+        await self.guards.close()
         logs.event("stopped")
 
 
@@ -54,31 +58,39 @@ async def start(
     make_codec: MakeCodec = reducto_codec,
     seal: Seal | None = None,
     middlewares: Sequence[Middleware] = (),
-    data_runner: Callable[[web.Application], web.AppRunner] | None = None,
 ) -> Running:
     """Opens both ports. The caller awaits `Running.stop`."""
     sidecar = await build(config, make_codec, seal)
     runners: list[web.AppRunner] = []
+    guards: Guards | None = None
     try:
+        guards = await sidecar.offload.io(Guards.of, config, sidecar.seal.signer)
+        sidecar.health.checks["audit"] = guards.audit_problem
         listen = config.listen
-        data = (data_runner or _runner)(sidecar.data_app(middlewares))
-        data_port = await _open(data, listen.address, listen.data_port, runners)
-        control = _runner(sidecar.control_app())
-        control_port = await _open(control, listen.address, listen.control_port, runners)
+        data = _runner(sidecar.data_app([*guards.data_middlewares(), *middlewares]), config)
+        data_port = await _open(guards, data, listen.data_port, guards.data_connections, runners)
+        control_app = sidecar.control_app()
+        control_app.middlewares.extend(guards.control_middlewares())
+        control = _runner(control_app, config)
+        control_port = await _open(guards, control, listen.control_port, guards.control_connections, runners)
     except BaseException:
         for runner in runners:
             await runner.cleanup()
         await sidecar.close()
+        if guards is not None:
+            await guards.close()
         raise
-    tasks = [asyncio.create_task(_housekeeping(sidecar)), asyncio.create_task(_watch_lag(sidecar))]
+    work = [_housekeeping(sidecar), _watch_lag(sidecar), *guards.watchers()]
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
     sidecar.health.started = True
     logs.event("listening", address=listen.address, data_port=data_port, control_port=control_port)
-    return Running(sidecar, data_port, control_port, runners, tasks)
+    return Running(sidecar, data_port, control_port, runners, tasks, guards)
 
 
 def run(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. The command line's way in."""
     logs.configure(config.logging.level, config.logging.format)
+    raise_file_limit()
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -93,25 +105,28 @@ def run(config: Config) -> int:
     return 0
 
 
-def _runner(app: web.Application) -> web.AppRunner:
+def _runner(app: web.Application, config: Config) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
         handle_signals=False,
         keepalive_timeout=75.0,
         max_line_size=16 << 10,
-        max_field_size=64 << 10,
+        max_field_size=config.limits.header_size,
+        # A body is passed on as it came; decompressing it would also be a way to fill our memory.
+        auto_decompress=False,
         # An upload's body may wait in the kernel rather than in our memory.
         read_bufsize=1 << 18,
         shutdown_timeout=5.0,
     )
 
 
-async def _open(runner: web.AppRunner, address: str, port: int, runners: list[web.AppRunner]) -> int:
+async def _open(
+    guards: Guards, runner: web.AppRunner, port: int, connections: Connections, runners: list[web.AppRunner]
+) -> int:
     await runner.setup()
     runners.append(runner)
-    site = web.TCPSite(runner, address, port, backlog=1024)
-    await site.start()
+    await guards.site(runner, guards.config.listen.address, port, connections).start()
     found: int = runner.addresses[0][1]
     return found
 
