@@ -18,9 +18,8 @@ from corpus_builder.sources import Source, Trust, collect
 from corpus_builder.targets import Targets
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
-from reducto.cli.corpus import add_trust_options, corpus_files
+from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, open_corpora
 from reducto.config.fields import parse_size
-from reducto.corpus.reader import Corpus
 from reducto.errors import UsageError
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import Registry
@@ -65,7 +64,7 @@ class Build:
         add("--sign", metavar="KEY", help="sign with this private key (file or env:NAME)")
         add("--chunk-size", type=size, metavar="SIZE", help="average chunk, a power of two (configuration: 8KiB)")
         add("--platform", action="append", default=[], metavar="OS/ARCH", help="of --image; all by default")
-        add("--plain-http", action="store_true", default=None, help="speak HTTP to registries of --image")
+        add_registry_options(parser)
         add_trust_options(parser)  # fmt: skip
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -142,18 +141,14 @@ class Analyze:
     """Tells how well corpora would serve some data."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--corpus", action="append", required=True, metavar="PATH", help="file or directory")
         parser.add_argument("--test-data", action="append", required=True, type=Path, metavar="PATH",
                             help="directory, tar, OCI layout or file; may be repeated")  # fmt: skip
-        add_trust_options(parser)
+        add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         trust = Trust(context.trust(*arguments.trusted_key), arguments.allow_unsigned)
         with ExitStack() as stack:
-            corpora = [
-                stack.enter_context(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
-                for path in corpus_files(arguments.corpus)
-            ]
+            corpora = open_corpora(arguments, context, stack)
             if len({corpus.chunking for corpus in corpora}) > 1:
                 raise UsageError("these corpora were cut with different chunk sizes; analyze them one by one")
             analysis = Analysis(corpora)

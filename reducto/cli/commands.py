@@ -71,6 +71,8 @@ COMMANDS: tuple[Entry, ...] = (
     _entry("corpus analyze", "corpus_builder.cli:Analyze", "tell how well corpora would serve some data"),
     _entry("corpus verify", "reducto.cli.corpus:Verify", "check every byte and the signature of corpora"),
     _entry("corpus inspect", "reducto.cli.corpus:Inspect", "show what a corpus holds"),
+    _entry("corpus push", "reducto.cli.corpus:Push", "store corpora in a registry"),
+    _entry("corpus fetch", "reducto.cli.corpus:Fetch", "bring a corpus onto this machine and check it"),
     _entry("audit verify", "reducto.cli.audit:Verify", "check the hash chain and the checkpoints of an audit log"),
     _entry("keys generate", "reducto.cli.keys:Generate", "make a signing key, or a key for encryption"),
     _entry("keys show", "reducto.cli.keys:Show", "show key ids and what they are trusted for"),

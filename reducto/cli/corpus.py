@@ -1,41 +1,22 @@
-"""``reducto corpus verify|inspect``: what can be asked of a corpus file."""
+"""``reducto corpus verify|inspect|push|fetch``: what can be asked of a corpus, and how it travels."""
 
 from __future__ import annotations
 
+import tempfile
 from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from reducto.cli.console import format_bytes
+from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
 from reducto.cli.context import Context
+from reducto.corpus.atomic import copy_file
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
-from reducto.errors import UsageError
+from reducto.errors import Untrusted, UsageError
+from reducto.fetch.artifact import push
 from reducto.model import ByteRange
-
-
-def add_trust_options(parser: ArgumentParser) -> None:
-    """The options by which a command learns which corpora to believe."""
-    parser.add_argument(
-        "--trusted-key",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="public key (PEM file or directory of them) whose signature is believed; may be repeated",
-    )
-    parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that nobody signed")
-
-
-def corpus_files(arguments: list[str]) -> list[Path]:
-    """The files that ``--corpus`` arguments name: files themselves, every ``.rc`` of directories."""
-    files: list[Path] = []
-    for argument in arguments:
-        path = Path(argument)
-        found = sorted(path.glob("*.rc")) if path.is_dir() else [path]
-        if not found:
-            raise UsageError(f"{path} holds no .rc files")
-        files += found
-    return files
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:
@@ -63,13 +44,12 @@ class Inspect:
     """Shows what corpora hold, without reading their plain bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--corpus", action="append", required=True, metavar="PATH", help="file or directory")
-        add_trust_options(parser)
+        add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         trust = context.trust(*arguments.trusted_key)
         documents = []
-        for path in corpus_files(arguments.corpus):
+        for path in corpus_files(arguments.corpus, arguments, context):
             # To look at a corpus is not to use it: an unsigned one is shown as such.
             with Corpus.open(path, trust=trust, allow_unsigned=True) as corpus:
                 documents.append(describe(corpus))
@@ -81,12 +61,11 @@ class Verify:
     """Checks every byte of corpora and their signatures."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--corpus", action="append", required=True, metavar="PATH", help="file or directory")
-        add_trust_options(parser)
+        add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         trust = context.trust(*arguments.trusted_key)
-        paths = corpus_files(arguments.corpus)
+        paths = corpus_files(arguments.corpus, arguments, context)
         documents = []
         for path in paths:
             with (
@@ -102,6 +81,84 @@ class Verify:
         lines = [f"{d['path']}: good, {format_bytes(d['plain_bytes'])}, {_signature_text(d)}" for d in documents]
         context.console.result({"verified": documents}, "\n".join(lines))
         return 0
+
+
+class Push:
+    """Stores corpora in a registry as one artifact."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--to", required=True, metavar="ADDRESS", help="oci://host/repository:tag")
+        parser.add_argument(
+            "--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level (configuration)"
+        )
+        add_corpus_options(parser)
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        registry = finder(arguments, context).registry(arguments.to)
+        if registry.reference.tag is None:
+            raise UsageError(f"{arguments.to} names a digest; a corpus is pushed under a tag")
+        with ExitStack() as stack:
+            corpora = [
+                # Its bytes are verified while they are packed. Who signed it is for its readers to judge.
+                stack.enter_context(Corpus.open(path, allow_unsigned=True))
+                for path in corpus_files(arguments.corpus, arguments, context)
+            ]
+            unsigned = [corpus.path for corpus in corpora if corpus.signature is None]
+            if unsigned and not arguments.allow_unsigned:
+                raise Untrusted(f"{unsigned[0]} is not signed; sign it, or pass --allow-unsigned to push it as it is")
+            spool = stack.enter_context(tempfile.TemporaryDirectory(prefix="reducto-push-"))
+            total = sum(corpus.plain_length for corpus in corpora)
+            progress = stack.enter_context(context.console.progress("packing", total))
+            workers = stack.enter_context(context.workers())
+            digest = push(
+                corpora,
+                registry,
+                level=arguments.level or context.config.compression.compression_level,
+                spool_dir=Path(spool),
+                submit=workers.submit,
+                advance=progress.advance,
+            )
+        document = {"reference": str(registry.reference), "digest": str(digest), "ids": [c.id for c in corpora]}
+        context.console.result(document, f"pushed {len(corpora)} corpora to {registry.reference} as {digest}")
+        return 0
+
+
+class Fetch:
+    """Brings a corpus onto this machine and checks it."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--corpus-id", required=True, metavar="NAME", help="a name, an oci:// or https:// address")
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument(
+            "--local-cache", action="store_true", help="keep it in the cache (corpus.cache_dir); default"
+        )
+        where.add_argument("--output", type=Path, metavar="PATH", help="put a copy at this file or into this directory")
+        add_trust_options(parser)
+        add_registry_options(parser)
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        trust = context.trust(*arguments.trusted_key)
+        with context.console.progress("fetching") as progress:
+            found = finder(arguments, context, progress.advance).find(arguments.corpus_id)
+        documents = []
+        for number, path in enumerate(found, 1):
+            with Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned) as corpus:
+                corpus.verify_all()
+                documents.append(describe(corpus))
+            if arguments.output:
+                target = _target(arguments.output, path, number, len(found))
+                copy_file(path, target)
+                documents[-1]["path"] = str(target)
+        lines = [f"{d['path']}: {format_bytes(d['plain_bytes'])}, {_signature_text(d)}" for d in documents]
+        context.console.result({"fetched": documents}, "\n".join(lines))
+        return 0
+
+
+def _target(output: Path, path: Path, number: int, count: int) -> Path:
+    """Where the n-th file of a fetched corpus goes."""
+    if output.is_dir():
+        return output / path.name
+    return output if count == 1 else output.with_name(f"{output.stem}-{number:03}{output.suffix}")
 
 
 def _signature_text(document: dict[str, Any]) -> str:

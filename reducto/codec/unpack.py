@@ -17,7 +17,8 @@ from blake3 import blake3
 from reducto.codec.frames import Frame, FrameKind, FrameReader
 from reducto.codec.packed import PackedTable
 from reducto.corpus.indexing import IndexedCorpusWriter
-from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES
+from reducto.corpus.info import CorpusInfo
+from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
@@ -178,8 +179,13 @@ class Unpacked:
             if frame.done == total:
                 frame.reader = None
 
-    def write_corpus(self, path: Path) -> None:
-        """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later."""
+    def write_corpus(
+        self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None
+    ) -> None:
+        """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later.
+
+        ``info`` and ``signature`` travel beside the packed corpus; with them the file is the one that was packed.
+        """
         writer = IndexedCorpusWriter(path, chunking=self.table.chunking)
         try:
             writer.anchor(self.table.anchors)
@@ -187,7 +193,7 @@ class Unpacked:
                 writer.note_member(path_hash, offset)
             for at in range(0, self.plain_length, SEGMENT_BYTES):
                 writer.append(self.view(at, min(SEGMENT_BYTES, self.plain_length - at)))
-            made = writer.finish(dictionary=self.dictionary)
+            made = writer.finish(dictionary=self.dictionary, info=info, signature=signature)
             if made != self.id:
                 raise Corrupt(f"packed corpus {self.id} unpacks to corpus {made}")
         finally:

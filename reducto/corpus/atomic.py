@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -75,3 +76,10 @@ class AtomicFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A copy of ``source`` at ``target`` that appears whole or not at all."""
+    with AtomicFile(target) as file, source.open("rb") as content:
+        shutil.copyfileobj(content, file.file, 1 << 20)
+        file.publish()

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from reducto.corpus.info import CorpusInfo
+from reducto.corpus.layout import SignatureBlock
 from reducto.corpus.table import ENTRY
 from reducto.corpus.writer import CorpusWriter
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
@@ -92,10 +93,12 @@ class IndexedCorpusWriter:
         self._writer.note_chunks(chunks)
         self._writer.note_hooks(hooks)
 
-    def finish(self, *, dictionary: bytes = b"", info: CorpusInfo | None = None) -> CorpusId:
+    def finish(
+        self, *, dictionary: bytes = b"", info: CorpusInfo | None = None, signature: SignatureBlock | None = None
+    ) -> CorpusId:
         """As `CorpusWriter.finish`."""
         self._scan(final=True)
-        return self._writer.finish(dictionary=dictionary, info=info)
+        return self._writer.finish(dictionary=dictionary, info=info, signature=signature)
 
     def close(self) -> None:
         """As `CorpusWriter.close`."""

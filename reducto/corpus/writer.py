@@ -119,8 +119,13 @@ class CorpusWriter:
         """Adds offsets at which chunks were cut whatever the content; ascending over all calls."""
         self._anchors.extend(plain_offsets)
 
-    def finish(self, *, dictionary: bytes = b"", info: CorpusInfo | None = None) -> CorpusId:
-        """Writes everything else, signs, makes the file durable and visible; returns its identity."""
+    def finish(
+        self, *, dictionary: bytes = b"", info: CorpusInfo | None = None, signature: SignatureBlock | None = None
+    ) -> CorpusId:
+        """Writes everything else, signs, makes the file durable and visible; returns its identity.
+
+        ``signature`` is one that the same corpus was given before; whoever opens the file checks it.
+        """
         self._check_offsets()
         hashes, lengths = self._write_sections(dictionary, (info or CorpusInfo()).to_bytes())
         plain_length = self.plain_length
@@ -130,8 +135,9 @@ class CorpusWriter:
         self._pad_to(header[Section.MANIFEST].offset)
         self._file.write(manifest.to_bytes())
         if self._signer is not None:
-            signature = self._signer.sign(signed_message(manifest.root))
-            self._file.write(SignatureBlock(self._signer.key_id, signature).to_bytes())
+            signature = SignatureBlock(self._signer.key_id, self._signer.sign(signed_message(manifest.root)))
+        if signature is not None:
+            self._file.write(signature.to_bytes())
         self._file.seek(0)
         self._file.write(page)
         self._target.publish()

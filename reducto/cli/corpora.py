@@ -1,0 +1,67 @@
+"""The options by which a command is given corpora, and the corpora that they name."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from reducto.cli.context import Context
+from reducto.corpus.reader import Corpus
+from reducto.fetch.artifact import Advance
+from reducto.fetch.corpora import CorpusFinder
+
+CORPUS_HELP = "corpus: a file, a directory, a name, an oci:// or https:// address; may be repeated"
+
+
+def add_corpus_options(parser: ArgumentParser, *, required: bool = True) -> None:
+    """``--corpus`` and what goes with it."""
+    parser.add_argument("--corpus", action="append", required=required, default=[], metavar="NAME", help=CORPUS_HELP)
+    add_trust_options(parser)
+    add_registry_options(parser)
+
+
+def add_trust_options(parser: ArgumentParser) -> None:
+    """The options by which a command learns which corpora to believe."""
+    parser.add_argument(
+        "--trusted-key",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public key (PEM file or directory of them) whose signature is believed; may be repeated",
+    )
+    parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that nobody signed")
+
+
+def add_registry_options(parser: ArgumentParser) -> None:
+    """How to speak to registries."""
+    parser.add_argument(
+        "--plain-http", action="store_true", default=None, help="speak HTTP to registries, not only to local ones"
+    )
+
+
+def finder(arguments: Namespace, context: Context, advance: Advance = lambda _: None) -> CorpusFinder:
+    """What finds and fetches corpora as configuration and options say. ``advance`` is told of bytes that arrive."""
+    return CorpusFinder(
+        context.config.corpus,
+        ca_file=context.config.upstream.ca_file,
+        plain_http=arguments.plain_http,
+        note=context.console.note,
+        advance=advance,
+    )
+
+
+def corpus_files(names: Iterable[str], arguments: Namespace, context: Context) -> list[Path]:
+    """The files that ``--corpus`` arguments name, each once, fetched where that is needed."""
+    found = finder(arguments, context)
+    return list(dict.fromkeys(path for name in names for path in found.find(name)))
+
+
+def open_corpora(arguments: Namespace, context: Context, stack: ExitStack) -> list[Corpus]:
+    """The verified corpora of ``--corpus``, open until ``stack`` ends. Raises what `Corpus.open` raises."""
+    trust = context.trust(*arguments.trusted_key)
+    return [
+        stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
+        for path in corpus_files(arguments.corpus, arguments, context)
+    ]

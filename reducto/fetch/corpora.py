@@ -1,0 +1,251 @@
+"""From what a user calls a corpus to files: paths, names, ``oci://`` and ``https://`` addresses, and the cache.
+
+The cache directory holds ``<corpus id>.rc``, and for each address that was fetched a small JSON file with the
+identities that it stood for. What is in it is as trusted as any file: whoever opens a corpus verifies it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from reducto.config.schema import CorpusOptions
+from reducto.corpus.atomic import AtomicFile
+from reducto.corpus.reader import Corpus
+from reducto.errors import LimitExceeded, ReductoError, UsageError
+from reducto.fetch.artifact import PARTS_LIMIT, Advance, CorpusArtifact, fetch_part
+from reducto.fetch.reference import Reference
+from reducto.fetch.registry import NotInRegistry, Registry, RegistryError
+from reducto.model import CorpusId, parse_corpus_id
+
+_SCHEMES = ("oci://", "https://", "http://")
+_TIMEOUT_SECONDS = 60
+_PIECE_BYTES = 1 << 20
+
+Note = Callable[[str], None]
+
+
+class CorpusFinder:
+    """Finds and fetches corpora. Thread-safe; several processes may share a cache directory.
+
+    ``plain_http`` None: HTTP for registries on this machine only.
+    """
+
+    def __init__(
+        self,
+        options: CorpusOptions,
+        *,
+        ca_file: Path | None = None,
+        plain_http: bool | None = None,
+        note: Note = lambda _: None,
+        advance: Advance = lambda _: None,
+    ) -> None:
+        self._options = options
+        self._cache = options.cache_dir.expanduser()
+        self._ca_file = ca_file
+        self._plain_http = plain_http
+        self._note = note
+        self._advance = advance
+        self._in_use: set[Path] = set()
+
+    def find(self, name: str) -> list[Path]:
+        """The corpus files that ``name`` stands for, fetched if they are not at hand.
+
+        A file; a directory, for every ``.rc`` in it; an address; or a name, looked up in the configured repositories.
+        Raises `UsageError` if nothing is found, `RegistryError`, `Corrupt`.
+        """
+        if name.startswith(_SCHEMES):
+            return self._use(self._address(name))
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found = sorted(path.glob("*.rc"))
+            if not found:
+                raise UsageError(f"{path} holds no .rc files")
+            return found
+        if path.is_file():
+            return [path]
+        if os.sep in name or name.endswith(".rc"):
+            raise UsageError(f"there is no corpus {path}")
+        return self._use(self._named(name))
+
+    def _named(self, name: str) -> list[Path]:
+        cached = self._cache / f"{name}.rc"
+        if cached.is_file():
+            return [cached]
+        for repository in self._options.repositories:
+            if repository.startswith("oci://"):
+                address = f"{repository.rstrip('/')}:{name}"
+            elif repository.startswith(_SCHEMES):
+                address = f"{repository.rstrip('/')}/{name}.rc"
+            else:
+                local = Path(repository).expanduser() / f"{name}.rc"
+                if local.is_file():
+                    return [local]
+                continue
+            with suppress(NotInRegistry):
+                return self._address(address)
+        where = ", ".join(self._options.repositories) or "none are configured (corpus.repositories)"
+        raise UsageError(f"no corpus {name!r}: not a file, not in the cache, not in the repositories: {where}")
+
+    def _address(self, address: str) -> list[Path]:
+        """The files of an address; those of its last fetch when it cannot be reached now."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._from_registry(address) if address.startswith("oci://") else self._from_web(address)
+        except NotInRegistry:
+            raise
+        except RegistryError as error:
+            remembered = self._remembered(address)
+            files = self._cached(map(parse_corpus_id, remembered.get("ids", [])))
+            if not files:
+                raise
+            self._note(f"{address} cannot be reached ({error}); using what was fetched before")
+            return files
+
+    # -- registries --------------------------------------------------------------------------------------------
+
+    def registry(self, address: str) -> Registry:
+        """The repository that an ``oci://`` address names."""
+        return Registry(Reference.parse(address), plain_http=self._plain_http, ca_file=self._ca_file)
+
+    def _from_registry(self, address: str) -> list[Path]:
+        registry = self.registry(address)
+        artifact = CorpusArtifact.parse(registry.manifest()[0])
+        files = []
+        for part in artifact.parts:
+            target = self._cache / f"{part.corpus_id}.rc"
+            if not self._usable(target, part.corpus_id, signed=part.signature is not None):
+                fetch_part(
+                    registry,
+                    part,
+                    target,
+                    spool_dir=self._cache,
+                    plain_limit_bytes=self._options.max_cache_size,
+                    advance=self._advance,
+                )
+            files.append(target)
+        self._remember(address, {"ids": [part.corpus_id for part in artifact.parts]})
+        return files
+
+    @staticmethod
+    def _usable(path: Path, corpus_id: CorpusId, *, signed: bool) -> bool:
+        """True if the cache's file is undamaged, and signed if the one in the registry is."""
+        try:
+            with Corpus.open(path, expect=corpus_id) as corpus:
+                return corpus.signature is not None or not signed
+        except ReductoError:
+            return False
+
+    # -- web servers -------------------------------------------------------------------------------------------
+
+    def _from_web(self, address: str) -> list[Path]:
+        remembered = self._remembered(address)
+        files = self._cached(map(parse_corpus_id, remembered.get("ids", [])))
+        headers = {"If-None-Match": remembered["etag"]} if files and remembered.get("etag") else {}
+        verify = str(self._ca_file) if self._ca_file else True
+        try:
+            with requests.get(
+                address, headers=headers, stream=True, verify=verify, timeout=_TIMEOUT_SECONDS
+            ) as response:
+                if response.status_code == 304 and files:
+                    return files
+                if response.status_code == 404:
+                    raise NotInRegistry(f"{address}: 404, no such corpus")
+                if response.status_code != 200:
+                    raise RegistryError(f"{address}: {response.status_code} {response.reason}")
+                identity = self._save(address, response)
+                self._remember(address, {"ids": [identity], "etag": response.headers.get("ETag")})
+        except requests.RequestException as error:
+            raise RegistryError(f"{address}: {error}") from error
+        return [self._cache / f"{identity}.rc"]
+
+    def _save(self, address: str, response: requests.Response) -> CorpusId:
+        """Stores the body under its identity, which opening it tells. Raises `NotReducto`, `Corrupt`."""
+        arriving = self._cache / f"arriving-{_address_key(address)}-{os.getpid()}.part"
+        try:
+            with AtomicFile(arriving) as file:
+                length = 0
+                for piece in response.iter_content(_PIECE_BYTES):
+                    length += len(piece)
+                    if length > self._options.max_cache_size:
+                        raise LimitExceeded(
+                            f"{address}: more than corpus.max_cache_size, {self._options.max_cache_size} bytes"
+                        )
+                    file.file.write(piece)
+                    self._advance(len(piece))
+                file.publish()
+            # Whether it is trusted is for its user to say; what it is can be told without.
+            with Corpus.open(arriving, allow_unsigned=True) as corpus:
+                identity = corpus.id
+            arriving.rename(self._cache / f"{identity}.rc")
+        finally:
+            arriving.unlink(missing_ok=True)
+        return identity
+
+    # -- the cache ---------------------------------------------------------------------------------------------
+
+    def _cached(self, ids: Iterable[CorpusId]) -> list[Path]:
+        """The cache's files of these corpora, or nothing if one is missing."""
+        files = [self._cache / f"{identity}.rc" for identity in ids]
+        return files if all(path.is_file() for path in files) else []
+
+    def _remembered(self, address: str) -> dict[str, Any]:
+        try:
+            document = json.loads((self._cache / f"{_address_key(address)}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        ids = document.get("ids") if isinstance(document, dict) else None
+        return document if isinstance(ids, list) and len(ids) <= PARTS_LIMIT else {}
+
+    def _remember(self, address: str, facts: dict[str, Any]) -> None:
+        with AtomicFile(self._cache / f"{_address_key(address)}.json") as file:
+            file.file.write(json.dumps({"address": _without_secrets(address), **facts}).encode())
+            file.publish()
+
+    def _use(self, files: list[Path]) -> list[Path]:
+        """Marks files as used now, and makes room."""
+        for path in files:
+            if path.parent == self._cache:
+                os.utime(path)
+                self._in_use.add(path)
+        self.evict()
+        return files
+
+    def evict(self) -> None:
+        """Removes corpora from the cache, longest unused first, until it is within its limit.
+
+        What this finder has handed out stays; a file that another process has mapped stays readable to it.
+        """
+        known = [(path, path.stat()) for path in self._cache.glob("*.rc")] if self._cache.is_dir() else []
+        excess = sum(status.st_size for _, status in known) - self._options.max_cache_size
+        for path, status in sorted(known, key=lambda item: item[1].st_mtime):
+            if excess <= 0:
+                return
+            if path not in self._in_use:
+                path.unlink(missing_ok=True)
+                excess -= status.st_size
+                self._note(f"removed {path.name} from the cache, unused for {_age(status.st_mtime)}")
+
+
+def _address_key(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:32]
+
+
+def _without_secrets(address: str) -> str:
+    """The address without user, password and query, which may hold tokens."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2] or parts.netloc, query="").geturl()
+
+
+def _age(then: float) -> str:
+    hours = (time.time() - then) / 3600
+    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours"
