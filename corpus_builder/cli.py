@@ -70,7 +70,7 @@ class Build:
     def run(self, arguments: Namespace, context: Context) -> int:
         chunking = ChunkParams(arguments.chunk_size or context.config.compression.chunk_size)
         _ = chunking.native  # refuses a wrong chunk size before anything is read
-        trust = Trust(context.trust(*arguments.trusted_key), arguments.allow_unsigned)
+        trust = Trust(context.trust(*arguments.trust), arguments.allow_unsigned)
         signer = context.signer(arguments.sign)
         parts = PartOptions(arguments.output, chunking, arguments.split_size, signer, arguments.name)
         with ExitStack() as stack:
@@ -143,12 +143,12 @@ class Analyze:
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("--test-data", action="append", required=True, type=Path, metavar="PATH",
                             help="directory, tar, OCI layout or file; may be repeated")  # fmt: skip
-        add_corpus_options(parser)
+        add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        trust = Trust(context.trust(*arguments.trusted_key), arguments.allow_unsigned)
+        trust = Trust(context.trust(*arguments.trust), arguments.allow_unsigned)
         with ExitStack() as stack:
-            corpora = open_corpora(arguments, context, stack)
+            corpora = stack.enter_context(open_corpora(arguments, context))
             if len({corpus.chunking for corpus in corpora}) > 1:
                 raise UsageError("these corpora were cut with different chunk sizes; analyze them one by one")
             analysis = Analysis(corpora)

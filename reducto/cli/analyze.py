@@ -14,7 +14,8 @@ from typing import Any
 from reducto.cli import peers
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
-from reducto.cli.inputs import Input, add_corpus_options, open_corpora
+from reducto.cli.corpora import add_corpus_options, open_corpora
+from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Receipt
 from reducto.gzip import open_unframer

@@ -15,7 +15,8 @@ from blake3 import blake3
 from reducto.cli import peers
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
-from reducto.cli.inputs import Input, add_corpus_options, open_corpora
+from reducto.cli.corpora import add_corpus_options, open_corpora
+from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Decoder, EncodeOptions, Receipt
 from reducto.corpus.indexing import IndexedCorpusWriter

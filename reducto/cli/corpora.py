@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from reducto.cli.context import Context
@@ -15,7 +15,7 @@ from reducto.fetch.corpora import CorpusFinder
 CORPUS_HELP = "corpus: a file, a directory, a name, an oci:// or https:// address; may be repeated"
 
 
-def add_corpus_options(parser: ArgumentParser, *, required: bool = True) -> None:
+def add_corpus_options(parser: ArgumentParser, *, required: bool = False) -> None:
     """``--corpus`` and what goes with it."""
     parser.add_argument("--corpus", action="append", required=required, default=[], metavar="NAME", help=CORPUS_HELP)
     add_trust_options(parser)
@@ -25,10 +25,10 @@ def add_corpus_options(parser: ArgumentParser, *, required: bool = True) -> None
 def add_trust_options(parser: ArgumentParser) -> None:
     """The options by which a command learns which corpora to believe."""
     parser.add_argument(
-        "--trusted-key",
+        "--trust",
         action="append",
         default=[],
-        metavar="FILE",
+        metavar="KEY",
         help="public key (PEM file or directory of them) whose signature is believed; may be repeated",
     )
     parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that nobody signed")
@@ -58,10 +58,12 @@ def corpus_files(names: Iterable[str], arguments: Namespace, context: Context) -
     return list(dict.fromkeys(path for name in names for path in found.find(name)))
 
 
-def open_corpora(arguments: Namespace, context: Context, stack: ExitStack) -> list[Corpus]:
-    """The verified corpora of ``--corpus``, open until ``stack`` ends. Raises what `Corpus.open` raises."""
-    trust = context.trust(*arguments.trusted_key)
-    return [
-        stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
-        for path in corpus_files(arguments.corpus, arguments, context)
-    ]
+@contextmanager
+def open_corpora(arguments: Namespace, context: Context) -> Iterator[list[Corpus]]:
+    """The corpora that the command names, opened and verified. Raises what `Corpus.open` and `find` raise."""
+    trust = context.trust(*arguments.trust)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
+            for path in corpus_files(arguments.corpus, arguments, context)
+        ]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reducto.cli.console import format_bytes
-from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
 from reducto.cli.context import Context
+from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
 from reducto.corpus.atomic import copy_file
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
@@ -44,10 +44,10 @@ class Inspect:
     """Shows what corpora hold, without reading their plain bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        add_corpus_options(parser)
+        add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        trust = context.trust(*arguments.trusted_key)
+        trust = context.trust(*arguments.trust)
         documents = []
         for path in corpus_files(arguments.corpus, arguments, context):
             # To look at a corpus is not to use it: an unsigned one is shown as such.
@@ -61,10 +61,10 @@ class Verify:
     """Checks every byte of corpora and their signatures."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        add_corpus_options(parser)
+        add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        trust = context.trust(*arguments.trusted_key)
+        trust = context.trust(*arguments.trust)
         paths = corpus_files(arguments.corpus, arguments, context)
         documents = []
         for path in paths:
@@ -91,7 +91,7 @@ class Push:
         parser.add_argument(
             "--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level (configuration)"
         )
-        add_corpus_options(parser)
+        add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         registry = finder(arguments, context).registry(arguments.to)
@@ -137,7 +137,7 @@ class Fetch:
         add_registry_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        trust = context.trust(*arguments.trusted_key)
+        trust = context.trust(*arguments.trust)
         with context.console.progress("fetching") as progress:
             found = finder(arguments, context, progress.advance).find(arguments.corpus_id)
         documents = []

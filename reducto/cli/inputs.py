@@ -6,14 +6,10 @@ import os
 import stat
 import sys
 import tempfile
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from reducto.cli.context import Context
-from reducto.corpus.reader import Corpus
 from reducto.directory import directory_tar
 from reducto.errors import UsageError
 
@@ -63,43 +59,6 @@ def _read(file: BinaryIO) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(PIECE_BYTES))
     while count := file.readinto(buffer):  # type: ignore[attr-defined]
         yield buffer[:count]
-
-
-def add_corpus_options(parser: ArgumentParser) -> None:
-    """``--corpus`` and what goes with it."""
-    parser.add_argument(
-        "--corpus", action="append", default=[], metavar="C",
-        help="a corpus file, a directory of them, an https:// or oci:// address, or a name; may be repeated",
-    )  # fmt: skip
-    parser.add_argument("--trust", action="append", default=[], metavar="KEY", help="public key, or directory of them")
-    parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that no trusted key signed")
-
-
-@contextmanager
-def open_corpora(arguments: Namespace, context: Context) -> Iterator[list[Corpus]]:
-    """The corpora that the command names, opened and verified. Raises `UsageError`, `Untrusted`, `Corrupt`."""
-    trust = context.trust(*arguments.trust)
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
-            for path in _corpus_files(arguments.corpus, context)
-        ]
-
-
-def _corpus_files(names: Sequence[str], context: Context) -> list[Path]:
-    out: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found = sorted(path.glob("*.rc"))
-            if not found:
-                raise UsageError(f"{name}: no corpus (*.rc) in this directory; make one with reducto corpus build")
-            out += found
-        elif path.exists():
-            out.append(path)
-        else:
-            raise UsageError(f"{name}: no such corpus file or directory")
-    return out
 
 
 def is_pipe(path: str) -> bool:

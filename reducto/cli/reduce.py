@@ -16,7 +16,8 @@ from typing import BinaryIO, cast
 
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
-from reducto.cli.inputs import Input, add_corpus_options, is_pipe, open_corpora
+from reducto.cli.corpora import add_corpus_options, open_corpora
+from reducto.cli.inputs import Input, is_pipe
 from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Receipt, Reduced
 from reducto.corpus.atomic import AtomicFile
 from reducto.corpus.reader import Corpus

@@ -179,9 +179,7 @@ class Unpacked:
             if frame.done == total:
                 frame.reader = None
 
-    def write_corpus(
-        self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None
-    ) -> None:
+    def write_corpus(self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None) -> None:
         """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later.
 
         ``info`` and ``signature`` travel beside the packed corpus; with them the file is the one that was packed.

@@ -12,6 +12,7 @@ import json
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
@@ -138,7 +139,8 @@ def fetch_part(
 ) -> None:
     """Puts one corpus file at ``target``: downloaded, unpacked, its tables made anew, its identity checked.
 
-    Raises `Corrupt` if anything is not what the manifest says, `LimitExceeded` for a larger corpus. The signature is checked by who opens the file.
+    Raises `Corrupt` if anything is not what the manifest says, `LimitExceeded` for a larger corpus. The signature
+    is checked by who opens the file.
     """
     info = CorpusInfo.parse(b"".join(registry.stream(part.info.digest, part.info.size)))
     with _downloaded(registry, part.packed, spool_dir, advance) as packed:
@@ -151,22 +153,12 @@ def fetch_part(
             unpacked.close()
 
 
-class _downloaded:
+@contextmanager
+def _downloaded(registry: Registry, blob: Descriptor, spool_dir: Path, advance: Advance) -> Iterator[memoryview]:
     """The blob's bytes, mapped, while the block runs."""
-
-    def __init__(self, registry: Registry, blob: Descriptor, spool_dir: Path, advance: Advance) -> None:
-        self._pieces: Iterator[bytes] = registry.stream(blob.digest, blob.size)
-        self._advance = advance
-        self._file = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
-
-    def __enter__(self) -> memoryview:
-        for piece in self._pieces:
-            self._file.write(piece)
-            self._advance(len(piece))
-        self._file.flush()
-        if not self._file.tell():
-            return memoryview(b"")
-        return memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    with tempfile.TemporaryFile(dir=spool_dir) as file:
+        for piece in registry.stream(blob.digest, blob.size):
+            file.write(piece)
+            advance(len(piece))
+        file.flush()
+        yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if file.tell() else memoryview(b"")

@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +80,7 @@ class CorpusFinder:
         cached = self._cache / f"{name}.rc"
         if cached.is_file():
             return [cached]
+        unreachable: RegistryError | None = None
         for repository in self._options.repositories:
             if repository.startswith("oci://"):
                 address = f"{repository.rstrip('/')}:{name}"
@@ -91,8 +91,14 @@ class CorpusFinder:
                 if local.is_file():
                     return [local]
                 continue
-            with suppress(NotInRegistry):
+            try:
                 return self._address(address)
+            except NotInRegistry:
+                continue
+            except RegistryError as error:
+                unreachable = error
+        if unreachable is not None:
+            raise unreachable
         where = ", ".join(self._options.repositories) or "none are configured (corpus.repositories)"
         raise UsageError(f"no corpus {name!r}: not a file, not in the cache, not in the repositories: {where}")
 

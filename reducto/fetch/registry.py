@@ -1,7 +1,7 @@
 """A registry as the command line needs it: every byte streamed and checked against its digest.
 
-oras-py does authentication (docker's credential files, bearer tokens, basic). Its own blob functions are not used: they
-check no digest and hold whole blobs in memory.
+oras-py finds docker's credentials and holds the session. Its blob functions are not used: they check no digest, hold
+whole blobs in memory, and retry for minutes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +17,20 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from oras.container import Container
 from oras.provider import Registry as OrasRegistry
+from requests.adapters import HTTPAdapter
 
 from reducto.corpus.atomic import AtomicFile
 from reducto.errors import Corrupt, LimitExceeded, ReductoError
+from reducto.fetch.auth import Authenticator
 from reducto.fetch.reference import Reference
 from reducto.model import Descriptor, Digest
 
 MANIFEST_LIMIT_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 20
+_TIMEOUTS_SECONDS = (10, 60)
+_RETRY_DELAYS_SECONDS = (0.5, 2.0)
+_PASSING = (429, 500, 502, 503, 504)
 _MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
@@ -55,11 +60,14 @@ class Registry:
 
     def __init__(self, reference: Reference, *, plain_http: bool | None = None, ca_file: Path | None = None) -> None:
         insecure = is_local(reference.host) if plain_http is None else plain_http
-        self._oras = OrasRegistry(
-            hostname=reference.host, insecure=insecure, tls_verify=str(ca_file) if ca_file else True
-        )
+        self._verify = str(ca_file) if ca_file else True
+        self._session: requests.Session = OrasRegistry(
+            hostname=reference.host, insecure=insecure, tls_verify=self._verify
+        ).session
         self._base = f"{'http' if insecure else 'https'}://{reference.host}/v2/{reference.repository}"
-        self._oras.auth.load_configs(Container(f"{reference.host}/{reference.repository}"))
+        self._authenticator = Authenticator(reference)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Patience())
         self.reference = reference
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -161,8 +169,7 @@ class Registry:
 
     def _request(self, method: str, url: str, **options: Any) -> requests.Response:
         """The response, if it is good. Raises `NotInRegistry`, `RegistryError`."""
-        with _speaking(self._base):
-            response: requests.Response = self._oras.do_request(url, method, **options)
+        response = self._attempts(method, url, **options)
         if response.status_code < 300:
             return response
         with response:
@@ -170,6 +177,45 @@ class Registry:
             if response.status_code == 404:
                 raise NotInRegistry(f"{what}: not in the registry")
             raise RegistryError(f"{what}: {_error_text(response)}".rstrip(": "))
+
+    def _attempts(self, method: str, url: str, **options: Any) -> requests.Response:
+        """The response to one of a few attempts: what could not be sent or met a passing trouble is sent again."""
+        for delay in (*_RETRY_DELAYS_SECONDS, None):
+            try:
+                response = self._send(method, url, **options)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if delay is None or isinstance(error, requests.exceptions.SSLError):
+                    raise RegistryError(f"{method} {url}: {error}") from error
+            except (requests.RequestException, ValueError) as error:
+                raise RegistryError(f"{method} {url}: {error}") from error
+            else:
+                if delay is None or response.status_code not in _PASSING:
+                    return response
+                response.close()
+            time.sleep(delay)
+        raise AssertionError("unreachable")
+
+    def _send(self, method: str, url: str, **options: Any) -> requests.Response:
+        """The response, to a second request if the first was answered by a challenge that can be met."""
+        for last in (False, True):
+            if isinstance(options.get("data"), _Counted):
+                options["data"].seek(0)
+            headers = {**options.get("headers", {}), **self._authenticator.headers}
+            response = self._session.request(method, url, verify=self._verify, **{**options, "headers": headers})
+            if last or response.status_code != 401:
+                break
+            if not self._authenticator.answer(response, self._session, self._verify):
+                break
+            response.close()
+        return response
+
+
+class _Patience(HTTPAdapter):
+    """Bounds how long a connection may take to open or say nothing; requests waits for ever by itself."""
+
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        options["timeout"] = options.get("timeout") or _TIMEOUTS_SECONDS
+        return super().send(*arguments, **options)
 
 
 def describe_file(path: Path, media_type: str) -> Descriptor:
@@ -204,10 +250,10 @@ class _Counted:
 
 @contextmanager
 def _speaking(base: str) -> Iterator[None]:
-    """Turns what requests and oras raise into `RegistryError`."""
+    """Turns what requests raises while a body arrives into `RegistryError`."""
     try:
         yield
-    except (requests.RequestException, ValueError) as error:
+    except requests.RequestException as error:
         raise RegistryError(f"{base}: {error}") from error
 
 

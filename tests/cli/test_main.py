@@ -91,7 +91,7 @@ def test_verify_and_inspect_tell_who_signed(tmp_path: Path, capsys: pytest.Captu
     path = tmp_path / "c.rc"
     identity = write_small(path, signer=load_signer(str(files.private)), plain=noise(3_000_000))
     key_id = load_signer(str(files.private)).key_id
-    assert main(["corpus", "verify", "--corpus", str(path), "--trusted-key", str(files.public), "--json"]) == 0
+    assert main(["corpus", "verify", "--corpus", str(path), "--trust", str(files.public), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)["verified"][0]
     assert (document["id"], document["signed_by"], document["signature_checked"]) == (identity, key_id, True)
     assert document["plain_bytes"] == 3_000_000
