@@ -6,9 +6,9 @@ STAMP := $(VENV)/.installed
 C_SOURCES := $(wildcard cext/*.c cext/*.h cext/*/*.h cext/*.py)
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reducto/version.py)
-COMMIT = $(shell git rev-parse HEAD)
+COMMIT ?= $(shell git rev-parse HEAD)
 # Times in what `make dist` makes are the commit's, so that the same commit gives the same bytes.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct $(COMMIT))
 CREATED = $(shell date --utc --date=@$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 # docker works, too; only buildah can also set the times in the image's description.
 IMAGE_BUILDER ?= buildah build --timestamp $(SOURCE_DATE_EPOCH)
@@ -51,7 +51,7 @@ dist: dist-packages image
 dist-source:
 	rm -rf build/source
 	mkdir -p build/source
-	git archive HEAD | tar -x -C build/source
+	git archive $(COMMIT) | tar -x -C build/source
 	printf '{"commit": "%s", "time": "%s"}\n' $(COMMIT) $(CREATED) > build/source/reducto/build.json
 
 # The source archive is packed again, with one time and no owner; the wheel is built from it.

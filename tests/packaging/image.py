@@ -20,6 +20,7 @@ class BuiltImage:
 
     engine: DockerEngine
     tag: str
+    commit: str
 
     def run(self, *command: str | Path, options: tuple[str, ...] = ()) -> str:
         """Runs the image as the chart does (read-only, no capabilities, nobody) to its end; its output."""
@@ -38,19 +39,28 @@ RESTRICTED = (
 
 def build_image(engine: DockerEngine) -> BuiltImage:
     """Builds the image with docker, at this machine's package registries."""
+    commit = run("git", "rev-parse", "HEAD", cwd=ROOT).strip()
     base = dataset("python-base").ensure() / "base.tar"
     engine.docker("import", base, BASE)
     run(
         "make",
         "image",
         f"IMAGE={TAG}",
+        f"COMMIT={commit}",
         "IMAGE_BUILDER=docker build --quiet --network=host",
         f"IMAGE_ARGS={' '.join(build_arguments(BASE))}",
         env=engine.client_environment,
         cwd=ROOT,
         timeout_seconds=3600,
     )
-    return BuiltImage(engine, TAG)
+    return BuiltImage(engine, TAG, commit)
+
+
+def readable(folder: Path) -> Path:
+    """``folder`` and what is in it, readable for the image's user."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+    return folder
 
 
 def build_arguments(base: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart.helm import Object, containers, pick, pod_specs, render, sidecar_config
-from tests.packaging.image import RESTRICTED, BuiltImage
+from tests.packaging.image import RESTRICTED, BuiltImage, readable
 from tests.support.fixtures import StartRegistry
 from tests.support.process import answers, free_port
 
@@ -37,8 +37,15 @@ def pod(image: BuiltImage, rendered: list[Object], tmp_path: Path) -> Iterator[O
     """The sidecar's container, running as the pod's specification says."""
     spec = pod_specs(rendered)[0]
     main = next(one for one in containers(spec) if one["name"] == "reducto")
-    (tmp_path / "sidecar.yaml").write_text(sidecar_config(rendered))
-    options = [f"--user={USER}:{USER}", "--name=pod", *volumes(main, spec, {"config": tmp_path}), *environment(main)]
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "sidecar.yaml").write_text(sidecar_config(rendered))
+    options = [
+        f"--user={USER}:{USER}",
+        "--name=pod",
+        *volumes(main, spec, {"config": readable(folder)}),
+        *environment(main),
+    ]
     image.engine.docker("run", "--detach", *RESTRICTED, *options, image.tag, *main["args"])
     try:
         yield main
@@ -89,7 +96,7 @@ def test_the_pod_becomes_ready_and_helm_test_passes(
     (main,) = test["spec"]["containers"]
     options = (
         f"--entrypoint={main['command'][0]}",
-        *volumes(main, test["spec"], {"test": folder}),
+        *volumes(main, test["spec"], {"test": readable(folder)}),
         *environment(main),
     )
     output = image.run(*main["command"][1:], *main["args"], options=options)

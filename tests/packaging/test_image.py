@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from reducto.version import __version__
 from tests.bench.data.cache import dataset
-from tests.packaging.image import ROOT, BuiltImage, build_arguments
+from tests.packaging.image import ROOT, BuiltImage, build_arguments, readable
 from tests.support.process import run
 from tests.support.requirements import require_root, require_tool
 
@@ -19,13 +18,12 @@ LARGEST_ADDED_BYTES = 130 << 20
 
 
 def test_version_commit_and_time_are_inside(image: BuiltImage) -> None:
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
     text = image.run("--version")
-    assert text.startswith(f"reducto {__version__} (commit {commit[:12]}, 20")
+    assert text.startswith(f"reducto {__version__} (commit {image.commit[:12]}, 20")
     about = json.loads(image.engine.docker("image", "inspect", image.tag))[0]
     labels = about["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == __version__
-    assert labels["org.opencontainers.image.revision"] == commit
+    assert labels["org.opencontainers.image.revision"] == image.commit
     assert labels["org.opencontainers.image.created"] in text
 
 
@@ -48,7 +46,7 @@ def test_it_is_small_and_has_no_tools_to_build_with(image: BuiltImage) -> None:
 
 def test_the_command_line_works_inside(image: BuiltImage, tmp_path: Path) -> None:
     (tmp_path / "sidecar.yaml").write_text("upstream: {url: 'http://registry:5000'}\n")
-    mount = f"--volume={tmp_path}:/etc/reducto/config:ro"
+    mount = f"--volume={readable(tmp_path)}:/etc/reducto/config:ro"
     options = (mount, "--env=REDUCTO_CONFIG=/etc/reducto/config/sidecar.yaml")
     assert "configuration is valid" in image.run("config", "check", options=options)
 
