@@ -1,0 +1,76 @@
+"""What documents and the chart tell people to type, the command line understands."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reducto.cli.commands import COMMANDS, Entry
+from tests.chart.generate import ROOT
+from tests.chart.helm import VALUE_SETS, containers, pod_specs, render
+
+PAGES = sorted([ROOT / "README.md", ROOT / "charts/reducto/README.md", *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def typed(page: Path) -> Iterator[str]:
+    """Each `$ reducto ...` line of a page's console blocks, and each `reducto ...` in code style."""
+    text = page.read_text()
+    for block in re.findall(r"```(?:console|sh|bash)\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("$ reducto "):
+                yield line.removeprefix("$ ")
+    yield from re.findall(r"`(reducto [a-z]+(?: [a-z]+)?[^`]*)`", text)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """What the command line makes of ``words`` (after `reducto`); exits on what it does not know."""
+    entry = _entry(words)
+    parser = argparse.ArgumentParser(prog=entry.name, exit_on_error=False)
+    for flag in ("--json", "--quiet"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--config")
+    entry.load().configure(parser)
+    return parser.parse_args(words[len(entry.words) :])
+
+
+def _entry(words: list[str]) -> Entry:
+    matching = [one for one in COMMANDS if tuple(words[: len(one.words)]) == one.words]
+    assert matching, f"no command in {words}"
+    return max(matching, key=lambda one: len(one.words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_documents_exist(page: Path) -> None:
+    for line in typed(page):
+        words = shlex.split(line.replace("...", ""), comments=True)[1:]
+        if line.startswith("reducto ") and not re.search(r" (--?[a-z]|[A-Z./])", line):
+            assert any(tuple(words[: len(one.words)]) == one.words or one.words[0] == words[0] for one in COMMANDS), (
+                line
+            )
+        else:
+            parse(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_in_documents_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem.removesuffix("-values"))
+def test_commands_in_the_chart_exist(values: Path) -> None:
+    for spec in pod_specs(render("--values", values)):
+        for one in containers(spec):
+            if (
+                one["image"].startswith(("reducto:", "registry.internal/platform/reducto"))
+                and "args" in one
+                and "command" not in one
+            ):
+                parse(one["args"])
