@@ -18,6 +18,7 @@ from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.guards import Guards
 from sidecar.listener import Connections, raise_file_limit
 from sidecar.seal import Seal
+from sidecar.tracing import Tracing
 
 _HOUSEKEEPING_SECONDS = 15.0
 _LAG_SECONDS = 0.05
@@ -97,9 +98,12 @@ def run(config: Config) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        running = await start(config)
+        tracing = Tracing(config.tracing) if config.tracing.endpoint else None
+        running = await start(config, middlewares=[tracing.middleware()] if tracing else [])
         await stop.wait()
         await running.stop()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     asyncio.run(main())
     return 0
