@@ -202,19 +202,20 @@ class Decompress:
         ):
             decoder = Decoder(data, {corpus.id: corpus for corpus in corpora}, spool, pool.submit)
             span = _span(arguments.range, decoder.wire_length)
-            written = 0
             with (
                 closing(decoder),
                 open_output(arguments.output) as out,
                 context.console.progress("decompress", len(span)) as progress,
             ):
-                for piece in decoder.rebuild(span):
-                    out.write(piece)
-                    written += len(piece)
-                    progress.advance(len(piece))
+                if len(span) == decoder.wire_length and not is_pipe(arguments.output):
+                    decoder.write_file(out.fileno(), progress.advance)
+                else:
+                    for piece in decoder.rebuild(span):
+                        out.write(piece)
+                        progress.advance(len(piece))
         if arguments.output != "-":
-            text = f"{format_bytes(written)} written to {arguments.output}, verified"
-            context.console.result({"output_bytes": written, "range": [span.start, span.stop]}, text)
+            text = f"{format_bytes(len(span))} written to {arguments.output}, verified"
+            context.console.result({"output_bytes": len(span), "range": [span.start, span.stop]}, text)
         return 0
 
 

@@ -7,7 +7,7 @@
 5. ``app-repatched``   image 3 built again, on the patched base
 
 ``image-series/images.tar`` is what ``docker save`` wrote of all five; ``layers/*.tar`` are the plain
-layers under names of our own. As in Docker's official Debian images apt keeps no downloaded packages; it keeps its lists.
+layers under names of our own. As in Docker's Debian images apt keeps no downloaded packages; its lists stay.
 """
 
 import json
