@@ -1,0 +1,72 @@
+"""``reducto compress`` and ``decompress`` of a disk image beside ``cp`` and ``zstd -1``: speed and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench.codec_runs import REDUCTO, Run, best, corpus_of, run, scratch
+from tests.bench.data import dataset
+from tests.bench.report import Report, benchmark
+
+_ROUNDS = 3
+_MIB = 1 << 20
+
+
+@benchmark("files", "A 2 GiB disk image against its previous version")
+def files(report: Report) -> None:
+    images = dataset("disk-images").ensure()
+    with scratch() as folder:
+        corpus = corpus_of(images / "old.img", folder / "old.rc")
+        length = (images / "new.img").stat().st_size
+        runs = [_all(images / "new.img", corpus, folder) for _ in range(_ROUNDS)]
+        fastest = {name: best([each[name] for each in runs]) for name in runs[0]}
+        stored = (folder / "out.reducto").stat().st_size
+        rows = [
+            [name, each.seconds, length / 1e6 / each.seconds, each.peak_bytes / _MIB] for name, each in fastest.items()
+        ]
+        report.table(
+            f"2 GiB, best of {_ROUNDS}", ["command", "seconds", "MB/s", "peak MiB beyond corpora"], rows,
+            f"stored in {stored / 1e6:.1f} MB",
+        )  # fmt: skip
+        for name, least in (("compress", 500), ("decompress", 1200)):
+            each = fastest[name]
+            report.at_least(f"{name}, MB/s", length / 1e6 / each.seconds, least, "MB/s")
+            report.at_most(f"{name}, peak memory beyond corpora", each.peak_bytes / _MIB, 512, "MiB")
+            for peer in ("cp", "zstd -1 -T2"):
+                report.at_most(f"{name}, time as a ratio to {peer}", each.seconds / fastest[peer].seconds, 99)
+        _memory(report, images, corpus, folder)
+
+
+def _all(image: Path, corpus: Path, folder: Path) -> dict[str, Run]:
+    options = ["--corpus", corpus, "--allow-unsigned", "--quiet"]
+    out, back, copy, zstd = (folder / name for name in ("out.reducto", "back.img", "copy.img", "out.zst"))
+    result = {
+        "compress": run(*REDUCTO, "compress", "--input", image, "--output", out, *options),
+        "decompress": run(*REDUCTO, "decompress", "--input", out, "--output", back, *options),
+        "cp": run("cp", "--reflink=never", image, copy),
+        "zstd -1 -T2": run("zstd", "-q", "-f", "-1", "-T2", image, "-o", zstd),
+    }
+    run("cmp", image, back)
+    for each in (back, copy, zstd):
+        each.unlink()
+    return result
+
+
+def _memory(report: Report, images: Path, corpus: Path, folder: Path) -> None:
+    """The peak must not depend on the length."""
+    rows = []
+    for name, command in (
+        ("512 MiB", f"head -c {512 * _MIB} {images}/new.img"),
+        ("4 GiB", f"cat {images}/new.img {images}/old.img"),
+    ):
+        source, out, back = folder / "in.img", folder / "in.reducto", folder / "back.img"
+        run("sh", "-c", command, stdout=source)
+        options = ["--corpus", corpus, "--allow-unsigned", "--quiet"]
+        up = run(*REDUCTO, "compress", "--input", source, "--output", out, *options)
+        down = run(*REDUCTO, "decompress", "--input", out, "--output", back, *options)
+        run("cmp", source, back)
+        for each in (source, out, back):
+            each.unlink()
+        rows.append([name, up.peak_bytes / _MIB, down.peak_bytes / _MIB])
+    report.table("Peak memory beyond corpora, MiB", ["input", "compress", "decompress"], rows)
+    report.at_most("most memory of any run", max(max(row[1], row[2]) for row in rows), 512, "MiB")
