@@ -1,4 +1,4 @@
-"""How well corpora would serve some data, without encoding it: exact chunks, likely twins, what is new."""
+"""How well corpora would serve some data: exact chunks, likely twins, what is new."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ class Coverage:
     hit_bytes: int = 0
     repeat_bytes: int = 0
     twin_bytes: int = 0
+    reduced_bytes: int | None = None
+    """What encoding made of it, where that was measured."""
 
     @property
     def new_bytes(self) -> int:
@@ -56,6 +58,7 @@ class Coverage:
             "twin_bytes": self.twin_bytes,
             "new_bytes": self.new_bytes,
             "hit_rate": _rate(self.hit_bytes, self.plain_bytes),
+            "reduced_bytes": self.reduced_bytes,
         }
 
 
@@ -114,6 +117,8 @@ class Analysis:
             total.hit_bytes += coverage.hit_bytes
             total.repeat_bytes += coverage.repeat_bytes
             total.twin_bytes += coverage.twin_bytes
+            if coverage.reduced_bytes is not None:
+                total.reduced_bytes = (total.reduced_bytes or 0) + coverage.reduced_bytes
         document = total.to_json()
         del document["name"]
         return document | {

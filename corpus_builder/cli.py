@@ -19,7 +19,9 @@ from corpus_builder.targets import Targets
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
 from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, open_corpora
+from reducto.cli.reduce import encode, encode_options
 from reducto.config.fields import parse_size
+from reducto.corpus.reader import Corpus
 from reducto.errors import UsageError
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import Registry
@@ -68,6 +70,8 @@ class Build:
         add_trust_options(parser)  # fmt: skip
 
     def run(self, arguments: Namespace, context: Context) -> int:
+        if arguments.target and not arguments.optimize:
+            raise UsageError("--target is for --optimize")
         chunking = ChunkParams(arguments.chunk_size or context.config.compression.chunk_size)
         _ = chunking.native  # refuses a wrong chunk size before anything is read
         trust = Trust(context.trust(*arguments.trust), arguments.allow_unsigned)
@@ -118,8 +122,6 @@ def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> lis
 
 def _targets(arguments: Namespace, sources: list[Source], chunking: ChunkParams, trust: Trust) -> Targets | None:
     if not arguments.optimize:
-        if arguments.target:
-            raise UsageError("--target is for --optimize")
         return None
     chosen = [source for path in arguments.target for source in collect(path, trust)] or sources[-1:]
     return Targets(chosen, chunking)
@@ -143,6 +145,7 @@ class Analyze:
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("--test-data", action="append", required=True, type=Path, metavar="PATH",
                             help="directory, tar, OCI layout or file; may be repeated")  # fmt: skip
+        parser.add_argument("--measure", action="store_true", help="encode everything as well, to know the outcome")
         add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -155,10 +158,21 @@ class Analyze:
             progress = stack.enter_context(context.console.progress("reading"))
             for path in arguments.test_data:
                 for source in collect(path, trust):
-                    analysis.add(source, progress.advance)
+                    coverage = analysis.add(source, progress.advance)
+                    if arguments.measure:
+                        coverage.reduced_bytes = _reduced_bytes(source, corpora, context, progress)
         document = analysis.to_json()
         context.console.result(document, _analysis_text(document))
         return 0
+
+
+def _reduced_bytes(source: Source, corpora: list[Corpus], context: Context, progress: Progress) -> int:
+    """What ``reducto compress`` would make of the source's plain bytes."""
+    with tempfile.TemporaryDirectory(prefix="reducto-") as spool, context.workers() as workers:
+        options = encode_options(context)
+        encoder, reduced = encode(source, corpora, options, Path(spool), workers.submit, progress.advance)
+        encoder.close()
+    return reduced.receipt.output_bytes
 
 
 def _analysis_text(document: dict[str, Any]) -> str:
@@ -171,6 +185,9 @@ def _analysis_text(document: dict[str, Any]) -> str:
     ]
     lines = [f"{format_bytes(document['plain_bytes'])} of test data:"]
     lines += [f"  {count / whole:6.1%}  {format_bytes(count).rjust(10)}  {label}" for label, count in rows]
+    if document["reduced_bytes"] is not None:
+        share = document["reduced_bytes"] / whole
+        lines.append(f"reduced against them it takes {format_bytes(document['reduced_bytes'])} ({share:.2%})")
     lines += [
         f"{c['path']}: {c['use_rate']:.1%} of its {format_bytes(c['plain_bytes'])} were used"
         for c in document["corpora"]

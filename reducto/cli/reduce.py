@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
@@ -45,8 +45,19 @@ def encode_options(context: Context, level: int | None = None) -> EncodeOptions:
     )
 
 
+class Readable(Protocol):
+    """What `encode` reads; `Input` is one."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def pieces(self) -> Iterator[memoryview | bytes]:
+        """All bytes in order, as often as it is called; a piece is valid until the next one is asked for."""
+
+
 def encode(
-    source: Input,
+    source: Readable,
     corpora: Sequence[Corpus],
     options: EncodeOptions,
     spool: Path,
