@@ -15,7 +15,7 @@ IMAGE_BUILDER ?= buildah build --timestamp $(SOURCE_DATE_EPOCH)
 IMAGE_ARGS ?=
 IMAGE ?= reducto:$(VERSION)
 
-.PHONY: setup run test lint bench generate demo clean dist dist-source dist-packages image
+.PHONY: setup run test lint bench bench-gzip fuzz generate demo clean dist dist-source dist-packages image
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml setup.py $(C_SOURCES)
@@ -41,6 +41,15 @@ generate: setup
 # All benchmarks, or those named: make bench NAMES='kernel series'
 bench: setup
 	$(BIN)/python -m tests.bench $(NAMES)
+
+# The gzip models alone: every encoder, version and level.
+bench-gzip: setup
+	$(BIN)/python -m tests.bench gzip
+
+# Fuzzes the parsers of gzip streams and recipes, with ASan and UBSan: make fuzz SECONDS=600
+SECONDS ?= 60
+fuzz:
+	cext/fuzz/run.sh $(SECONDS)
 
 demo: setup
 	$(BIN)/reducto demo

@@ -18,6 +18,7 @@ enum {
     SHORTEST = 4,
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
+    AHEAD = 4, /* how far before their use hash heads are fetched */
     SLIDE_AT = 2 * WINDOW - (SHORTEST + RDK_MATCH_MAX) + 1
 };
 
@@ -34,7 +35,7 @@ typedef struct state {
     int64_t base;               /* index of the buffer's first byte; negative before plain[0] */
     int64_t slide_at;           /* index from which it slides before the next token */
     uint32_t head[1 << HASH_BITS]; /* index + 1 */
-    uint32_t previous[WINDOW];  /* index + 1 */
+    uint16_t back[WINDOW];         /* distance to the one before in the chain; 0: none within a window */
 } state;
 
 static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * 0x1e35a7bdu) >> (32 - HASH_BITS); }
@@ -42,8 +43,8 @@ static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_
 /* Returns the previous head of the chain, index + 1. */
 static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
     uint32_t hash = hash4(plain + position), head = s->head[hash];
-    s->previous[position & (WINDOW - 1)] = head;
     s->head[hash] = position + 1;
+    s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : 0;
     return head;
 }
 
@@ -66,10 +67,12 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
     uint32_t floor = lowest > 0 ? (uint32_t)lowest : 0;
     const uint8_t *here = plain + position;
     uint32_t tail = rdk_load32(here); /* the four bytes that end one beyond the best length */
-    for (uint32_t at = head; at > floor; at = s->previous[(at - 1) & (WINDOW - 1)]) {
-        const uint8_t *there = plain + at - 1;
+    if (head <= floor) return length;
+    for (uint32_t at = head - 1, back;; at -= back) {
+        const uint8_t *there = plain + at;
+        back = s->back[at & (WINDOW - 1)];
         if (rdk_load32(there + length - 3) == tail) {
-            uint32_t n = rdk_common(there, here, most), far = position + 1 - at;
+            uint32_t n = rdk_common(there, here, most), far = position - at;
             if (n > length && (n > SHORTEST || far <= NEAR_FOR_SHORTEST)) {
                 length = n;
                 *distance = far;
@@ -77,7 +80,7 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
                 tail = rdk_load32(here + length - 3);
             }
         }
-        if (--tries == 0 || at - 1 == floor) break;
+        if (--tries == 0 || back == 0 || at == floor || at - floor < back) break;
     }
     return length;
 }
@@ -108,7 +111,11 @@ static void deferred(rdk_run *run, state *s, const level *p) {
             if (end <= position) return;
             continue;
         }
-        uint32_t head = position < insert_stop ? insert(s, run->plain, position) : 0;
+        uint32_t head = 0;
+        if (position < insert_stop) {
+            head = insert(s, run->plain, position);
+            if (position + AHEAD < insert_stop) __builtin_prefetch(&s->head[hash4(run->plain + position + AHEAD)], 1);
+        }
         uint32_t before = length, before_distance = distance, reached;
         length = SHORTEST - 1;
         if (head && lookahead > before && before < p->lazy)

@@ -59,13 +59,21 @@ class GzipRecipe:
     """A proved recipe. Made by `GzipUnframer.finish` and `from_bytes` only."""
 
     def __init__(
-        self, wire_length: int, plain_length: int, choices: Sequence[Choice], members: Sequence[Member], trailing: bytes
+        self,
+        wire_length: int,
+        plain_length: int,
+        choices: Sequence[Choice],
+        members: Sequence[Member],
+        trailing: bytes,
+        corrections: int | None = None,
     ) -> None:
         self.wire_length = wire_length
         self.plain_length = plain_length
         self.choices = tuple(choices)
         self.members = members
         self.trailing = trailing
+        self.corrections = corrections
+        """Where the models were wrong; None for a recipe that was read from bytes."""
         self.encoder = self._main_encoder()
 
     def _main_encoder(self) -> str:

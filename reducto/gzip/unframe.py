@@ -204,7 +204,8 @@ class GzipUnframer:
             computed = len(taken) == 1 and taken[0][1].trailer_computed
             members.append(Member(opened.header, None if computed else opened.trailer, segments))
             plain_length += sum(segment.plain_length for segment in segments)
-        recipe = GzipRecipe(self._wire_length, plain_length, choices, members, bytes(self._trailing))
+        corrections = sum(planned.corrections for planned in self._planned)
+        recipe = GzipRecipe(self._wire_length, plain_length, choices, members, bytes(self._trailing), corrections)
         try:
             self._check_recipe_bytes(len(recipe.to_bytes()), self._wire_length)
         except _Refusal as refusal:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib
 
 #: One deflate block: bit start, plain start, header bits, type, final, has match, ended, tokens.
@@ -120,6 +121,45 @@ class Inflater:
         used = self._io.block_used
         complete = used - 1 if used and not self._blocks[used - 1].ended else used
         return bytes(ffi.buffer(self._blocks, complete * BLOCK.size))
+
+
+class TokenReader:
+    """Inflates a whole deflate stream with its tokens through fixed buffers: for measuring, and to count tokens."""
+
+    PLAIN_BYTES = 2 << 20
+    HISTORY_BYTES = 32 << 10
+
+    def __init__(self) -> None:
+        self._plain = bytearray(self.PLAIN_BYTES)
+        self._tokens = bytearray(4 * self.PLAIN_BYTES)
+        self._blocks = ffi.new("rdk_block_info[]", 4096)
+
+    def count(self, wire: Buffer, wire_offset: int) -> tuple[int, int]:
+        """Plain bytes and tokens of the deflate stream that begins at ``wire_offset``. Raises `Corrupt`."""
+        native = ffi.gc(lib.rdk_inflate_new(), lib.rdk_inflate_free)
+        io = ffi.new("rdk_inflate_io *")
+        plain_length = token_count = 0
+        with (
+            ffi.from_buffer("uint8_t[]", wire) as source,
+            ffi.from_buffer("uint8_t[]", self._plain) as plain,
+            ffi.from_buffer("uint32_t[]", self._tokens) as tokens,
+        ):
+            io.plain, io.plain_capacity, io.tokens, io.token_capacity = plain, len(plain), tokens, len(tokens)
+            io.blocks, io.block_capacity = self._blocks, len(self._blocks)
+            status = OUTPUT_FULL
+            while status == OUTPUT_FULL:
+                io.input, io.input_length = source + wire_offset, len(wire) - wire_offset
+                before, io.token_used, io.block_used = io.plain_used, 0, 0
+                status = check(lib.rdk_inflate_run(native, io), "inflating")
+                plain_length += io.plain_used - before
+                token_count += io.token_used
+                wire_offset += io.input_used
+                kept = min(io.plain_used, self.HISTORY_BYTES)
+                ffi.memmove(plain, plain + (io.plain_used - kept), kept)
+                io.plain_used = kept
+        if status != DONE:
+            raise Corrupt("inflating: the stream is cut off")
+        return plain_length, token_count
 
 
 @dataclass(frozen=True, slots=True)
