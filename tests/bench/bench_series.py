@@ -55,7 +55,7 @@ def bench(archive: Path, settings: dict[str, object] | None = None) -> Iterator[
         upstream = start_registry("docker-registry", folder / "upstream")
         stack.callback(upstream.daemon.stop)
         sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url, settings))
-        engine = stack.enter_context(DockerEngine(folder / "docker", storage_driver="overlay2"))
+        engine = stack.enter_context(DockerEngine(folder / "docker"))
         engine.docker("load", "--input", archive)
         yield Bench(engine, bare, upstream, sidecar)
 

@@ -97,8 +97,8 @@ def transfer(report: Report) -> None:
     pulls: list[list[float]] = []
     first: list[float] = []
     with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
-        builder = stack.enter_context(DockerEngine(Path(name) / "builder", storage_driver="overlay2"))
-        node = stack.enter_context(DockerEngine(Path(name) / "node", storage_driver="overlay2"))
+        builder = stack.enter_context(DockerEngine(Path(name) / "builder"))
+        node = stack.enter_context(DockerEngine(Path(name) / "node"))
         builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
         for _ in range(ROUNDS):
             # New registries each time: docker remembers where a layer lies and would not send it again.
@@ -158,7 +158,7 @@ def slow_link(report: Report) -> None:
         stack.callback(bare.daemon.stop)
         stack.callback(upstream.daemon.stop)
         open_to = [bare.host, upstream.host]
-        builder = stack.enter_context(DockerEngine(folder / "builder", open_to, storage_driver="overlay2"))
+        builder = stack.enter_context(DockerEngine(folder / "builder", open_to))
         builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
         for _, update in [(None, known) for known, _ in UPDATES] + list(UPDATES):
             push(builder, bare.host, update)
@@ -167,7 +167,7 @@ def slow_link(report: Report) -> None:
                 push(builder, origin.host, update)
         # A sidecar of its own near the node; it and the node hold the older image, as after last week's pull.
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
-        node = stack.enter_context(DockerEngine(folder / "node", open_to, storage_driver="overlay2"))
+        node = stack.enter_context(DockerEngine(folder / "node", open_to))
         for known, update in UPDATES:
             seconds = []
             for host in (bare.host, edge.host):

@@ -12,13 +12,16 @@ from tests.support.process import Daemon, find_tool, run
 
 
 class DockerEngine:
-    """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root."""
+    """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root.
+
+    The engine chooses its storage driver itself (overlay2, or vfs where overlays cannot be mounted).
+    """
 
     def __init__(
         self,
         folder: Path,
         insecure_registries: Sequence[str] = (),
-        storage_driver: str = "vfs",
+        storage_driver: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -43,9 +46,9 @@ class DockerEngine:
             "--bridge=none",
             "--iptables=false",
             "--ip6tables=false",
-            f"--storage-driver={storage_driver}",
         ]
         argv += [f"--insecure-registry={each}" for each in insecure_registries]
+        argv += [f"--storage-driver={storage_driver}"] if storage_driver else []
         self.daemon = Daemon(argv, folder / "dockerd.log", self._answers, env=environment)
 
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800) -> str:

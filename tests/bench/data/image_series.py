@@ -58,7 +58,7 @@ def build(folder: Path) -> None:
     first, second = folder / "work" / "wheels-1", folder / "work" / "wheels-2"
     locked = download(REQUIREMENTS, {}, first)
     download({**REQUIREMENTS, **BUMPS}, locked, second)
-    with DockerEngine(folder / "work" / "docker", storage_driver="overlay2") as engine:
+    with DockerEngine(folder / "work" / "docker") as engine:
         import_base(engine, folder / "work" / "root", "base")
         patch_base(engine, "base", "base-patched")
         install_python(engine, "base", "python")

@@ -33,7 +33,7 @@ def build(folder: Path) -> None:
     archive = dataset("image-series").ensure() / "images.tar"
     requirements = dict(series.REQUIREMENTS)
     locked: dict[str, str] = {}
-    with DockerEngine(folder / "work" / "docker", storage_driver="overlay2") as engine:
+    with DockerEngine(folder / "work" / "docker") as engine:
         engine.docker("load", "--input", archive)
         for number, (night, change) in enumerate(zip(NIGHTS, CHANGES, strict=True), 1):
             requirements.update(change)
