@@ -17,26 +17,46 @@ enum {
      .lookahead_bytes = 0, .segment_bytes = SEGMENT, .grid_bytes = KP_CHUNK, .state_bytes = STATE(LEVEL),            \
      .parameter = (LEVEL) | (FLAGS), .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
 #define PGZIP(ID, NAME, LEVEL, FLAGS)                                                                                       \
-    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = KP_PGZIP_TAIL,                  \
+    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = (LEVEL) < 5 ? WARM_SPARSE : WARM, \
      .lookahead_bytes = 0, .segment_bytes = MIB, .align_bytes = MIB, .state_bytes = STATE(LEVEL),                           \
      .parameter = (LEVEL) | (FLAGS) | KP_PGZIP, .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
 #define STATE(LEVEL) (sizeof(kp_state) + TABLE_BYTES(LEVEL))
 #define TABLE_BYTES(LEVEL)                                                                                                  \
     ((LEVEL) == 1 ? 4 << 15 : (LEVEL) == 2 ? 4 << 17 : (LEVEL) == 3 ? 8 << 16 : (LEVEL) == 4 ? 8 << 15 : 12 << 15)
 
+/* Level 4 is the same in all versions up to 1.17. */
 static const rdk_model models[] = {
-    FAST(0x0201, "klauspost-1.15.12-level-1", 1, 0, WARM_SPARSE, 4 * MIB),
-    FAST(0x0202, "klauspost-1.15.12-level-2", 2, 0, WARM_SPARSE, 4 * MIB),
-    FAST(0x0203, "klauspost-1.15.12-level-3", 3, 0, WARM_SPARSE, 4 * MIB),
-    FAST(0x0204, "klauspost-1.15.12-level-4", 4, 0, WARM_SPARSE, 4 * MIB),
-    FAST(0x0205, "klauspost-1.15.12-level-5", 5, 0, WARM, MIB),
-    FAST(0x0206, "klauspost-1.15.12-level-6", 6, 0, WARM, MIB),
-    PGZIP(0x0281, "pgzip-1.15.12-level-1", 1, 0),
-    PGZIP(0x0282, "pgzip-1.15.12-level-2", 2, 0),
-    PGZIP(0x0283, "pgzip-1.15.12-level-3", 3, 0),
-    PGZIP(0x0284, "pgzip-1.15.12-level-4", 4, 0),
-    PGZIP(0x0285, "pgzip-1.15.12-level-5", 5, 0),
-    PGZIP(0x0286, "pgzip-1.15.12-level-6", 6, 0),
+    FAST(0x0201, "klauspost-1.15.11-level-1", 1, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0202, "klauspost-1.15.11-level-2", 2, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0203, "klauspost-1.15.11-level-3", 3, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0204, "klauspost-1.15.0-level-4", 4, 0, WARM_SPARSE, 4 * MIB),
+    FAST(0x0205, "klauspost-1.15.11-level-5", 5, 0, WARM, MIB),
+    FAST(0x0206, "klauspost-1.15.11-level-6", 6, 0, WARM, MIB),
+    FAST(0x0214, "klauspost-1.18.0-level-4", 4, KP_MISTAKEN, WARM_SPARSE, 4 * MIB),
+    FAST(0x0231, "klauspost-1.15.0-level-1", 1, KP_OLD, WARM_SPARSE, 4 * MIB),
+    FAST(0x0232, "klauspost-1.15.0-level-2", 2, KP_OLD, WARM_SPARSE, 4 * MIB),
+    FAST(0x0233, "klauspost-1.15.0-level-3", 3, KP_OLD, WARM_SPARSE, 4 * MIB),
+    FAST(0x0235, "klauspost-1.15.0-level-5", 5, KP_OLD, WARM, MIB),
+    FAST(0x0236, "klauspost-1.15.0-level-6", 6, KP_OLD, WARM, MIB),
+    PGZIP(0x0281, "pgzip-1.15.11-level-1", 1, 0),
+    PGZIP(0x0282, "pgzip-1.15.11-level-2", 2, 0),
+    PGZIP(0x0283, "pgzip-1.15.11-level-3", 3, 0),
+    PGZIP(0x0284, "pgzip-1.15.0-level-4", 4, 0),
+    PGZIP(0x0285, "pgzip-1.15.11-level-5", 5, 0),
+    PGZIP(0x0286, "pgzip-1.15.11-level-6", 6, 0),
+    PGZIP(0x0294, "pgzip-1.18.0-level-4", 4, KP_MISTAKEN),
+    PGZIP(0x02a1, "pgzip-1.18.2-level-1", 1, KP_TRIMMED),
+    PGZIP(0x02a2, "pgzip-1.18.2-level-2", 2, KP_TRIMMED),
+    PGZIP(0x02a3, "pgzip-1.18.2-level-3", 3, KP_TRIMMED),
+    PGZIP(0x02a4, "pgzip-1.18.2-level-4", 4, KP_TRIMMED | KP_MISTAKEN),
+    PGZIP(0x02a5, "pgzip-1.18.2-level-5", 5, KP_TRIMMED),
+    PGZIP(0x02a6, "pgzip-1.18.2-level-6", 6, KP_TRIMMED),
+    PGZIP(0x02b1, "pgzip-1.15.0-level-1", 1, KP_OLD),
+    PGZIP(0x02b2, "pgzip-1.15.0-level-2", 2, KP_OLD),
+    PGZIP(0x02b3, "pgzip-1.15.0-level-3", 3, KP_OLD),
+    PGZIP(0x02b5, "pgzip-1.15.0-level-5", 5, KP_OLD),
+    PGZIP(0x02b6, "pgzip-1.15.0-level-6", 6, KP_OLD),
+    /* klauspost/compress itself writes the same since 1.18.2 */
     FAST(0x0301, "go-1.27-level-1", 1, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
     FAST(0x0302, "go-1.27-level-2", 2, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
     FAST(0x0303, "go-1.27-level-3", 3, KP_TRIMMED, WARM_SPARSE, 4 * MIB),
@@ -55,23 +75,43 @@ static int32_t token_length(int32_t left) {
     return left > RDK_MATCH_MAX + RDK_MATCH_MIN ? RDK_MATCH_MAX : RDK_MATCH_MAX - RDK_MATCH_MIN;
 }
 
-bool kp_emit(kp_chunk *chunk, const kp_match *match) {
+/* Another token than the predicted one was emitted, and ends at chunk->emitted. */
+static bool take_other(kp_chunk *chunk, kp_match *match, int32_t *next) {
+    if (rdk_done(chunk->run)) {
+        *next = chunk->emitted = chunk->stop;
+        return false;
+    }
+    rdk_token token = chunk->run->next[-1]; /* still there: in a grid model's run emitting does not close the chunk */
+    if (rdk_token_length(token) == 0) {
+        if (*next < chunk->emitted) *next = chunk->emitted;
+        return false;
+    }
+    match->length = (int32_t)rdk_token_length(token);
+    match->at = chunk->emitted - match->length;
+    match->from = match->at - (int32_t)rdk_token_distance(token);
+    *next = chunk->emitted - 1;
+    chunk->anchor = chunk->emitted;
+    return true;
+}
+
+bool kp_emit(kp_chunk *chunk, kp_match *match, int32_t *next) {
     int32_t at = match->at, left = match->length, distance = match->at - match->from;
     if (chunk->state->muted) {
-        chunk->emitted = at + left;
+        chunk->anchor = chunk->emitted = at + left;
         return true;
     }
     if (chunk->emitted < at) {
         chunk->emitted = (int32_t)rdk_emit_literals(chunk->run, (uint32_t)chunk->emitted, (uint32_t)at);
-        if (chunk->emitted != at) return false;
+        if (chunk->emitted != at) return take_other(chunk, match, next);
     }
     while (left > 0) {
         int32_t length = token_length(left);
         chunk->emitted = (int32_t)rdk_emit_match(chunk->run, (uint32_t)at, (uint32_t)length, (uint32_t)distance);
         at += length;
         left -= length;
-        if (chunk->emitted != at) return false;
+        if (chunk->emitted != at) return take_other(chunk, match, next);
     }
+    chunk->anchor = chunk->emitted;
     return true;
 }
 
@@ -102,12 +142,13 @@ static void search(kp_chunk *chunk) {
 static void forget(rdk_run *run, uint32_t position) {
     kp_state *state = run->state;
     memset(state->tables, 0, run->model->state_bytes - sizeof *state);
-    state->base = state->history = position;
+    state->base = position;
+    state->history = (int32_t)position;
 }
 
 /* The encoder appends chunks to a buffer of five; when it is full it keeps the last window. Only level 4 can tell. */
 static void make_history(kp_state *state, uint32_t start, uint32_t stop) {
-    if (stop - state->history > 5 * KP_CHUNK) state->history = start - KP_WINDOW;
+    if ((int32_t)stop - state->history > 5 * KP_CHUNK) state->history = (int32_t)start - KP_WINDOW;
 }
 
 /* Codes plain[start .. stop) and returns where the run then stands. */
@@ -115,7 +156,7 @@ static uint32_t run_chunk(rdk_run *run, uint32_t start, uint32_t stop) {
     kp_state *state = run->state;
     make_history(state, start, stop);
     kp_chunk chunk = {.run = run, .state = state, .src = run->plain, .start = (int32_t)start, .stop = (int32_t)stop,
-                      .base = (int32_t)state->base, .history = (int32_t)state->history, .emitted = (int32_t)start};
+                      .base = (int32_t)state->base, .history = state->history, .emitted = (int32_t)start, .anchor = (int32_t)start};
     if (stop - start < KP_TINY) {
         kp_emit_rest(&chunk);
         forget(run, stop);
@@ -151,34 +192,55 @@ static uint64_t history_at(uint64_t offset) {
 
 static void simulate_stream(rdk_run *run) {
     kp_state *state = run->state;
-    uint64_t history = history_at(run->offset + run->begin);
     state->base = 0;
-    state->history = history > run->offset ? (uint32_t)(history - run->offset) : 0;
+    state->history = (int32_t)((int64_t)history_at(run->offset + run->begin) - (int64_t)run->offset);
     uint32_t stop = run->ends ? run->length : UINT32_MAX;
     run_chunks(run, run->begin, stop);
     if (run->last && !rdk_done(run)) rdk_marker(run, run->stop, RDK_FIXED, true);
 }
 
-/* Takes in the dictionary: it is searched like a chunk, and what comes out is dropped. */
-static void take_tail(rdk_run *run, uint32_t position) {
+/* Searches [from, to) like chunks, to fill the tables; what comes out is dropped. */
+static void take_in(rdk_run *run, uint32_t from, uint32_t to) {
     kp_state *state = run->state;
-    uint32_t tail = position < KP_PGZIP_TAIL ? position : KP_PGZIP_TAIL;
-    forget(run, position - tail);
-    if (tail == 0) return;
     state->muted = true;
-    run_chunk(run, position - tail, position);
+    for (uint32_t stop; from < to; from = stop) {
+        stop = to - from < KP_CHUNK ? to : from + KP_CHUNK;
+        run_chunk(run, from, stop);
+    }
     state->muted = false;
 }
 
+/* A block of pgzip begins: the end of the one before is its dictionary. */
+static void begin_block(rdk_run *run, uint32_t position, uint32_t available) {
+    uint32_t tail = available < KP_PGZIP_TAIL ? available : KP_PGZIP_TAIL;
+    forget(run, position - tail);
+    take_in(run, position - tail, position);
+}
+
+/* A segment may begin inside a block (before the encoder is known): at one of its chunks. */
+static void begin_inside(rdk_run *run, uint32_t into_block) {
+    uint32_t available = run->start - run->begin;
+    if (available >= into_block) {
+        begin_block(run, run->start - into_block, available - into_block);
+        take_in(run, run->start - into_block, run->start);
+    } else {
+        uint32_t from = run->start - available / KP_CHUNK * KP_CHUNK;
+        forget(run, from);
+        take_in(run, from, run->start);
+    }
+}
+
 static void simulate_pgzip(rdk_run *run) {
-    uint32_t position = run->start, stop;
+    uint32_t position = run->start, stop, into_block = (uint32_t)((run->offset + run->start) % KP_PGZIP_BLOCK);
     bool full;
-    if (run->begin < run->start) rdk_emit_literal(run, run->start - 1); /* the driver's warm-up ends here: take_tail has its own */
+    if (run->begin < run->start) rdk_emit_literal(run, run->start - 1); /* ends the driver's warm-up; here it is muted */
+    if (into_block) begin_inside(run, into_block);
     do {
         uint64_t end = ((run->offset + position) / KP_PGZIP_BLOCK + 1) * KP_PGZIP_BLOCK - run->offset;
         full = end <= run->length;
         stop = full ? (uint32_t)end : run->length;
-        take_tail(run, position);
+        if (!into_block) begin_block(run, position, position - run->begin);
+        into_block = 0;
         position = run_chunks(run, position, stop);
         if (position < stop) return;
         rdk_marker(run, position, RDK_STORED, false);

@@ -12,9 +12,9 @@
 enum kp_parameter {
     KP_LEVEL = 15,
     KP_HUFFMAN = 10,   /* as level: HuffmanOnly */
-    KP_TRIMMED = 0x10, /* since 1.18.1 and in Go 1.27: a header names no more codes than are used */
+    KP_TRIMMED = 0x10, /* since 1.18.2 and in Go 1.27: a header names no more codes than are used */
     KP_PGZIP = 0x20,   /* every MiB starts anew with a dictionary and ends with a sync marker */
-    KP_OLD = 0x40,     /* 1.15.1: shorter hashes, no bytes skipped in the search from a match's end */
+    KP_OLD = 0x40,     /* up to 1.15.9: shorter hashes, no bytes skipped in the search from a match's end */
     KP_MISTAKEN = 0x80 /* level 4 since 1.18.0 and in Go 1.27: a comparison with the wrong place, see is_longer */
 };
 
@@ -40,7 +40,7 @@ typedef struct kp_state {
     bool muted;         /* a dictionary is being taken in: nothing is emitted */
     uint32_t header_bits;
     uint32_t base;    /* no match reaches back beyond this */
-    uint32_t history; /* where the buffer of the encoder begins; level 4 only */
+    int32_t history; /* where the buffer of the encoder begins, maybe before plain[0]; level 4 only */
     uint8_t literal_lengths[288];
     uint8_t distance_lengths[32];
     _Alignas(64) uint32_t tables[]; /* of the level */
@@ -55,6 +55,7 @@ typedef struct kp_chunk {
     int32_t base;    /* no match begins before this */
     int32_t history; /* where the encoder's history buffer begins */
     int32_t emitted; /* everything before this was emitted */
+    int32_t anchor;  /* where the last match ended: the search takes longer steps the further it is from there */
 } kp_chunk;
 
 void kp_level1(kp_chunk *chunk, bool old);
@@ -121,8 +122,10 @@ static inline void kp_extend_back(const kp_chunk *chunk, kp_match *match) {
     }
 }
 
-/* Emits the literals before a match and the match. False: overruled; `chunk->emitted` says where things stand. */
-bool kp_emit(kp_chunk *chunk, const kp_match *match);
+/* Emits the literals before a match and the match. True: a match was emitted, and ended at chunk->emitted. It may be another than
+ * asked for; then *match says which, and *next, where the search stood, is behind its end. False: overruled by a literal; *next is
+ * where to search on. */
+bool kp_emit(kp_chunk *chunk, kp_match *match, int32_t *next);
 
 /* The rest of the chunk as literals. */
 void kp_emit_rest(kp_chunk *chunk);

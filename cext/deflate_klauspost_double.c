@@ -16,6 +16,7 @@ typedef struct singles {
  * place, so that the outcome depends on where its history buffer begins. */
 static inline bool is_longer(const kp_chunk *chunk, bool mistaken, int32_t s, int32_t from, int32_t next, int32_t next_from) {
     if (mistaken) next_from = chunk->history + (next - next_from);
+    if (next_from < 0) next_from = 0; /* in warm-up only */
     return kp_length(chunk, next + 4, next_from + 4) > kp_length(chunk, s + 4, from + 4);
 }
 
@@ -27,7 +28,7 @@ static inline bool search4(const kp_chunk *chunk, singles *tables, bool mistaken
     for (;;) {
         uint32_t *brief = &tables->brief[short_hash(value)], *wide = &tables->wide[long_hash(value)];
         s = ahead;
-        ahead = s + 1 + ((s - chunk->emitted) >> 6);
+        ahead = s + 1 + ((s - chunk->anchor) >> 6);
         if (ahead > limit) return false;
         int32_t short_from = kp_index(*brief), long_from = kp_index(*wide);
         uint64_t coming = rdk_load64(src + ahead);
@@ -58,9 +59,11 @@ void kp_level4(kp_chunk *chunk, bool mistaken) {
     while (s < limit && search4(chunk, tables, mistaken, &s, &from, &next)) {
         kp_match match = {s, from, 4 + kp_length(chunk, s + 4, from + 4)};
         kp_extend_back(chunk, &match);
-        bool kept = kp_emit(chunk, &match);
+        if (!kp_emit(chunk, &match, &next)) {
+            s = next;
+            continue;
+        }
         s = chunk->emitted;
-        if (!kept) continue;
         if (next >= s) s = next + 1;
         if (s >= limit) {
             if (s + 8 < chunk->stop) {
@@ -137,7 +140,7 @@ static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk
     for (;;) {
         uint64_t value = coming;
         s = ahead;
-        ahead = s + 1 + ((s - chunk->emitted) >> (level == 5 ? 6 : 7));
+        ahead = s + 1 + ((s - chunk->anchor) >> (level == 5 ? 6 : 7));
         if (ahead > limit) return false;
         int32_t short_from = kp_index(tables->brief[brief]);
         kp_pair pair = tables->wide[wide];
@@ -234,9 +237,11 @@ static inline __attribute__((always_inline)) void level56(kp_chunk *chunk, int l
     while (s < limit && (match.at = s, search56(chunk, tables, level, repeat, &match, &next))) {
         finish_match(chunk, tables, level, old, &match);
         repeat = match.at - match.from;
-        bool kept = kp_emit(chunk, &match);
+        if (!kp_emit(chunk, &match, &next)) {
+            s = next;
+            continue;
+        }
         s = chunk->emitted;
-        if (!kept) continue;
         if (next >= s) s = next + 1;
         if (s >= limit) {
             if (level == 6)

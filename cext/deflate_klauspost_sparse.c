@@ -3,7 +3,7 @@
 
 enum { BITS1 = 15, BITS2 = 17, BITS3 = 16 };
 
-/* Before 1.15.12 these levels hashed four bytes, level 1 with a multiplier of its own. */
+/* Before 1.15.11 these levels hashed four bytes, level 1 with a multiplier of its own. */
 static inline uint32_t hash1(uint64_t value, bool old) {
     return old ? (uint32_t)value * UINT32_C(0x1e35a7bd) >> (32 - BITS1) : kp_hash5(value, BITS1);
 }
@@ -36,7 +36,7 @@ static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t
     for (;;) {
         uint32_t hash = hash_of(value, old);
         int32_t candidate = kp_index(table[hash]);
-        ahead = s + 2 + ((s - chunk->emitted) >> 5);
+        ahead = s + 2 + ((s - chunk->anchor) >> 5);
         if (ahead > limit) return false;
         uint64_t now = rdk_load64(src + ahead);
         table[hash] = kp_entry(s);
@@ -88,9 +88,11 @@ static inline __attribute__((always_inline)) void level12(kp_chunk *chunk, int l
     while (s < limit && search_pairs(chunk, table, hash_of, old, level, &s, &from, &next)) {
         for (;;) {
             kp_match match = whole_match(chunk, s, from);
-            bool kept = kp_emit(chunk, &match);
+            if (!kp_emit(chunk, &match, &next)) {
+                s = next;
+                break;
+            }
             s = chunk->emitted;
-            if (!kept) break;
             if (next >= s) s = next + 1;
             if (s >= limit) {
                 insert_last(chunk, table, hash_of, old, s, match.length);
@@ -140,7 +142,7 @@ static inline bool search3(const kp_chunk *chunk, kp_pair *table, bool old, int3
     for (;;) {
         kp_pair *slot = &table[hash3(value, old)];
         s = ahead;
-        ahead = s + 1 + ((s - chunk->emitted) >> (old ? 6 : 7));
+        ahead = s + 1 + ((s - chunk->anchor) >> (old ? 6 : 7));
         if (ahead > limit) return false;
         kp_pair pair = *slot;
         int32_t first = kp_index(pair.now), second = kp_index(pair.before);
@@ -188,9 +190,11 @@ static inline __attribute__((always_inline)) void level3(kp_chunk *chunk, bool o
     while (s < limit && search3(chunk, table, old, limit, &s, &from, &next)) {
         for (;;) {
             kp_match match = whole_match(chunk, s, from);
-            bool kept = kp_emit(chunk, &match);
+            if (!kp_emit(chunk, &match, &next)) {
+                s = next;
+                break;
+            }
             s = chunk->emitted;
-            if (!kept) break;
             if (next >= s) s = next + 1;
             if (s >= limit) {
                 int32_t end = match.from + match.length;

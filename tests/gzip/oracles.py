@@ -99,4 +99,6 @@ def go_oracles() -> Iterator[Oracle]:
 
 def all_oracles() -> list[Oracle]:
     """Every encoder that there is a model for. Families add theirs here."""
-    return [*go_oracles()]
+    from tests.gzip import oracles_klauspost as klauspost
+
+    return [*go_oracles(), *klauspost.klauspost_oracles(), *klauspost.go_oracles()]

@@ -1,0 +1,78 @@
+"""Real encoders of the klauspost family: klauspost/compress, pgzip, and Go from 1.27 on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.gzip.oracles import Encode, Oracle, go_binary, home, piped
+
+SOURCE = Path(__file__).parent / "klauspost_oracle" / "main.go"
+PGZIP_VERSION = "1.2.6"
+GO_VERSIONS = ("1.27",)
+#: Releases that write the same bytes at levels 1 to 6, by the first of them; of each group two that are tested.
+GROUPS = {
+    "1.15.0": ("1.15.0", "1.15.9"),
+    "1.15.11": ("1.15.12", "1.17.11"),
+    "1.18.0": ("1.18.0",),
+    "1.18.2": ("1.18.2", "1.20.3"),
+}
+LEVELS = range(1, 7)
+
+
+def module_versions() -> list[str]:
+    """Every release of klauspost/compress that is tested."""
+    return [version for group in GROUPS.values() for version in group]
+
+
+@cache
+def binary(version: str) -> Path | None:
+    """The oracle built with ``version`` of klauspost/compress."""
+    built = home() / f"klauspost-{version}" / "klauspost_oracle"
+    return built if built.exists() else None
+
+
+def model_name(encoder: str, group: str, level: int) -> str:
+    """The model that is exact for releases of ``group``."""
+    if level == 4:
+        group = {"1.15.11": "1.15.0"}.get(group, group)
+    elif group == "1.18.0":
+        group = "1.15.11"
+    if encoder == "klauspost" and group == "1.18.2":
+        return f"go-1.27-level-{level}"
+    return f"{encoder}-{group}-level-{level}"
+
+
+def _find(encoder: str, version: str, level: int) -> Callable[[], Encode | None]:
+    def find() -> Encode | None:
+        found = binary(version)
+        return piped(found, encoder, str(level)) if found else None
+
+    return find
+
+
+def _find_go(version: str, level: int) -> Callable[[], Encode | None]:
+    def find() -> Encode | None:
+        found = go_binary(version)
+        return piped(found, str(level)) if found else None
+
+    return find
+
+
+def klauspost_oracles() -> Iterator[Oracle]:
+    """klauspost/compress gzip, and pgzip with it."""
+    for group, versions in GROUPS.items():
+        for version in versions:
+            for level in LEVELS:
+                for encoder in ("klauspost", "pgzip"):
+                    model = model_name(encoder, group, level)
+                    program = "gzip" if encoder == "klauspost" else "pgzip"
+                    yield Oracle(encoder, version, f"level{level}", model, _find(program, version, level))
+
+
+def go_oracles() -> Iterator[Oracle]:
+    """Go 1.27."""
+    for version in GO_VERSIONS:
+        for level in LEVELS:
+            yield Oracle("go", version, f"level{level}", f"go-1.27-level-{level}", _find_go(version, level))
