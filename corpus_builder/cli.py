@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import tempfile
+import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,9 @@ from reducto.errors import UsageError
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import Registry
 from reducto.kernel.chunking import ChunkParams
+
+_SCRATCH_PREFIX = ".corpus-build-"
+_SCRATCH_GRACE_SECONDS = 60
 
 
 def size(text: str) -> int:
@@ -104,10 +111,29 @@ class Build:
 
 @contextmanager
 def _scratch(output: Path) -> Iterator[str]:
-    """A temporary directory on the file system that the corpus goes to, since layers are large."""
+    """A temporary directory on the file system that the corpus goes to, since layers are large.
+
+    It is locked while it is used: what a killed build left behind is not, and is removed here.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".corpus-build-", dir=output.parent) as directory:
+    for left in output.parent.glob(f"{_SCRATCH_PREFIX}*"):
+        with suppress(OSError), _locked(left):
+            # One that was made just now may be about to be locked.
+            if time.time() - left.stat().st_mtime > _SCRATCH_GRACE_SECONDS:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=output.parent) as directory, _locked(Path(directory)):
         yield directory
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Holds a lock on a directory. Raises `BlockingIOError` if another process does."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> list[Source]:

@@ -1,7 +1,7 @@
 """The command line ``reducto``. `main` finds the command in `commands.COMMANDS` and runs it.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; the others are in `reducto.errors` beside their error;
-130 interrupted; 141 the reader of a pipe went away.
+130 interrupted; 141 the reader of a pipe went away; 143 terminated.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from reducto.cli.commands import COMMANDS, GROUPS, Entry
@@ -23,6 +26,7 @@ __all__ = ["main"]
 
 _USAGE = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 _PIPE_CLOSED = 141
 _LEADING_FLAGS = ("--json", "--quiet")
 
@@ -62,11 +66,15 @@ def _run(entry: Entry, rest: Sequence[str]) -> int:
         return ended.code if isinstance(ended.code, int) else _USAGE
     console = Console(as_json=arguments.json, quiet=arguments.quiet)
     try:
-        return command.run(arguments, Context(console, arguments.config))
+        with _terminable():
+            return command.run(arguments, Context(console, arguments.config))
     except BrokenPipeError:
         # Python would flush standard output at exit and complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    except _Terminated:
+        console.note("terminated")
+        return _TERMINATED
     except KeyboardInterrupt:
         console.note("interrupted")
         return _INTERRUPTED
@@ -74,6 +82,31 @@ def _run(entry: Entry, rest: Sequence[str]) -> int:
         exit_code = getattr(error, "exit_code", 1)
         console.error(error, exit_code)
         return exit_code
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Makes SIGTERM end the block by an exception, so that what it holds is given up properly.
+
+    A command that handles the signal by itself may do so; where somebody else does already, nothing changes.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _no_command(words: Sequence[str]) -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +115,29 @@ def test_analysis_as_text_and_of_a_layout(tmp_path: Path, tree: Path, capsys: py
     shown = capsys.readouterr().out
     assert "found in the corpora" in shown
     assert f"{tmp_path / 'c.rc'}: 4" in shown or f"{tmp_path / 'c.rc'}: 5" in shown
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path, tree: Path, how: int, exit_code: int) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ["corpus", "build", "--output", str(out / "c.rc"), "--input", str(tree)]
+    program = (
+        "import sys, time, corpus_builder.build as b, reducto.cli\n"
+        "b.cut = lambda *_: (print('reading', flush=True), time.sleep(60))\n"
+        "sys.exit(reducto.cli.main(sys.argv[1:]))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.PIPE) as build:
+        assert build.stdout is not None
+        assert build.stdout.readline() == b"reading\n"
+        build.send_signal(how)
+        assert build.wait(timeout=60) == exit_code
+    left = [path.name for path in out.iterdir()]
+    if how == signal.SIGKILL:
+        assert [name[:14] for name in left] == [".corpus-build-"]
+        os.utime(out / left[0], (0, 0))
+        other = tmp_path / "other.bin"
+        other.write_bytes(noise(5000))
+        assert main(["corpus", "build", "--input", str(other), "--output", str(out / "c.rc")]) == 0
+        left = [path.name for path in out.iterdir() if path.name != "c.rc"]
+    assert left == []
