@@ -96,6 +96,8 @@ static uint32_t warm_start(const rdk_run *run) {
 static void simulate(rdk_run *run) {
     rdk_zlib_walk *walk = run->state;
     bool lazy = run->model->level > 3, goes_on = is(run, SINGLE) || (is(run, RSYNCABLE) && !is(run, INDEPENDENT));
+    /* pigz takes no smaller block; a forged recipe with one would begin a stream every few bytes. */
+    if (run->member_param && run->member_param < RDK_ZLIB_WINDOW) run->member_param = RDK_ZLIB_WINDOW;
     uint32_t position = warm_start(run);
     walk->effort = rdk_zlib_efforts[run->model->level];
     walk->reach = RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;

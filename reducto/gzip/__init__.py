@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from reducto.errors import Corrupt
+from reducto.gzip.analysis import Identification, identify
 from reducto.gzip.framing import MAGIC
 from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
 from reducto.gzip.limits import UnframeLimits
@@ -13,7 +14,16 @@ from reducto.gzip.recipe import KIND, GzipRecipe
 from reducto.gzip.unframe import GzipUnframer
 from reducto.recipe import Recipe, Submit, Unframer
 
-__all__ = ["GzipRecipe", "GzipUnframer", "IdentityRecipe", "UnframeLimits", "open_unframer", "recipe_from_bytes"]
+__all__ = [
+    "GzipRecipe",
+    "GzipUnframer",
+    "Identification",
+    "IdentityRecipe",
+    "UnframeLimits",
+    "identify",
+    "open_unframer",
+    "recipe_from_bytes",
+]
 
 
 def open_unframer(head: bytes, submit: Submit | None = None, limits: UnframeLimits | None = None) -> Unframer:

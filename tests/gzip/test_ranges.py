@@ -1,0 +1,58 @@
+"""A range from the middle costs its segments and one warm-up, not the layer."""
+
+from __future__ import annotations
+
+import pytest
+
+from reducto.gzip import GzipRecipe
+from reducto.kernel.gzip import models
+from reducto.model import ByteRange
+from tests.gzip import oracles, samples
+from tests.gzip.helpers import PlainBytes, unframe, workers
+
+
+@pytest.mark.parametrize("level", ["level1", "level6"])
+def test_range_from_the_middle_reads_one_segment_before_its_first_byte(level: str) -> None:
+    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == level)
+    part = samples.archive(10_000_000, 21)
+    plain = b"".join(bytes([number]) * 1000 + part for number in range(4))
+    wire = oracle.encode(plain)
+    recipe, _ = unframe(wire)
+    assert isinstance(recipe, GzipRecipe)
+    model = next(model for model in models().values() if model.name == recipe.encoder)
+    middle = len(wire) // 2
+    source = PlainBytes(plain)
+    first = next(iter(recipe.rebuild(source, ByteRange(middle, middle + 1_000_000))))
+    assert wire[middle : middle + len(first)] == first
+    longest = max(segment.plain_length for segment in recipe.members[0].segments)
+    assert source.read_bytes <= longest + model.warmup_bytes + model.lookahead_bytes
+    assert source.lowest > len(plain) // 4
+
+
+def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
+    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    plain = samples.archive(5_000_000, 22)
+    wire = oracle.encode(plain)
+    recipe, _ = unframe(wire)
+    assert isinstance(recipe, GzipRecipe)
+    bit, starts = 80, []
+    for segment in recipe.members[0].segments:
+        starts.append(bit // 8)
+        bit += segment.wire_bits
+    for start in starts:
+        for at in (start - 1, start, start + 1):
+            if at >= 0:
+                span = ByteRange(at, min(at + 3, len(wire)))
+                assert b"".join(recipe.rebuild(PlainBytes(plain), span)) == wire[span.start : span.stop]
+
+
+def test_abandoned_rebuild_leaves_no_work_behind() -> None:
+    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    plain = samples.archive(5_000_000, 22)
+    wire = oracle.encode(plain)
+    recipe, _ = unframe(wire)
+    assert isinstance(recipe, GzipRecipe)
+    with workers(1) as submit:
+        pieces = recipe.rebuild(PlainBytes(plain), submit=submit)
+        assert wire.startswith(next(iter(pieces)))
+        pieces.close()  # type: ignore[attr-defined]
