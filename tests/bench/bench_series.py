@@ -25,6 +25,8 @@ MANIFESTS = ", ".join(
     ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"]
 )
 REPOSITORY = "team/app"
+#: Storage that did not change for so long has been recompressed.
+IDLE_SECONDS = 90
 
 
 @dataclass
@@ -98,11 +100,11 @@ def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int
 
 
 def when_idle(running: Bench, limit_seconds: float = 900) -> int:
-    """The upstream's bytes once recompression is through: garbage collected, and no change for a minute."""
+    """The upstream's bytes once recompression is through: no change for a while, garbage collected."""
     deadline, before = time.monotonic() + limit_seconds, -1
     while (now := running.upstream.stored_bytes) != before and time.monotonic() < deadline:
         before = now
-        time.sleep(60)
+        time.sleep(IDLE_SECONDS)
     collect_garbage(running.upstream, "--delete-untagged")
     return running.upstream.stored_bytes
 

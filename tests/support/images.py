@@ -6,7 +6,7 @@ import json
 import os
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,30 +46,36 @@ def _entry(name: str, mtime: int, mode: int, kind: bytes) -> tarfile.TarInfo:
     return entry
 
 
-def write_archive(
-    path: Path, layers: Sequence[Layer], tag: str = "image:1", command: Sequence[str] = ("/bin/busybox",)
-) -> Path:
-    """``docker save``'s archive format (manifest.json, config, layers) with one image; returns ``path``."""
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "created": "2026-01-01T00:00:00Z",
-            "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
-            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "tests"} for _ in layers],
-        }
-    ).encode()
-    config_name = hashlib.sha256(config).hexdigest() + ".json"
-    names = [f"{number}-{each.diff_id[7:19]}/layer.tar" for number, each in enumerate(layers)]
-    manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).encode()
+def write_archive(path: Path, images: Mapping[str, Sequence[Layer]]) -> Path:
+    """``docker save``'s archive format (manifest.json, configs, layers) of images by tag; returns ``path``."""
+    members: dict[str, bytes] = {}
+    manifest = []
+    for tag, layers in images.items():
+        config = _config(layers)
+        name = hashlib.sha256(config).hexdigest() + ".json"
+        blobs = {f"{each.diff_id[7:]}/layer.tar": each.tar for each in layers}
+        members |= {name: config, **blobs}
+        manifest.append({"Config": name, "RepoTags": [tag], "Layers": list(blobs)})
+    members["manifest.json"] = json.dumps(manifest).encode()
     with tarfile.open(path, "w") as archive:
-        members = [*zip(names, (each.tar for each in layers), strict=True), (config_name, config)]
-        for name, content in [*members, ("manifest.json", manifest)]:
+        for name, content in members.items():
             entry = _entry(name, 0, 0o644, tarfile.REGTYPE)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return path
+
+
+def _config(layers: Sequence[Layer]) -> bytes:
+    created = "2026-01-01T00:00:00Z"
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": created,
+        "config": {"Cmd": ["/bin/busybox"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
+        "history": [{"created": created, "created_by": "tests"} for _ in layers],
+    }
+    return json.dumps(config).encode()
 
 
 def busybox_layer() -> Layer:
@@ -104,4 +110,4 @@ def library_layer(version: int, limit_bytes: int = 12_000_000) -> Layer:
 def application_image(folder: Path, version: int, limit_bytes: int = 12_000_000) -> Path:
     """An archive with a two-layer image that starts: busybox, and ``library_layer(version)`` upon it."""
     layers = [busybox_layer(), library_layer(version, limit_bytes)]
-    return write_archive(folder / f"application-{version}.tar", layers, f"application:{version}")
+    return write_archive(folder / f"application-{version}.tar", {f"application:{version}": layers})

@@ -1,0 +1,75 @@
+"""The end-to-end benchmarks run, on small images: what they measure is right before it is measured for an hour."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.bench import bench_load, bench_series, bench_transfer, report
+from tests.bench.report import Report
+from tests.support.images import busybox_layer, library_layer, write_archive
+from tests.support.requirements import promised, require_root, require_tool
+from tests.support.shaped_link import available
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every data set is one folder with a small image series in place of the large one."""
+    require_root()
+    require_tool("dockerd", "docker", "docker-registry", "busybox")
+    base, python, patches = busybox_layer(), library_layer(1, 3_000_000), library_layer(2, 1_000_000)
+    rebuilt, older, newer, again = (library_layer(each, size) for each, size in
+                                    ((3, 3_000_000), (4, 6_000_000), (5, 6_000_000), (6, 6_000_000)))  # fmt: skip
+    images = {
+        "base:latest": [base],
+        "base-patched:latest": [base, patches],
+        "app:latest": [base, python, older],
+        "app-bumped:latest": [base, python, newer],
+        "app-repatched:latest": [base, patches, rebuilt, again],
+    }
+    folder = tmp_path / "data"
+    (folder / "layers").mkdir(parents=True)
+    write_archive(folder / "images.tar", images)
+    (folder / "layers" / "app.tar").write_bytes(older.tar)
+    for module in (bench_series, bench_transfer, bench_load):
+        monkeypatch.setattr(module, "dataset", lambda name: SimpleNamespace(ensure=lambda: folder))
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+
+
+def run(benchmark: object) -> Report:
+    made = Report("small", "On small images", "pytest")
+    benchmark(made)  # type: ignore[operator]
+    return made
+
+
+def test_series_tells_storage_and_layers(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_series, "IDLE_SECONDS", 1)
+    made = run(bench_series.series)
+    growth = {row[0]: row[3] for row in made.tables[2].rows}
+    assert growth.keys() >= {"app-bumped:app", "app-repatched:app"}
+    assert float(str(growth["app-repatched:app"])) < 0.5, "a rebuild is stored as a difference"
+    assert [row[0] for row in made.tables[0].rows] == list(bench_series.IMAGES)
+
+
+def test_transfer_times_pushes_and_pulls(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_transfer, "ROUNDS", 1)
+    made = run(bench_transfer.transfer)
+    assert [len(table.rows) for table in made.tables] == [2, 2]
+    assert {bar.what.split()[0] for bar in made.bars} == {"docker", "cold", "warm", "first"}
+
+
+def test_slow_link_is_slow_for_the_bare_registry(small_data: None) -> None:
+    if not available():
+        (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
+    made = run(bench_transfer.slow_link)
+    assert all(float(str(row[1])) > 0 for row in made.tables[0].rows)
+
+
+def test_load_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_load, "PULLS", 8)
+    monkeypatch.setattr(bench_load, "PUSHES", 4)
+    monkeypatch.setattr(bench_load, "PIECES", 2)
+    made = run(bench_load.load)
+    assert [row[0] for row in made.tables[0].rows] == ["8 pulls, cold", "8 pulls, warm", "4 pushes"]
