@@ -15,6 +15,9 @@ from reducto.model import ChunkId
 _PROBE_BYTES = 1 << 20
 # What an unmatched byte beside matched ones costs, as part of its compressed size: most of it has a twin.
 _NEAR_MATCH_COST = 0.5
+# A blob of which references hold less is the first of its kind; if it compresses this well it may become a reference.
+_RELATED_HIT_RATE = 0.05
+_SEED_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,26 @@ class Sample:
 
 
 def judge(sample: Sample, references: Sequence[Reference], minimum_score: float) -> Verdict:
-    """What reducing the blob would save, judged by ``sample``."""
+    """What reducing the blob would save, judged by ``sample``.
+
+    A compressible blob without relatives is accepted whatever its score: nothing can ever refer to a blob that is
+    stored as it came, so its successors would find no relatives either. Its real size still decides in the end.
+    """
     if not sample.data:
         return Verdict(0.0, 0.0, False, "empty")
     missed = _missed(sample, references)
     hit_rate = 1 - sum(chunk[2] for chunk in missed) / len(sample.data)
-    cost = len(sample.data) * (1 - hit_rate) * _compressed_share(sample, missed)
+    share = _compressed_share(sample, missed)
+    cost = len(sample.data) * (1 - hit_rate) * share
     if hit_rate:
         cost *= _NEAR_MATCH_COST
     score = max(0.0, min(1.0, 1 - cost / max(sample.wire_length, 1)))
-    accepted = score >= minimum_score
     part = f"references hold {hit_rate:.1%} of the sample; reducing would save about {score:.1%} of the wire bytes"
-    return Verdict(score, hit_rate, accepted, part if accepted else f"{part}, less than {minimum_score:.1%}")
+    if score >= minimum_score:
+        return Verdict(score, hit_rate, True, part)
+    if hit_rate < _RELATED_HIT_RATE and share < _SEED_SHARE:
+        return Verdict(score, hit_rate, True, f"{part}; first of its kind, kept for later ones to refer to")
+    return Verdict(score, hit_rate, False, f"{part}, less than {minimum_score:.1%}")
 
 
 def _missed(sample: Sample, references: Sequence[Reference]) -> list[tuple[int, int, int, int]]:

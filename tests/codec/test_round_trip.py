@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,6 +187,12 @@ def test_the_gate_declines_noise_and_keeps_relatives(tmp_path: Path) -> None:
     assert isinstance(declined, Stored)
     assert declined.reason is Reason.NO_GAIN
     assert isinstance(encode(noise, [make_corpus(tmp_path / "noise.rc", noise)], tmp_path, options), bytes)
+
+
+def test_the_gate_lets_the_first_of_its_kind_pass(tmp_path: Path) -> None:
+    # A sample that looks as if nothing were saved, of a blob that repeats itself later on.
+    first = gzip.compress(words(9_000_000, seed=4) * 2, 6, mtime=0)
+    assert isinstance(encode(first, [], tmp_path, EncodeOptions(minimum_score=0.99)), bytes)
 
 
 def test_plain_limit(tmp_path: Path) -> None:
