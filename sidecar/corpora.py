@@ -21,6 +21,7 @@ from pathlib import Path
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.model import CorpusId
 from sidecar import logs
+from sidecar.atomic import move
 from sidecar.codec import Codec, LocalCorpus
 from sidecar.metrics import Metrics
 from sidecar.names import Repository
@@ -102,7 +103,7 @@ class Corpora:
 
     async def adopt(self, corpus_id: CorpusId, mapped: Path) -> None:
         """Takes over the mapped form that an encoder has just written."""
-        await self._offload.io(os.replace, mapped, self._file(corpus_id, ".rc"))
+        await self._offload.io(move, mapped, self._file(corpus_id, ".rc"))
         await self._offload.io(self._open_mapped, corpus_id)
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:

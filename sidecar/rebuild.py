@@ -14,6 +14,7 @@ from typing import Any
 from reducto.errors import Corrupt, ProofFailed, ReductoError
 from reducto.model import ByteRange, Digest
 from sidecar import logs
+from sidecar.atomic import move
 from sidecar.codec import Decoder
 from sidecar.errors import StorageFull
 from sidecar.growing import READ_BYTES, GrowingFile
@@ -198,7 +199,7 @@ class Rebuilds:
     async def _keep(self, rebuild: Rebuild) -> None:
         path = self._path(rebuild.digest)
         await self._offload.io(path.parent.mkdir, 0o755, True, True)
-        await self._offload.io(os.replace, rebuild.file.path, path)
+        await self._offload.io(move, rebuild.file.path, path)
         rebuild.file.path = path
         state = await self._offload.io(os.stat, path)
         self._note(rebuild.digest, state)
@@ -229,6 +230,8 @@ class Rebuilds:
         for path in self._folder.glob("sha*/*"):
             if len(path.name) in (64, 128):
                 self._unproved[Digest(path.parent.name, path.name)] = path.stat().st_size
+            else:
+                path.unlink()  # what a killed process left of a copy
 
     async def _prove_old(self, digest: Digest) -> None:
         self._unproved.pop(digest, None)
