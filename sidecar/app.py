@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
+from reducto.model import CorpusId
 from sidecar import logs, routes
 from sidecar.atomic import OwnedDirectory
 from sidecar.codec import Codec
@@ -32,10 +33,11 @@ from sidecar.listings import Listings
 from sidecar.manifests import Manifests
 from sidecar.metrics import Metrics
 from sidecar.mounts import Mounts
+from sidecar.names import Repository
 from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
 from sidecar.pull import Pull
-from sidecar.push import Push
+from sidecar.push import Push, StartEncoding
 from sidecar.rebuild import Rebuilds
 from sidecar.record_store import RecordStore
 from sidecar.reducer import ReductoCodec
@@ -46,6 +48,7 @@ from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient
 from sidecar.upstream.embedded import EmbeddedUpstream
 from sidecar.upstream.registry import RegistryUpstream
+from sidecar.upstream.service import ServiceUpstream, basic_credentials
 
 CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
 
@@ -73,10 +76,14 @@ class Sidecar:
     sessions: UploadSessions
     scratch: OwnedDirectory
     api: RegistryApi
+    storage: Upstream
+    """The upstream itself, without the service's credentials."""
+    start_encoding: StartEncoding
     in_flight: int = 0
     """Requests being answered on the data port."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there are none."""
+    last_active: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -96,6 +103,15 @@ class Sidecar:
         self.metrics.queue_depth.set(self.offload.queue_depth)
         self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
         self.metrics.uploads_open.set(len(self.sessions))
+
+    @property
+    def fresh_corpora(self) -> dict[Repository, set[CorpusId]]:
+        """Corpora that idle recompression has not seen yet."""
+        return self.keeper.fresh
+
+    def quiet_seconds(self) -> float:
+        """How long ago the latest request ended."""
+        return time.monotonic() - self.last_active
 
     @property
     def busy(self) -> bool:
@@ -125,7 +141,9 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
     if seal is None:
         seal = cast(Seal, await offload.io(seal_of, config))
-    upstream, base = await _upstream(config, offload, metrics)
+    storage, base = await _upstream(config, offload, metrics)
+    basic = await offload.io(basic_credentials, config.upstream.credentials_file, config.upstream.url)
+    upstream = ServiceUpstream(storage, basic)
     client = RegistryClient(upstream, offload, metrics)
     cache_dir = config.cache.dir
     hook_index = await offload.io(_hook_index, cache_dir / "hooks")
@@ -173,7 +191,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     await offload.io(rebuilds.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
-        layers, rebuilds, manifests, keeper, sessions, scratch, api,
+        layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding,
     )  # fmt: skip
 
 
@@ -249,6 +267,7 @@ def observed(sidecar: Sidecar) -> Middleware:
         finally:
             seconds = time.monotonic() - started
             sidecar.in_flight -= 1
+            sidecar.last_active = time.monotonic()
             if not sidecar.in_flight:
                 sidecar.idle.set()
             metrics.in_flight.set(sidecar.in_flight)

@@ -104,5 +104,10 @@ class Codec(Protocol):
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
         """Writes the mapped form of a corpus from `lazy`. Raises `Corrupt`."""
 
+    def repack(
+        self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus], level: int
+    ) -> None:
+        """Packs a corpus again at a zstd level, proved. Its identity stays. Raises `Corrupt`, `ProofFailed`."""
+
     def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
         """How many of the hooks the corpus holds."""

@@ -101,6 +101,13 @@ class Corpora:
             found[blob.corpus_id] = await self._one(caller, repository, blob, {**self._bases, **found}, mapped)
         return found
 
+    async def packed(self, caller: Caller, repository: Repository, blob: CorpusBlob) -> Path:
+        """The file of a corpus in its packed form, fetched where it is missing."""
+        path = self._file(blob.corpus_id, ".rcp")
+        if not await self._offload.io(path.exists):
+            await self._fetch(caller, repository, blob)
+        return path
+
     async def adopt(self, corpus_id: CorpusId, mapped: Path) -> None:
         """Takes over the mapped form that an encoder has just written."""
         await self._offload.io(move, mapped, self._file(corpus_id, ".rc"))

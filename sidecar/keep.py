@@ -9,7 +9,7 @@ from typing import Any
 
 from reducto.config import Policy
 from reducto.errors import ReductoError
-from reducto.model import Descriptor, Digest, Reason, Stored
+from reducto.model import CorpusId, Descriptor, Digest, Reason, Stored
 from sidecar import logs
 from sidecar.codec import NewCorpus, Reduction
 from sidecar.corpora import Corpora
@@ -51,6 +51,8 @@ class Keeper:
         self._policy = policy
         self._offload = offload
         self._metrics = metrics
+        self.fresh: dict[Repository, set[CorpusId]] = {}
+        """Corpora written fast by this process, by repository: idle recompression takes them from here."""
 
     async def keep(
         self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
@@ -60,9 +62,10 @@ class Keeper:
         reason = str(outcome.reason) if isinstance(outcome, Stored) else "reduced"
         if isinstance(outcome, Reduction):
             try:
-                stored_bytes = await self._keep_reduced(caller, upload, digest, outcome)
+                stored_bytes = await self.keep_reduced(caller, upload, digest, outcome)
             except (Refused, ReductoError, OSError) as error:
                 self._metrics.reduce_failures.inc()
+                self._forget(upload.repository, outcome)
                 logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(upload.repository))
                 reason, outcome = str(Reason.FAILED), Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
         if isinstance(outcome, Stored) or self._policy is Policy.ATTACH:
@@ -72,9 +75,9 @@ class Keeper:
         if isinstance(outcome, Stored):
             self._records.forget_layer(upload.repository, digest)
             self._records.note_plain(upload.repository, digest)
-        self._report(upload, digest, outcome, reason, stored_bytes, started)
+        self.report(upload, digest, outcome, reason, stored_bytes, started)
 
-    async def _keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
+    async def keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
         """Blobs first, then the record that names them. Returns the bytes stored."""
         repository = upload.repository
         protect = self._seal.protect
@@ -103,14 +106,21 @@ class Keeper:
             envelope,
         )
         if reduction.corpus is not None:
+            self.fresh.setdefault(repository, set()).add(reduction.corpus.corpus_id)
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.mapped)
         await self._records.put_layer(caller, repository, layer)
         return stored + len(layer.to_manifest())
 
+    def _forget(self, repository: Repository, reduction: Reduction) -> None:
+        """The corpora it refers to may be gone from the registry: they are not proposed again until seen again."""
+        for name in reduction.needs:
+            if name not in self._corpora.bases:
+                self._relatives.forget(repository, name)
+
     async def _pack(self, repository: Repository, corpus: NewCorpus) -> tuple[CorpusBlob, Path]:
         protect = self._seal.protect_file
         path, envelope = await self._offload.run(protect, repository, corpus.corpus_id, corpus.packed)
-        digest, length = await self._offload.io(_digest_file, path)
+        digest, length = await self._offload.io(digest_file, path)
         blob = CorpusBlob(
             corpus.corpus_id,
             Descriptor(PACKED_CORPUS_TYPE, digest, length),
@@ -142,7 +152,7 @@ class Keeper:
         if not await self._mounts.mount(caller, repository, blob.blob.digest, home):
             raise ReductoError(f"corpus {blob.corpus_id} of {home} cannot be mounted in {repository}")
 
-    def _report(
+    def report(
         self,
         upload: Upload,
         digest: Digest,
@@ -172,7 +182,7 @@ class Keeper:
         )
 
 
-def _digest_file(path: Path) -> tuple[Digest, int]:
+def digest_file(path: Path) -> tuple[Digest, int]:
     hasher = Digest.of(b"").hasher()
     length = 0
     with open(path, "rb") as source:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from reducto.errors import Corrupt, NotReducto, UsageError
@@ -36,6 +38,7 @@ EMBEDDED_LIMIT_BYTES = 1 << 20
 _KEY = "io.reducto."
 _VERSION, _MANIFEST, _MANIFEST_TYPE = _KEY + "version", _KEY + "manifest", _KEY + "manifest.media-type"
 _RECEIPT = _KEY + "receipt"
+_CREATED = "org.opencontainers.image.created"
 _LAYER, _LENGTH, _NEEDS = _KEY + "layer.digest", _KEY + "layer.length", _KEY + "layer.corpora"
 _CORPUS, _PLAIN, _PARENTS, _HOOKS = _KEY + "corpus.id", _KEY + "corpus.length", _KEY + "corpus.parents", _KEY + "hooks"
 _STORED, _ENVELOPE = _KEY + "stored", _KEY + "envelope"
@@ -94,11 +97,15 @@ class LayerRecord:
     receipt: dict[str, Any] = field(default_factory=dict, compare=False)
     envelope: str = ""
     """The wrapped key of the instructions when they are encrypted (`reducto.crypt.Envelope`)."""
+    created: float = field(default_factory=time.time, compare=False)
+    """Seconds since 1970."""
 
     def to_manifest(self) -> bytes:
         """The layer record as manifest bytes."""
         layers = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
-        return _manifest(LAYER_TYPE, layers, {_RECEIPT: json.dumps(self.receipt, separators=(",", ":"))})
+        created = datetime.fromtimestamp(int(self.created), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        receipt = json.dumps(self.receipt, separators=(",", ":"))
+        return _manifest(LAYER_TYPE, layers, {_RECEIPT: receipt, _CREATED: created})
 
     def descriptor(self) -> dict[str, Any]:
         """The instructions' descriptor, which says what they rebuild and from which corpora."""
@@ -246,7 +253,8 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
         if kind == IMAGE_TYPE:
             return ImageRecord(original or _original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
         (layer,) = layers
-        return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")))
+        created = datetime.fromisoformat(notes[_CREATED]).timestamp() if _CREATED in notes else 0.0
+        return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")), created=created)
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise Corrupt(f"a damaged record: {error}") from error
 

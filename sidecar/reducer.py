@@ -10,11 +10,12 @@ from typing import cast
 from reducto.codec import Decoder as BlobDecoder
 from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked, hooks_of
 from reducto.codec import Encoder as BlobEncoder
+from reducto.codec.repack import repack
 from reducto.config import Config
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt
 from reducto.kernel.chunking import ChunkParams
-from reducto.model import ChunkId, CorpusId, Digest, Stored
+from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Stored
 from sidecar.codec import Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
 
 #: zstd's level at push: fast now, the configured level when nothing else runs.
@@ -51,6 +52,18 @@ class ReductoCodec:
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
         assert isinstance(corpus, Unpacked)
         corpus.write_corpus(into)
+
+    def repack(
+        self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus], level: int
+    ) -> None:
+        sources = cast(Mapping[CorpusId, Source], parents)
+        repack(_mapped_bytes(packed), sources, into, self._spool_dir, level)
+        # What will be stored is read back whole before any record names it.
+        again = _unpacked(into, expect, sources, self._spool_dir)
+        try:
+            again.ensure([ByteRange(0, again.plain_length)])
+        finally:
+            again.close()
 
     def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
         assert isinstance(corpus, Corpus)
@@ -123,9 +136,12 @@ class _Encoder:
 
 
 def _unpacked(path: Path, expect: CorpusId, sources: Mapping[CorpusId, Source], spool_dir: Path) -> Unpacked:
-    with path.open("rb") as file:
-        packed = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    corpus = Unpacked(packed, sources, spool_dir)
+    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir)
     if corpus.id != expect:
         raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
     return corpus
+
+
+def _mapped_bytes(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from reducto.config import Config
+from reducto.config import Config, Role
 from sidecar import logs
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.guards import Guards
 from sidecar.listener import Connections, raise_file_limit
+from sidecar.maintenance.recompress import when_idle
 from sidecar.seal import Seal
 from sidecar.tracing import Tracing
 
@@ -82,6 +83,8 @@ async def start(
             await guards.close()
         raise
     work = [_housekeeping(sidecar), _watch_lag(sidecar), *guards.watchers()]
+    if config.recompression.enabled and config.enabled and config.role is Role.ORIGIN:
+        work.append(when_idle(sidecar))
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     sidecar.health.started = True
     logs.event("listening", address=listen.address, data_port=data_port, control_port=control_port)

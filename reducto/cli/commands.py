@@ -58,6 +58,11 @@ GROUPS = {
 
 COMMANDS: tuple[Entry, ...] = (
     _entry("serve", "sidecar.commands:Serve", "serve the registry API in front of a registry or a directory"),
+    _entry("demo", "sidecar.commands:Demo", "push and pull two versions of an image and show what is saved"),
+    _entry("fsck", "sidecar.commands:Fsck", "rebuild every record of a registry and compare"),
+    _entry("gc", "sidecar.commands:Gc", "remove records of layers that no image names"),
+    _entry("rehydrate", "sidecar.commands:Rehydrate", "turn repositories back into plain images"),
+    _entry("adopt", "sidecar.commands:Adopt", "reduce images that were there before the sidecar"),
     _entry("compress", "reducto.cli.reduce:Compress", "reduce a file against corpora"),
     _entry("decompress", "reducto.cli.reduce:Decompress", "rebuild a reduced file, or a range of it"),
     _entry("inspect", "reducto.cli.reduce:Inspect", "show what a .reducto file says"),

@@ -30,6 +30,8 @@ class Caller:
     request_id: str = ""
     client: str = ""
     user_agent: str = ""
+    service: bool = False
+    """Our own work, which no client asked for: it may use the credentials of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class RegistryClient:
     async def read_blob(self, caller: Caller, repository: Repository, blob: Descriptor, limit_bytes: int) -> bytes:
         """A small blob, its digest checked."""
         out = bytearray()
-        async for piece in self._blob_pieces(caller, repository, blob):
+        async for piece in self.blob_pieces(caller, repository, blob):
             out += piece
             if len(out) > limit_bytes:
                 raise UpstreamBroken(f"blob {blob.digest} is longer than {limit_bytes} bytes")
@@ -149,7 +149,7 @@ class RegistryClient:
                 handle.write(piece)
                 hasher.update(piece)
 
-            async for piece in self._blob_pieces(caller, repository, blob):
+            async for piece in self.blob_pieces(caller, repository, blob):
                 await self._offload.io(take, piece)
         finally:
             await self._offload.io(handle.close)
@@ -157,7 +157,7 @@ class RegistryClient:
             await self._offload.io(os.unlink, path)
             raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
 
-    async def _blob_pieces(self, caller: Caller, repository: Repository, blob: Descriptor) -> AsyncIterator[bytes]:
+    async def blob_pieces(self, caller: Caller, repository: Repository, blob: Descriptor) -> AsyncIterator[bytes]:
         done = 0
         for attempt in range(_BLOB_ATTEMPTS):
             headers = {"Range": f"bytes={done}-"} if done else {}

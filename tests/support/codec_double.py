@@ -135,6 +135,12 @@ class DoubleCodec:
     def write_mapped(self, corpus: DoubleCorpus, into: Path) -> None:
         into.write_bytes(corpus.plain)
 
+    def repack(
+        self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, DoubleCorpus], level: int
+    ) -> None:
+        corpus = self.lazy(packed, expect, parents)
+        into.write_bytes(bytes.fromhex(expect) + zlib.compress(corpus.plain, level))
+
     def count_hooks(self, corpus: DoubleCorpus, hooks: Sequence[ChunkId]) -> int:
         return sum(hook in corpus.blocks for hook in hooks)
 

@@ -1,0 +1,130 @@
+"""`reducto demo`: two versions of an image through a sidecar, and what that saved. Needs nothing but Python.
+
+The image is real: its layers are this Python's standard library and the packages installed beside it. The second
+version is what a nightly build makes of it: every mtime is new, some files have changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import sysconfig
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from reducto.cli.console import format_bytes
+from reducto.config import CacheOptions, Config, ListenOptions, SpoolOptions, UpstreamOptions
+from reducto.model import Digest
+from sidecar.serve import start
+
+_LAYER_LIMIT_BYTES = 40 << 20
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_REPOSITORY = "demo/app"
+
+
+async def demo() -> tuple[dict[str, Any], str]:
+    """Runs the demonstration; returns its figures and a text."""
+    with tempfile.TemporaryDirectory(prefix="reducto-demo-") as name:
+        folder = Path(name)
+        config = Config(
+            listen=ListenOptions(address="127.0.0.1", data_port=0, control_port=0),
+            upstream=UpstreamOptions(url=str(folder / "registry")),
+            spool=SpoolOptions(dir=folder / "spool", min_free=0),  # type: ignore[arg-type]
+            cache=CacheOptions(dir=folder / "cache"),
+        )
+        running = await start(config)
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{running.data_port}") as session:
+                results = [await _version(session, running.sidecar.metrics, number) for number in (1, 2)]
+        finally:
+            await running.stop()
+    return {"versions": [dataclasses.asdict(result) for result in results]}, _text(results)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Result:
+    version: int
+    image_bytes: int
+    stored_bytes: int
+    push_seconds: float
+    pull_seconds: float
+
+
+async def _version(session: aiohttp.ClientSession, metrics: Any, number: int) -> _Result:
+    layers = [_layer(Path(sysconfig.get_path(which)), number) for which in ("stdlib", "purelib")]
+    before = metrics.registry.get_sample_value("reducto_layer_stored_bytes_total") or 0
+    started = time.monotonic()
+    manifest = await _push(session, layers, f"v{number}")
+    pushed = time.monotonic()
+    for layer in layers:
+        async with session.get(f"/v2/{_REPOSITORY}/blobs/{Digest.of(layer)}") as answer:
+            if Digest.of(await answer.read()) != Digest.of(layer):
+                raise RuntimeError("a layer came back changed")
+    async with session.get(f"/v2/{_REPOSITORY}/manifests/v{number}", headers={"Accept": _MANIFEST}) as answer:
+        if await answer.read() != manifest:
+            raise RuntimeError("the manifest came back changed")
+    stored = (metrics.registry.get_sample_value("reducto_layer_stored_bytes_total") or 0) - before
+    return _Result(number, sum(map(len, layers)), int(stored), pushed - started, time.monotonic() - pushed)
+
+
+async def _push(session: aiohttp.ClientSession, layers: list[bytes], tag: str) -> bytes:
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {"version": tag}}}).encode()
+    for blob in [*layers, config]:
+        async with session.post(f"/v2/{_REPOSITORY}/blobs/uploads/") as answer:
+            answer.raise_for_status()
+            location = answer.headers["Location"]
+        async with session.put(location, params={"digest": str(Digest.of(blob))}, data=io.BytesIO(blob)) as answer:
+            answer.raise_for_status()
+    document = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": _describe(config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [_describe(layer, "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers],
+    }
+    manifest = json.dumps(document).encode()
+    headers = {"Content-Type": _MANIFEST}
+    async with session.put(f"/v2/{_REPOSITORY}/manifests/{tag}", data=manifest, headers=headers) as answer:
+        answer.raise_for_status()
+    return manifest
+
+
+def _describe(blob: bytes, media_type: str) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": str(Digest.of(blob)), "size": len(blob)}
+
+
+def _layer(root: Path, number: int) -> bytes:
+    """A layer of the files under ``root``, as version ``number`` has them."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for count, path in enumerate(sorted(root.rglob("*"))):
+            if plain.tell() > _LAYER_LIMIT_BYTES:
+                break
+            if not path.is_file() or path.is_symlink() or "site-packages" in path.relative_to(root).parts:
+                continue
+            content = path.read_bytes()
+            if number > 1 and count % 50 == 0:
+                content += f"\n# changed in version {number}\n".encode()
+            member = tarfile.TarInfo(str(path.relative_to("/")))
+            member.size, member.mtime, member.mode = len(content), 1_700_000_000 + number, 0o644
+            tar.addfile(member, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), 6, mtime=0)
+
+
+def _text(results: list[_Result]) -> str:
+    lines = []
+    for result in results:
+        share = result.stored_bytes / result.image_bytes
+        lines.append(
+            f"version {result.version}: {format_bytes(result.image_bytes)} pushed in {result.push_seconds:.1f} s, "
+            f"{format_bytes(result.stored_bytes)} stored ({share:.1%}); pulled back bit for bit in "
+            f"{result.pull_seconds:.1f} s"
+        )
+    total, stored = sum(r.image_bytes for r in results), sum(r.stored_bytes for r in results)
+    return "\n".join([*lines, f"together: {format_bytes(total)} in {format_bytes(stored)}"])

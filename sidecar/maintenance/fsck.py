@@ -1,0 +1,87 @@
+"""`reducto fsck`: every record rebuilds what it promises, or says which does not and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reducto.errors import ReductoError
+from reducto.model import Digest
+from sidecar.app import Sidecar
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.names import Repository
+from sidecar.records import LayerRecord
+from sidecar.upstream.client import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked. ``trouble`` is empty when all is well."""
+
+    repository: str
+    kind: str
+    digest: str
+    trouble: str = ""
+
+
+async def check(sidecar: Sidecar, repository: Repository) -> list[Finding]:
+    """Checks every layer, and that every image and index has what it names. Raises `Refused` for the listing."""
+    contents = await contents_of(sidecar, repository)
+    layers: dict[tuple[Digest, Digest], LayerRecord] = {}
+    for layer in contents.layers.values():
+        layers[layer.digest, layer.instructions.digest] = layer
+    for image in contents.images.values():
+        for layer in image.layers:
+            layers.setdefault((layer.digest, layer.instructions.digest), layer)
+    findings = [
+        Finding(repository.name, "layer", str(layer.digest), await trouble_of(sidecar, repository, layer))
+        for layer in layers.values()
+    ]
+    findings += await _check_images(sidecar, contents)
+    findings += await _check_indexes(sidecar, contents)
+    return findings
+
+
+async def trouble_of(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> str:
+    """Why the layer cannot be rebuilt; empty when it was, bit for bit."""
+    hasher, length = layer.digest.hasher(), 0
+    try:
+        decoder = await sidecar.layers.decoder(SERVICE, repository, layer)
+        try:
+            pieces = await sidecar.offload.run(decoder.rebuild)
+            while (piece := await sidecar.offload.run(next, pieces, None)) is not None:
+                await sidecar.offload.run(hasher.update, piece)
+                length += len(piece)
+        finally:
+            await sidecar.offload.run(decoder.close)
+    except (Refused, ReductoError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    if length != layer.wire_length or hasher.hexdigest() != layer.digest.hex:
+        return f"{length} bytes were rebuilt, and they are not {layer.digest}"
+    return ""
+
+
+async def _check_images(sidecar: Sidecar, contents: Contents) -> list[Finding]:
+    findings = []
+    for image in contents.images.values():
+        missing = [
+            str(blob.digest)
+            for blob in image.stored
+            if not await sidecar.client.has_blob(SERVICE, contents.repository, blob.digest)
+        ]
+        trouble = f"blobs are missing: {', '.join(missing)}" if missing else ""
+        findings.append(Finding(contents.repository.name, "image", str(image.digest), trouble))
+    return findings
+
+
+async def _check_indexes(sidecar: Sidecar, contents: Contents) -> list[Finding]:
+    findings = []
+    for index in contents.indexes.values():
+        missing = [
+            str(child.digest)
+            for child in index.children
+            if child.digest not in contents.records
+            and not await sidecar.client.may_read(SERVICE, contents.repository, child.digest)
+        ]
+        trouble = f"manifests are missing: {', '.join(missing)}" if missing else ""
+        findings.append(Finding(contents.repository.name, "index", str(index.digest), trouble))
+    return findings

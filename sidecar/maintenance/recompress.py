@@ -1,0 +1,122 @@
+"""Layer corpora written fast at push are written again, harder, when nothing else runs.
+
+A corpus keeps its identity, so instructions stay as they are: only records change, from one blob to the other. Each
+record names all it needs at every moment, so a crash between two of them loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+
+from reducto.errors import ReductoError
+from reducto.model import CorpusId, Descriptor
+from sidecar import logs
+from sidecar.app import Sidecar
+from sidecar.keep import digest_file
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.names import Repository, Tag
+from sidecar.records import PACKED_CORPUS_TYPE, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.upstream.client import Refused
+
+#: A gain below this is not worth new records.
+_LEAST_GAIN = 0.02
+
+
+async def recompress(sidecar: Sidecar, repository: Repository, only: set[CorpusId] | None = None) -> int:
+    """Packs the repository's corpora (or only some) again; returns the bytes saved. Raises `Refused`."""
+    contents = await contents_of(sidecar, repository)
+    swaps: dict[CorpusId, CorpusBlob] = {}
+    saved = 0
+    corpora = {corpus.corpus_id: (corpus, layer) for layer in contents.layers.values() for corpus in layer.corpora}
+    for corpus_id, (corpus, layer) in corpora.items():
+        if only is not None and corpus_id not in only:
+            continue
+        smaller = await _pack_again(sidecar, repository, corpus, layer)
+        if smaller is not None:
+            swaps[corpus_id] = smaller
+            saved += corpus.blob.size - smaller.blob.size
+    if swaps:
+        await _swap(sidecar, contents, swaps)
+        sidecar.metrics.recompressed.inc(saved)
+        logs.event("recompressed", repository=repository.name, corpora=len(swaps), saved_bytes=saved)
+    return saved
+
+
+async def _pack_again(
+    sidecar: Sidecar, repository: Repository, corpus: CorpusBlob, layer: LayerRecord
+) -> CorpusBlob | None:
+    """The corpus's new blob, stored in the upstream; None when it would hardly be smaller."""
+    known = await sidecar.corpora.gather(SERVICE, repository, layer.corpora, layer.bases)
+    into = sidecar.scratch.path / f"repack-{secrets.token_hex(8)}"
+    packed = await sidecar.corpora.packed(SERVICE, repository, corpus)
+    level = sidecar.config.compression.compression_level
+    try:
+        await sidecar.offload.run(sidecar.codec.repack, packed, into, corpus.corpus_id, known, level)
+        path, envelope = await sidecar.offload.run(sidecar.seal.protect_file, repository, corpus.corpus_id, into)
+        digest, length = await sidecar.offload.io(digest_file, path)
+        try:
+            if length > corpus.blob.size * (1 - _LEAST_GAIN):
+                return None
+            await sidecar.client.put_blob(SERVICE, repository, digest, path)
+        finally:
+            await sidecar.offload.io(path.unlink, True)
+    finally:
+        await sidecar.offload.io(into.unlink, True)
+    return replace(corpus, blob=Descriptor(PACKED_CORPUS_TYPE, digest, length), envelope=envelope)
+
+
+async def _swap(sidecar: Sidecar, contents: Contents, swaps: dict[CorpusId, CorpusBlob]) -> None:
+    """Puts records that name the new blobs in place of the old: layers, then images, then indexes of those."""
+    repository, records = contents.repository, sidecar.records
+
+    def changed(layer: LayerRecord) -> LayerRecord:
+        corpora = tuple(
+            replace(swaps[corpus.corpus_id], hooks=corpus.hooks) if corpus.corpus_id in swaps else corpus
+            for corpus in layer.corpora
+        )
+        return replace(layer, corpora=corpora)
+
+    for layer in contents.layers.values():
+        if (new := changed(layer)) != layer:
+            await records.put_layer(SERVICE, repository, new)
+    moved: dict[str, Descriptor] = {}
+    for holder, image in contents.images.items():
+        new_image = replace(image, layers=tuple(changed(layer) for layer in image.layers))
+        if new_image != image:
+            moved[str(holder)] = await _put(sidecar, contents, holder, new_image)
+    pending = dict(contents.indexes)
+    for _ in range(len(pending) + 1):
+        for holder, index in list(pending.items()):
+            children = tuple(moved.get(str(child.digest), child) for child in index.children)
+            if children != index.children:
+                moved[str(holder)] = await _put(sidecar, contents, holder, replace(index, children=children))
+                pending[holder] = replace(index, children=children)
+    for old in moved:
+        with_digest = next(name for name in contents.records if str(name) == old)
+        await sidecar.client.delete_manifest(SERVICE, repository, with_digest)
+
+
+async def _put(sidecar: Sidecar, contents: Contents, holder: object, record: ImageRecord | IndexRecord) -> Descriptor:
+    tags: list[Tag | None] = [tag for name, group in contents.tags.items() if name == holder for tag in group]
+    for tag in tags or [None]:
+        await sidecar.records.put_manifest(SERVICE, contents.repository, record, tag)
+    held = await sidecar.records.manifest(SERVICE, contents.repository, record.digest)
+    if held is None:
+        raise ReductoError(f"the record of {record.digest} vanished while it was replaced")
+    return Descriptor(record_media_type(record), held.holder, held.length)
+
+
+async def when_idle(sidecar: Sidecar) -> None:
+    """Recompresses what was pushed, whenever nothing has run for a while. Runs until it is cancelled."""
+    quiet_seconds = sidecar.config.recompression.idle_after
+    while True:
+        await asyncio.sleep(min(quiet_seconds, 5.0))
+        if not sidecar.fresh_corpora or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
+            continue
+        repository, corpora = sidecar.fresh_corpora.popitem()
+        try:
+            await recompress(sidecar, repository, corpora)
+        except (Refused, ReductoError, OSError) as error:
+            logs.event("recompression-skipped", repository=repository.name, error=str(error)[:200])

@@ -1,0 +1,95 @@
+"""`reducto rehydrate`: back to plain images, so that leaving is safe."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from reducto.errors import ProofFailed
+from reducto.model import Digest
+from sidecar.app import Sidecar
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.names import Repository
+from sidecar.records import ImageRecord, IndexRecord, LayerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A manifest that is plain again."""
+
+    repository: str
+    digest: str
+
+
+async def rehydrate(sidecar: Sidecar, repository: Repository, *, keep_records: bool = False) -> list[Restored]:
+    """Stores every blob and manifest of the repository as it was pushed; returns the manifests.
+
+    Records go only after everything they stood for is back. Raises what a rebuild raises: then nothing was removed.
+    """
+    contents = await contents_of(sidecar, repository)
+    done: set[Digest] = set()
+    for layer in contents.layers.values():
+        await _restore_blob(sidecar, repository, layer, done)
+    for image in contents.images.values():
+        for layer in image.layers:
+            await _restore_blob(sidecar, repository, layer, done)
+    restored = []
+    for holder in [*contents.images, *_children_first(contents)]:
+        record = contents.records[holder].record
+        assert isinstance(record, ImageRecord | IndexRecord)
+        await _restore_manifest(sidecar, contents, holder, record)
+        restored.append(Restored(repository.name, str(record.digest)))
+    if not keep_records:
+        for holder in contents.records:
+            await sidecar.client.delete_manifest(SERVICE, repository, holder)
+    return restored
+
+
+async def _restore_blob(sidecar: Sidecar, repository: Repository, layer: LayerRecord, done: set[Digest]) -> None:
+    if layer.digest in done or await sidecar.client.has_blob(SERVICE, repository, layer.digest):
+        done.add(layer.digest)
+        return
+    path = sidecar.scratch.path / f"rehydrate-{secrets.token_hex(8)}"
+    hasher = layer.digest.hasher()
+    decoder = await sidecar.layers.decoder(SERVICE, repository, layer)
+
+    def write() -> None:
+        with open(path, "xb") as out:
+            for piece in decoder.rebuild():
+                out.write(piece)
+                hasher.update(piece)
+
+    try:
+        await sidecar.offload.run(write)
+        if hasher.hexdigest() != layer.digest.hex:
+            raise ProofFailed(f"what was rebuilt is not {layer.digest}")
+        await sidecar.client.put_blob(SERVICE, repository, layer.digest, path)
+    finally:
+        await sidecar.offload.run(decoder.close)
+        await sidecar.offload.io(path.unlink, True)
+    done.add(layer.digest)
+
+
+async def _restore_manifest(
+    sidecar: Sidecar, contents: Contents, holder: Digest, record: ImageRecord | IndexRecord
+) -> None:
+    put = sidecar.client.put_manifest
+    await put(SERVICE, contents.repository, record.digest, record.original, record.media_type)
+    for tag in contents.tags.get(holder, ()):
+        await put(SERVICE, contents.repository, tag, record.original, record.media_type)
+
+
+def _children_first(contents: Contents) -> list[Digest]:
+    """Index records, those that others name before the others."""
+    ordered: dict[Digest, None] = {}
+
+    def visit(holder: Digest) -> None:
+        if holder in ordered or holder not in contents.indexes:
+            return
+        for child in contents.indexes[holder].children:
+            visit(child.digest)
+        ordered[holder] = None
+
+    for holder in contents.indexes:
+        visit(holder)
+    return list(ordered)

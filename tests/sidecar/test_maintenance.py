@@ -1,0 +1,162 @@
+"""Maintenance: what was stored can be checked, cleaned, packed harder, taken in and turned back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reducto.model import Digest
+from sidecar.app import reducto_codec
+from sidecar.maintenance.adopt import adopt
+from sidecar.maintenance.fsck import check
+from sidecar.maintenance.gc import collect, sweep
+from sidecar.maintenance.recompress import recompress
+from sidecar.maintenance.rehydrate import rehydrate
+from sidecar.names import Repository
+from tests.sidecar.conftest import OpenRig
+from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise
+
+APP = Repository("app")
+LAYER = noise(300_000, 1)
+
+
+def text(length: int, seed: int) -> bytes:
+    """Bytes that compress a little better at a higher level."""
+    words = noise(4000, seed).hex()
+    return "".join(words[(at * 37 * seed) % 7000 :][:40] for at in range(length // 40)).encode()
+
+
+async def pull(rig: Rig, digest: Digest) -> bytes:
+    answer = await rig.get_blob("app", digest)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+async def push_index(rig: Rig) -> bytes:
+    children = [await rig.push_image("app", f"arch{n}", [LAYER + bytes([n]) * 5000]) for n in range(2)]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [descriptor(data, MANIFEST) for _, data in children],
+    }
+    data = json.dumps(document).encode()
+    assert (await rig.put_manifest("app", "multi", data, INDEX)).status == 201
+    return data
+
+
+async def test_fsck_rebuilds_everything(rig: Rig) -> None:
+    await push_index(rig)
+    findings = await check(rig.running.sidecar, APP)
+    assert {finding.kind for finding in findings} == {"layer", "image", "index"}
+    assert [finding.trouble for finding in findings] == [""] * len(findings)
+
+
+async def test_fsck_says_which_record_lost_its_corpus(new_rig: OpenRig, tmp_path: Path) -> None:
+    rig = await new_rig(state="one")
+    digest = await rig.push_blob("app", LAYER)
+    await rig.close()
+    blobs = tmp_path / "registry" / "app" / "_oci" / "blobs" / "sha256"
+    max(blobs.iterdir(), key=lambda path: path.stat().st_size).unlink()
+    fresh = await new_rig(state="two")
+    (finding,) = await check(fresh.running.sidecar, APP)
+    assert finding.digest == str(digest)
+    assert "404" in finding.trouble
+
+
+async def test_gc_removes_only_layers_without_an_image(rig: Rig) -> None:
+    orphan = await rig.push_blob("app", LAYER)
+    image, _ = await rig.push_image("app", "v1", [noise(200_000, 9)])
+    sidecar = rig.running.sidecar
+    assert await collect(sidecar, APP, 3600.0) == [], "too young"
+    (would,) = await collect(sidecar, APP, -10.0, dry_run=True)
+    assert would.digest == str(orphan)
+    assert (await rig("HEAD", f"/v2/app/blobs/{orphan}")).status == 200
+    await collect(sidecar, APP, -10.0)
+    assert (await check(sidecar, APP))[0].digest != str(orphan)
+    assert await sweep(sidecar, -10.0) > 250_000
+    assert (await rig("GET", f"/v2/app/manifests/{image}")).status == 200
+    assert await pull(rig, Digest.of(noise(200_000, 9))) == noise(200_000, 9)
+
+
+async def test_gc_untagged_keeps_what_an_index_or_a_tag_needs(rig: Rig) -> None:
+    data = await push_index(rig)
+    _, loose = await rig.push_image("app", "gone", [noise(150_000, 4)])
+    sidecar = rig.running.sidecar
+    for tag in ("gone", "arch0", "arch1"):
+        assert (await rig("DELETE", f"/v2/app/manifests/{tag}")).status == 202
+    removed = await collect(sidecar, APP, -10.0, untagged=True)
+    assert [item.digest for item in removed if item.kind == "image"] == [str(Digest.of(loose))]
+    assert (await rig("GET", "/v2/app/manifests/multi")).body == data
+    for child in json.loads(data)["manifests"]:
+        assert (await rig("GET", f"/v2/app/manifests/{child['digest']}")).status == 200
+
+
+async def test_rehydrate_leaves_a_plain_repository(new_rig: OpenRig, tmp_path: Path) -> None:
+    rig = await new_rig()
+    data = await push_index(rig)
+    await rehydrate(rig.running.sidecar, APP)
+    blobs = tmp_path / "registry" / "app" / "_oci" / "blobs" / "sha256"
+    assert (blobs / Digest.of(LAYER + bytes(5000)).hex).read_bytes() == LAYER + bytes(5000)
+    tags = [tag async for tag in rig.running.sidecar.client.tags(_caller(), APP)]
+    assert tags == ["arch0", "arch1", "multi"]
+    assert (await rig("GET", "/v2/app/manifests/multi")).body == data
+    fresh = await new_rig(state="fresh", enabled=False)
+    assert await pull(fresh, Digest.of(LAYER + bytes(5000))) == LAYER + bytes(5000)
+
+
+async def test_adopt_then_rehydrate_changes_nothing_for_clients(new_rig: OpenRig) -> None:
+    plain = await new_rig(state="plain", enabled=False)
+    data = await push_index(plain)
+    await plain.close()
+    rig = await new_rig(state="on")
+    result = await adopt(rig.running.sidecar, APP)
+    assert (result.images, result.layers) == (3, 2)
+    assert result.stored_bytes < 0.6 * result.wire_bytes
+    assert (await rig("GET", "/v2/app/manifests/multi")).body == data
+    assert await pull(rig, Digest.of(LAYER + bytes(5000))) == LAYER + bytes(5000)
+    assert await rig.tags("app") == ["arch0", "arch1", "multi"]
+    assert (await adopt(rig.running.sidecar, APP)).images == 0
+
+
+async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig) -> None:
+    rig = await new_rig(codec=reducto_codec)
+    first = layer_gzip({f"f{n}": text(200_000, n + 1) for n in range(6)})
+    second = layer_gzip({f"f{n}": text(200_000, n + 2) for n in range(6)})
+    manifests = {}
+    for tag, layer in (("v1", first), ("v2", second)):
+        manifests[tag] = (await rig.push_image("app", tag, [layer]))[1]
+    sidecar = rig.running.sidecar
+    saved = await recompress(sidecar, APP)
+    assert saved > 0
+    fresh = await new_rig(state="fresh", codec=reducto_codec)
+    for tag, layer in (("v1", first), ("v2", second)):
+        assert (await fresh("GET", f"/v2/app/manifests/{tag}")).body == manifests[tag]
+        assert await pull(fresh, Digest.of(layer)) == layer
+    assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
+    assert await recompress(fresh.running.sidecar, APP) == 0, "a second time there is nothing to gain"
+
+
+@pytest.mark.parametrize("command", [["fsck"], ["gc", "--dry-run"], ["rehydrate"], ["adopt"]])
+async def test_the_commands_run(new_rig: OpenRig, tmp_path: Path, command: list[str]) -> None:
+    import asyncio
+    import sys
+
+    rig = await new_rig()
+    await rig.push_image("app", "v1", [b"keep me as I am" + LAYER])
+    await rig.close()
+    name, *options = command
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "reducto", name, "--json", *options, "--upstream", str(tmp_path / "registry"), "app",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"HOME": str(tmp_path), "PATH": "/usr/bin"},
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert set(json.loads(out)) == {"items", "summary"}
+
+
+def _caller():  # type: ignore[no-untyped-def]
+    from sidecar.maintenance.walk import SERVICE
+
+    return SERVICE
