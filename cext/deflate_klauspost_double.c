@@ -118,7 +118,8 @@ static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahe
                                 int32_t repeat, kp_match *match) {
     int32_t s = match->at;
     match->length = kp_length_token(chunk, s, match->from);
-    if (level == 6 && rdk_load32(chunk->src + s + 1 - repeat) == (uint32_t)(value >> 8)) {
+    /* Only a search that was overruled can come to a distance that leads before the first byte. */
+    if (level == 6 && repeat <= s + 1 && rdk_load32(chunk->src + s + 1 - repeat) == (uint32_t)(value >> 8)) {
         int32_t length = kp_length_token(chunk, s + 1, s + 1 - repeat);
         if (length > match->length) {
             *match = (kp_match){s + 1, s + 1 - repeat, length};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ LAYER = noise(300_000, 1)
 
 
 def text(length: int, seed: int) -> bytes:
-    """Bytes that compress a little better at a higher level."""
-    words = noise(4000, seed).hex()
-    return "".join(words[(at * 37 * seed) % 7000 :][:40] for at in range(length // 40)).encode()
+    """Words of a small vocabulary: bytes that compress a little better at a higher level."""
+    chance = random.Random(seed)
+    words = [noise(chance.randint(2, 6), number).hex() for number in range(3000)]
+    return " ".join(chance.choices(words, k=length // 9))[:length].encode()
 
 
 async def pull(rig: Rig, digest: Digest) -> bytes:
@@ -122,8 +124,8 @@ async def test_adopt_then_rehydrate_changes_nothing_for_clients(new_rig: OpenRig
 
 async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig) -> None:
     rig = await new_rig(codec=reducto_codec)
-    first = layer_gzip({f"f{n}": text(200_000, n + 1) for n in range(6)})
-    second = layer_gzip({f"f{n}": text(200_000, n + 2) for n in range(6)})
+    first = layer_gzip({f"f{n}": text(300_000, n + 1) for n in range(4)})
+    second = layer_gzip({f"f{n}": text(300_000, n + 2) for n in range(4)})
     manifests = {}
     for tag, layer in (("v1", first), ("v2", second)):
         manifests[tag] = (await rig.push_image("app", tag, [layer]))[1]
