@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from corpus_builder.archives import archived_layers
 from corpus_builder.oci_layout import is_oci_layout, layout_layers
 from corpus_builder.plain import file_pieces, plain_pieces
 from reducto.corpus.layout import MAGIC, SEGMENT_BYTES
@@ -157,7 +158,7 @@ class Trust:
 
 
 def collect(path: Path, trust: Trust) -> Iterator[Source]:
-    """The sources at ``path``: an OCI layout's layers, a directory and the archives in it, or one file.
+    """The sources at ``path``: layers of an OCI layout or image archive, a directory and archives in it, or one file.
 
     Raises `UsageError` if there is nothing, and what `Corpus.open` raises.
     """
@@ -168,19 +169,21 @@ def collect(path: Path, trust: Trust) -> Iterator[Source]:
             return
         archives = [e.path for e in walk(path) if e.name.endswith(_ARCHIVE_SUFFIXES) and e.path.is_file()]
         for archive in archives:
-            yield _file(archive, trust)
+            yield from _file(archive, trust)
         skip = frozenset(archives)
         if any(not entry.path.is_dir() for entry in walk(path, skip)):
             yield DirectorySource(path, skip)
     elif path.is_file():
-        yield _file(path, trust)
+        yield from _file(path, trust)
     else:
         raise UsageError(f"{path} does not exist or is neither a file nor a directory")
 
 
-def _file(path: Path, trust: Trust) -> Source:
+def _file(path: Path, trust: Trust) -> Iterator[Source]:
     with path.open("rb") as file:
         is_corpus = file.read(len(MAGIC)) == MAGIC
     if is_corpus:
-        return CorpusSource(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
-    return FileSource(path)
+        yield CorpusSource(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
+        return
+    layers: list[Source] = list(archived_layers(path))
+    yield from layers or [FileSource(path)]

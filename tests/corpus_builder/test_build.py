@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from corpus_builder.parts import PartOptions
 from corpus_builder.sources import Source, Trust, collect
 from corpus_builder.targets import Targets
 from reducto.corpus.reader import Corpus
+from reducto.directory import directory_tar
 from reducto.errors import Corrupt, ReductoError, Untrusted, UsageError
 from reducto.kernel.chunking import ChunkParams, path_hash
 from tests.corpus.samples import SIGNER, TRUST
@@ -92,7 +94,20 @@ def test_members_are_found_by_path_with_digits_ignored(tmp_path: Path, tree: Pat
             assert bytes(corpus.view(place, 10)) == b"lib/module"
 
 
-@pytest.mark.parametrize("form", ["tar", "tar.gz", "tar.zst", "two gzip members", "layout", "nested"])
+FORMS = [
+    "tar",
+    "tar.gz",
+    "tar.zst",
+    "two gzip members",
+    "layout",
+    "nested",
+    "oci-archive",
+    "docker save",
+    "old docker save",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_same_input_gives_the_same_corpus(tmp_path: Path, form: str) -> None:
     files = {f"etc/file{n}.conf": noise(3000, n) for n in range(10)}
     plain = tar_of(files)
@@ -101,6 +116,15 @@ def test_every_form_of_the_same_input_gives_the_same_corpus(tmp_path: Path, form
     given = tmp_path / "given"
     if form == "layout":
         write_layout(given, [[plain], [plain]])
+    elif form == "oci-archive":
+        given.write_bytes(b"".join(directory_tar(write_layout(tmp_path / "layout", [[plain], [plain]]))))
+    elif form == "docker save":
+        name = "blobs/sha256/" + "5" * 64
+        given.write_bytes(tar_of({name: plain, "manifest.json": json.dumps([{"Layers": [name]}]).encode()}))
+    elif form == "old docker save":
+        name = "5" * 64 + "/layer.tar"
+        saved = {name: plain, "manifest.json": json.dumps([{"Layers": [name]}, {"Layers": [name]}]).encode()}
+        given.write_bytes(tar_of(saved))
     else:
         content = {
             "tar": lambda: plain,
@@ -255,6 +279,24 @@ def test_a_damaged_input_stops_the_build_and_leaves_no_corpus(tmp_path: Path, da
     with pytest.raises(Corrupt, match=r"bad\.tar\.gz"):
         build_corpus(tmp_path / "c.rc", bad)
     assert left_over(tmp_path, "bad.tar.gz") == ["c.catalogue"]
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"manifest.json": b"[{"},
+        {"manifest.json": b"{}"},
+        {"manifest.json": b'[{"Layers": ["../../etc/passwd"]}]'},
+        {"manifest.json": b'[{"Layers": ["absent.tar"]}]'},
+        {"oci-layout": b"{}", "index.json": b"[]"},
+        {"oci-layout": b"{}", "index.json": b'{"manifests": [{"digest": "sha256:' + b"0" * 64 + b'"}]}'},
+        {"oci-layout": b"{}", "index.json": b'{"manifests": [{"digest": "sha256:../x"}]}'},
+    ],
+)
+def test_an_image_archive_that_lies_is_refused(tmp_path: Path, saved: dict[str, bytes]) -> None:
+    (tmp_path / "image.tar").write_bytes(tar_of(saved))
+    with pytest.raises(Corrupt):
+        list(collect(tmp_path / "image.tar", UNSIGNED))
 
 
 def test_a_layer_with_another_digest_is_refused(tmp_path: Path) -> None:
