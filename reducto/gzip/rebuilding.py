@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from reducto.errors import Corrupt
@@ -83,35 +84,33 @@ def _segment_parts(recipe: GzipRecipe, member: Member, wire: int, plain: int) ->
 
 
 def rebuild(recipe: GzipRecipe, plain: PlainSource, wire: ByteRange, submit: Submit | None) -> Iterator[bytes]:
-    """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once."""
+    """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
+
+    A group that no worker has begun when it is needed is rebuilt here: all workers may be readers that wait like us.
+    """
     parts = parts_of(recipe)
     stop = min(wire.stop, recipe.wire_length)
     starts = [part.wire_start for part in parts]
     first = max(0, bisect_right(starts, wire.start) - 1)
-    ahead: deque[tuple[int, Future[bytes] | bytes]] = deque()
     groups = _groups(parts, first, stop, recipe.wire_length)
-    exhausted = False
+    ahead: deque[tuple[tuple[int, int, int], Future[bytes] | None]] = deque()
     try:
         while True:
-            while not exhausted and len(ahead) < (GROUPS_AHEAD if submit else 1):
-                group = next(groups, None)
-                if group is None:
-                    exhausted = True
-                elif submit is None:
-                    ahead.append((parts[group[0]].wire_start, _rebuild_group(recipe, plain, parts, *group)))
-                else:
-                    ahead.append((parts[group[0]].wire_start, submit(_rebuild_group, recipe, plain, parts, *group)))
+            for group in islice(groups, (GROUPS_AHEAD if submit else 1) - len(ahead)):
+                ahead.append((group, submit(_rebuild_group, recipe, plain, parts, *group) if submit else None))
             if not ahead:
                 return
-            at, result = ahead.popleft()
-            data = result if isinstance(result, bytes) else result.result()
+            group, future = ahead.popleft()
+            here = future is None or future.cancel()
+            data = _rebuild_group(recipe, plain, parts, *group) if here or future is None else future.result()
+            at = parts[group[0]].wire_start
             low, high = max(0, wire.start - at), stop - at
             if low < min(high, len(data)):
                 yield data if low == 0 and high >= len(data) else data[low:high]
     finally:
-        for _, result in ahead:
-            if not isinstance(result, bytes):
-                result.cancel()
+        for _, future in ahead:
+            if future is not None:
+                future.cancel()
 
 
 def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> Iterator[tuple[int, int, int]]:

@@ -53,7 +53,7 @@ class GzipUnframer:
         self._members: list[_OpenMember] = []
         self._reader = MemberReader(limits)
         self._batch: list[Job] = []
-        self._flying: deque[Future[list[Planned | None]]] = deque()
+        self._flying: deque[tuple[Future[list[Planned | None]], list[Job]]] = deque()
         self._planned: list[Planned] = []
         self._recipe_bytes = 0
         self.refused: Stored | None = None
@@ -160,12 +160,14 @@ class GzipUnframer:
         if self._submit is None:
             self._accept(plan_all(jobs))
             return
-        while len(self._flying) >= self._limits.segments_in_flight or (self._flying and self._flying[0].done()):
+        while len(self._flying) >= self._limits.segments_in_flight or (self._flying and self._flying[0][0].done()):
             self._collect()
-        self._flying.append(self._submit(plan_all, jobs))
+        self._flying.append((self._submit(plan_all, jobs), jobs))
 
     def _collect(self) -> None:
-        self._accept(self._flying.popleft().result())
+        """Takes the oldest batch in. One that no worker has begun is done here: the workers may be waiting like us."""
+        future, jobs = self._flying.popleft()
+        self._accept(plan_all(jobs) if future.cancel() else future.result())
 
     def _accept(self, results: Sequence[Planned | None]) -> None:
         for planned in results:
@@ -182,7 +184,7 @@ class GzipUnframer:
 
     def _refuse(self, stored: Stored) -> None:
         self.refused = stored
-        for future in self._flying:
+        for future, _ in self._flying:
             future.cancel()
         self._flying.clear()
         self._batch.clear()

@@ -56,3 +56,19 @@ def test_abandoned_rebuild_leaves_no_work_behind() -> None:
         pieces = recipe.rebuild(PlainBytes(plain), submit=submit)
         assert wire.startswith(next(iter(pieces)))
         pieces.close()  # type: ignore[attr-defined]
+
+
+def test_workers_that_read_do_not_wait_for_each_other() -> None:
+    """Readers and planners on the very pool that they submit to: nobody may wait for a task that cannot start."""
+    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    plain = samples.archive(9_000_000, 23)
+    wire = oracle.encode(plain)
+    with workers(2) as submit:
+        encoders = [submit(unframe, wire, submit=submit) for _ in range(3)]
+        recipes = [encoder.result(timeout=300)[0] for encoder in encoders]
+
+        def read(recipe: GzipRecipe) -> bytes:
+            return b"".join(recipe.rebuild(PlainBytes(plain), submit=submit))
+
+        readers = [submit(read, recipe) for recipe in recipes if isinstance(recipe, GzipRecipe)]
+        assert [reader.result(timeout=300) == wire for reader in readers] == [True] * 3
