@@ -47,6 +47,9 @@ class Recipe(Protocol):
 class Unframer(Protocol):
     """One blob on its way in. Not thread-safe; `feed` in order, then `finish` once."""
 
+    refused: Stored | None
+    """Set as soon as it is certain that there will be no recipe: `finish` returns it, further bytes are ignored."""
+
     def feed(self, wire: bytes | memoryview, sink: Callable[[memoryview], None]) -> None:
         """Takes the next wire bytes and hands plain bytes, in order, to ``sink``."""
 

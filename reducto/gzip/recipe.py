@@ -29,8 +29,10 @@ from reducto.recipe import PlainSource, Submit
 KIND = 1
 VERSION = 1
 _ZSTD = 1
-_BODY_LIMIT_BYTES = 256 << 20
-_COUNT_LIMIT = 1 << 26
+_BODY_LIMIT_BYTES = 64 << 20
+_SEGMENT_LIMIT_BYTES = 64 << 20
+#: Members and segments of one blob: bounds the memory that reading a recipe takes.
+PARTS_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,12 @@ class GzipRecipe:
         if version != VERSION:
             raise Corrupt(f"recipe: version {version} is unknown; a newer Reducto wrote it")
         wire_length, plain_length = reader.number(), reader.number()
-        headers = [reader.take(reader.number()) for _ in range(reader.number(_COUNT_LIMIT))]
+        headers = [reader.take(reader.number()) for _ in range(reader.number(PARTS_LIMIT))]
         choices = [Choice(reader.number(0xFFFF), reader.number(0xFFFFFFFF)) for _ in range(reader.number(0xFFFF))]
         for choice in choices:
             if choice.model_id not in kernel.models():
                 raise Corrupt(f"recipe: encoder model {choice.model_id:#06x} is unknown; a newer Reducto wrote it")
-        members = [_take_member(reader, headers, len(choices)) for _ in range(reader.number(_COUNT_LIMIT))]
+        members = [_take_member(reader, headers, len(choices)) for _ in range(reader.number(PARTS_LIMIT))]
         trailing = reader.take(reader.number())
         reader.end()
         recipe = cls(wire_length, plain_length, choices, members, trailing)
@@ -169,8 +171,8 @@ def _take_member(reader: Reader, headers: list[bytes], choices: int) -> Member:
     trailer = reader.take(8) if reader.number(1) else None
     segments: list[Segment] = []
     bit = 0
-    for _ in range(reader.number(_COUNT_LIMIT)):
-        plain_length, wire_bits = reader.number(1 << 30), reader.number(1 << 40)
+    for _ in range(reader.number(PARTS_LIMIT)):
+        plain_length, wire_bits = reader.number(_SEGMENT_LIMIT_BYTES), reader.number(8 * _SEGMENT_LIMIT_BYTES)
         model = reader.number(choices - 1)
         recipe = reader.take(reader.number())
         shared = reader.take(1)[0] if bit % 8 else 0

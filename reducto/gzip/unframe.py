@@ -16,7 +16,7 @@ from reducto.gzip.framing import MAGIC, TRAILER_BYTES, BadHeader, header_length
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
-from reducto.gzip.recipe import GzipRecipe, Member, Segment
+from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe, Member, Segment
 from reducto.model import Reason, Stored
 from reducto.recipe import Submit
 
@@ -105,6 +105,8 @@ class GzipUnframer:
             if len(self._wire) > self._limits.header_limit_bytes:
                 raise _Refusal(Reason.CORRUPT_GZIP, f"a header of more than {self._limits.header_limit_bytes} bytes")
             return False
+        if len(self._members) + len(self._planned) >= PARTS_LIMIT:
+            raise _Refusal(Reason.RECIPE_TOO_LARGE, f"more than {PARTS_LIMIT} members and segments")
         header = bytes(self._wire[:length])
         self._members.append(_OpenMember(header))
         del self._wire[:length]
