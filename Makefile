@@ -46,7 +46,7 @@ bench: setup
 bench-gzip: setup
 	$(BIN)/python -m tests.bench gzip
 
-# Fuzzes the parsers of gzip streams and recipes, with ASan and UBSan: make fuzz SECONDS=600
+# Fuzzes the kernel, with ASan and UBSan: make fuzz SECONDS=600
 SECONDS ?= 60
 fuzz:
 	cext/fuzz/run.sh $(SECONDS)
