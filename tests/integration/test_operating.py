@@ -1,4 +1,4 @@
-"""docs/operating.md, proved: the registry and the keys are all there is to back up."""
+"""docs/operating.md, proved: the registry and the keys are all there is to back up, and leaving leaves plain images."""
 
 from __future__ import annotations
 
@@ -37,20 +37,16 @@ def registry_on(folder: Path) -> Iterator[Registry]:
         registry.daemon.stop()
 
 
-def contents(sidecar: Sidecar) -> dict[str, str]:
+def contents(url: str) -> dict[str, str]:
     """Every manifest and blob of the repository: its digest as named -> the sha256 of what came."""
     found = {}
     for tag in TAGS:
-        request = urllib.request.Request(
-            f"{sidecar.url}/v2/{REPOSITORY}/manifests/{tag}", headers={"Accept": OCI_MANIFEST}
-        )
+        request = urllib.request.Request(f"{url}/v2/{REPOSITORY}/manifests/{tag}", headers={"Accept": OCI_MANIFEST})
         with urllib.request.urlopen(request, timeout=30) as answer:
             manifest = answer.read()
             found[answer.headers["Docker-Content-Digest"]] = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
         for descriptor in [json.loads(manifest)["config"], *json.loads(manifest)["layers"]]:
-            with urllib.request.urlopen(
-                f"{sidecar.url}/v2/{REPOSITORY}/blobs/{descriptor['digest']}", timeout=60
-            ) as answer:
+            with urllib.request.urlopen(f"{url}/v2/{REPOSITORY}/blobs/{descriptor['digest']}", timeout=60) as answer:
                 found[descriptor["digest"]] = f"sha256:{hashlib.sha256(answer.read()).hexdigest()}"
     return found
 
@@ -72,7 +68,7 @@ def test_a_copy_of_the_registry_and_the_keys_is_a_whole_backup(tmp_path: Path, w
     settings = {"security": make_keys(tmp_path / "keys")} if with_keys else {}
     with registry_on(tmp_path / "registry") as registry, Sidecar(tmp_path / "one", registry.url, settings) as sidecar:
         run(sys.executable, CHART / "files" / "push_pull.py", sidecar.url, REPOSITORY)
-        before = contents(sidecar)
+        before = contents(sidecar.url)
         metrics = sidecar.metrics()
     assert all(named == real for named, real in before.items())
     assert metrics['reducto_decisions_total{outcome="reduced",reason="reduced"}'] == 2
@@ -85,7 +81,7 @@ def test_a_copy_of_the_registry_and_the_keys_is_a_whole_backup(tmp_path: Path, w
         shutil.rmtree(tmp_path / "keys")
         settings = json.loads(json.dumps(settings).replace(str(tmp_path / "keys"), str(tmp_path / "elsewhere")))
     with registry_on(tmp_path / "restored") as registry, Sidecar(tmp_path / "two", registry.url, settings) as sidecar:
-        assert contents(sidecar) == before
+        assert contents(sidecar.url) == before
 
 
 def test_without_the_keys_nothing_wrong_is_served(tmp_path: Path) -> None:
@@ -94,7 +90,21 @@ def test_without_the_keys_nothing_wrong_is_served(tmp_path: Path) -> None:
         with Sidecar(tmp_path / "one", registry.url, settings) as sidecar:
             run(sys.executable, CHART / "files" / "push_pull.py", sidecar.url, REPOSITORY)
         with Sidecar(tmp_path / "two", registry.url) as sidecar, pytest.raises(urllib.error.HTTPError) as refused:
-            contents(sidecar)
+            contents(sidecar.url)
         assert refused.value.code >= 400
         document = json.loads(refused.value.read())
         assert document["errors"][0]["message"]
+
+
+def test_after_rehydrating_the_registry_serves_the_same_without_reducto(tmp_path: Path) -> None:
+    with registry_on(tmp_path / "registry") as registry:
+        with Sidecar(tmp_path / "one", registry.url) as sidecar:
+            run(sys.executable, CHART / "files" / "push_pull.py", sidecar.url, REPOSITORY)
+            before = contents(sidecar.url)
+        assert contents(registry.url) != before
+        file = tmp_path / "one" / "sidecar.yaml"
+        assert main(["fsck", "--config", str(file)]) == 0
+        assert main(["rehydrate", "--config", str(file)]) == 0
+        assert contents(registry.url) == before
+        tags = urllib.request.urlopen(f"{registry.url}/v2/{REPOSITORY}/tags/list", timeout=30).read()
+        assert sorted(json.loads(tags)["tags"]) == list(TAGS)
