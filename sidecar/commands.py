@@ -153,6 +153,21 @@ class Adopt(_Maintenance):
         return f"{item.repository}: {item.images} images, {item.layers} layers, {change}"
 
 
+class Rewrap(_Maintenance):
+    """``reducto keys rewrap``."""
+
+    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+        from sidecar.maintenance.rewrite import rewrap
+
+        return [await rewrap(sidecar, repository)]
+
+    async def summary(self, sidecar: Sidecar, items: list[Any], arguments: Namespace) -> tuple[str, int]:
+        return f"{sum(item.records for item in items)} records are under the present keys", 0
+
+    def line(self, item: Any) -> str:
+        return f"{item.repository}: {item.records} records"
+
+
 class Demo:
     """``reducto demo``."""
 

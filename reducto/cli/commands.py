@@ -82,6 +82,7 @@ COMMANDS: tuple[Entry, ...] = (
     _entry("keys generate", "reducto.cli.keys:Generate", "make a signing key, or a key for encryption"),
     _entry("keys show", "reducto.cli.keys:Show", "show key ids and what they are trusted for"),
     _entry("keys rotate", "reducto.cli.keys:Rotate", "replace a signing key by a fresh one"),
+    _entry("keys rewrap", "sidecar.commands:Rewrap", "write records anew, under the present keys and signature"),
     _entry("keys revoke", "reducto.cli.keys:Revoke", "believe nothing any more that a key signed"),
     _entry("keys api create", "reducto.cli.keys:ApiCreate", "make an API key for the control port"),
     _entry("keys api list", "reducto.cli.keys:ApiList", "list API keys"),

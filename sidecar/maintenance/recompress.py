@@ -15,9 +15,10 @@ from reducto.model import CorpusId, Descriptor
 from sidecar import logs
 from sidecar.app import Sidecar
 from sidecar.keep import digest_file
+from sidecar.maintenance.rewrite import rewrite
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of
-from sidecar.names import Repository, Tag
-from sidecar.records import PACKED_CORPUS_TYPE, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.names import Repository
+from sidecar.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
 from sidecar.upstream.client import Refused
 
 #: A gain below this is not worth new records.
@@ -68,8 +69,7 @@ async def _pack_again(
 
 
 async def _swap(sidecar: Sidecar, contents: Contents, swaps: dict[CorpusId, CorpusBlob]) -> None:
-    """Puts records that name the new blobs in place of the old: layers, then images, then indexes of those."""
-    repository, records = contents.repository, sidecar.records
+    """Puts records that name the new blobs in place of the old."""
 
     def changed(layer: LayerRecord) -> LayerRecord:
         corpora = tuple(
@@ -78,34 +78,7 @@ async def _swap(sidecar: Sidecar, contents: Contents, swaps: dict[CorpusId, Corp
         )
         return replace(layer, corpora=corpora)
 
-    for layer in contents.layers.values():
-        if (new := changed(layer)) != layer:
-            await records.put_layer(SERVICE, repository, new)
-    moved: dict[str, Descriptor] = {}
-    for holder, image in contents.images.items():
-        new_image = replace(image, layers=tuple(changed(layer) for layer in image.layers))
-        if new_image != image:
-            moved[str(holder)] = await _put(sidecar, contents, holder, new_image)
-    pending = dict(contents.indexes)
-    for _ in range(len(pending) + 1):
-        for holder, index in list(pending.items()):
-            children = tuple(moved.get(str(child.digest), child) for child in index.children)
-            if children != index.children:
-                moved[str(holder)] = await _put(sidecar, contents, holder, replace(index, children=children))
-                pending[holder] = replace(index, children=children)
-    for old in moved:
-        with_digest = next(name for name in contents.records if str(name) == old)
-        await sidecar.client.delete_manifest(SERVICE, repository, with_digest)
-
-
-async def _put(sidecar: Sidecar, contents: Contents, holder: object, record: ImageRecord | IndexRecord) -> Descriptor:
-    tags: list[Tag | None] = [tag for name, group in contents.tags.items() if name == holder for tag in group]
-    for tag in tags or [None]:
-        await sidecar.records.put_manifest(SERVICE, contents.repository, record, tag)
-    held = await sidecar.records.manifest(SERVICE, contents.repository, record.digest)
-    if held is None:
-        raise ReductoError(f"the record of {record.digest} vanished while it was replaced")
-    return Descriptor(record_media_type(record), held.holder, held.length)
+    await rewrite(sidecar, contents, changed)
 
 
 async def when_idle(sidecar: Sidecar) -> None:

@@ -12,6 +12,9 @@ import pytest
 
 from reducto.crypt import generate_kek
 from reducto.keyfiles import generate_key, write_private_file
+from sidecar.app import build
+from sidecar.maintenance.rewrite import rewrap
+from sidecar.names import Repository
 from tests.trust.sidecars import Client, config_of, layer_of, sidecar, words
 
 LAYERS = [layer_of({f"file-{n}": words(n, 60_000) for n in range(6 + extra)}) for extra in range(2)]
@@ -159,3 +162,27 @@ async def test_a_mount_gives_the_other_repository_its_own_envelope(tmp_path: Pat
         for digest in digests:
             assert (await client.get(f"/v2/tenant/app/blobs/{digest}"))[0] == 500
         await pulled(client, "other/app", digests)
+
+
+async def test_rewrapping_lets_go_of_the_old_key_and_signature(tmp_path: Path) -> None:
+    security, store = keys(tmp_path), tmp_path / "store"
+    async with sidecar(config_of(tmp_path / "a", store, security)) as client:
+        digests = await push(client)
+        _, manifest = await client.get("/v2/team/app/manifests/v1")
+    before = {path for path in stored_files(store) if path.read_bytes().startswith(b"RDSEAL1\n")}
+    fresh = keys(tmp_path / "new")
+    both = json.loads(json.dumps(fresh))
+    both["encryption"]["keys"] += security["encryption"]["keys"]
+    both["signing"]["trusted_keys"] += security["signing"]["trusted_keys"]
+    for _ in range(2):  # doing it again changes nothing
+        maintained = await build(config_of(tmp_path / "b", store, both))
+        try:
+            assert (await rewrap(maintained, Repository("team/app"))).records >= 4
+        finally:
+            await maintained.close()
+    assert {path for path in stored_files(store) if path.read_bytes().startswith(b"RDSEAL1\n")} == before
+    async with sidecar(config_of(tmp_path / "c", store, fresh)) as client:
+        await pulled(client, "team/app", digests)
+        assert await client.get("/v2/team/app/manifests/v1") == (200, manifest)
+    async with sidecar(config_of(tmp_path / "d", store, security)) as client:
+        assert (await client.get(f"/v2/team/app/blobs/{digests[0]}"))[0] != 200, "the old keys open nothing any more"
