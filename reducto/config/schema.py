@@ -236,7 +236,11 @@ class CacheOptions:
     """Rebuilt blobs and layer corpora at hand."""
 
     dir: Path = option(Path("~/.cache/reducto/blobs"), "Directory of the cache. May be lost at any time.")
-    max_size: Bytes = option(Bytes(20 * GIB), "Limit; what was used longest ago goes first.", minimum=MIB)
+    max_size: Bytes = option(
+        Bytes(20 * GIB),
+        "Limit of the rebuilt blobs, and again of the layer corpora; what was used longest ago goes first.",
+        minimum=MIB,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

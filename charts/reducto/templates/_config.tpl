@@ -34,13 +34,13 @@ upstream:
   {{- end }}
 spool:
   dir: /var/lib/reducto/spool
-  max_size: {{ include "reducto.ninetenths" .Values.spool.size }}
+  max_size: {{ include "reducto.share" (list 90 .Values.spool.size) }}
 cache:
   dir: /var/lib/reducto/cache
-  max_size: {{ include "reducto.ninetenths" .Values.cache.size }}
+  max_size: {{ include "reducto.share" (list 45 .Values.cache.size) }}
 corpus:
   cache_dir: /var/lib/reducto/corpora
-  max_cache_size: {{ include "reducto.ninetenths" .Values.corpora.size }}
+  max_cache_size: {{ include "reducto.share" (list 90 .Values.corpora.size) }}
 security:
   {{- if or $secrets.signing.existingSecret $secrets.trusted.existingSecret }}
   signing:
@@ -69,6 +69,7 @@ logging:
   format: json
 {{- end }}
 
-{{- define "reducto.ninetenths" -}}
-{{ div (mul (trimSuffix "Gi" . | int) 9 1024) 10 }}MiB
+{{/* So many percent of a volume, in the configuration's units. */}}
+{{- define "reducto.share" -}}
+{{ div (mul (index . 1 | trimSuffix "Gi" | int) (index . 0) 1024) 100 }}MiB
 {{- end }}
