@@ -26,7 +26,8 @@ def typed(page: Path) -> Iterator[str]:
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("$ reducto "):
                 yield line.removeprefix("$ ")
-    yield from (code for code in re.findall(r"`(reducto [a-z][^`]*)`", text) if not code.endswith(" v1"))  # signing domains
+    codes = re.findall(r"`(reducto [a-z][^`]*)`", text)
+    yield from (code for code in codes if not code.endswith(" v1"))  # the domains of signatures are no commands
 
 
 def parse(words: list[str]) -> argparse.Namespace:
