@@ -8,6 +8,7 @@ import sysconfig
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.support.process import find_tool
@@ -91,20 +92,33 @@ def library_layer(version: int, limit_bytes: int = 12_000_000) -> Layer:
 
     From version to version every mtime changes, a line is put into one file in twenty, and one file is new.
     """
-    root = Path(sysconfig.get_path("stdlib"))
     files: list[tuple[str, bytes]] = []
     total = 0
-    for path in sorted(root.rglob("*")):
-        name = os.fspath(path.relative_to(root))
-        if path.suffix not in {".py", ".so"} or "site-packages" in name or not path.is_file() or total > limit_bytes:
-            continue
-        content = path.read_bytes()
-        if version > 1 and path.suffix == ".py" and len(files) % 20 == 0:
+    for name, content in _library():
+        if total > limit_bytes:
+            break
+        if version > 1 and name.endswith(".py") and len(files) % 20 == 0:
             content = f"# build {version}\n".encode() + content
         files.append((f"app/lib/{name}", content))
         total += len(content)
     files.append((f"app/build-{version}.txt", f"build {version}\n".encode() * 100))
     return layer(files, mtime=1_700_000_000 + 86_400 * version)
+
+
+@cache
+def _library() -> list[tuple[str, bytes]]:
+    """The first 16 MB of Python's own sources and extension modules, by name."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files: list[tuple[str, bytes]] = []
+    total = 0
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(set(folders) - {"site-packages", "dist-packages", "__pycache__"})
+        for path in (Path(folder, name) for name in sorted(names) if name.endswith((".py", ".so"))):
+            files.append((str(path.relative_to(root)), path.read_bytes()))
+            total += len(files[-1][1])
+        if total > 16_000_000:
+            break
+    return files
 
 
 def application_image(folder: Path, version: int, limit_bytes: int = 12_000_000) -> Path:
