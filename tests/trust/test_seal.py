@@ -186,3 +186,39 @@ async def test_rewrapping_lets_go_of_the_old_key_and_signature(tmp_path: Path) -
         assert await client.get("/v2/team/app/manifests/v1") == (200, manifest)
     async with sidecar(config_of(tmp_path / "d", store, security)) as client:
         assert (await client.get(f"/v2/team/app/blobs/{digests[0]}"))[0] != 200, "the old keys open nothing any more"
+
+
+async def test_records_copied_to_another_repository_need_the_operators_word(tmp_path: Path) -> None:
+    security, store = keys(tmp_path), tmp_path / "store"
+    async with sidecar(config_of(tmp_path / "a", store, security)) as client:
+        digests = await push(client, "staging/app")
+        _, manifest = await client.get("/v2/staging/app/manifests/v1")
+    shutil.copytree(store / "staging", store / "prod")
+    shutil.copytree(store / "staging", tmp_path / "mirror" / "staging")
+    async with sidecar(config_of(tmp_path / "b", store, security)) as client:
+        assert (await client.get(f"/v2/prod/app/blobs/{digests[0]}"))[0] != 200
+        assert (await client.get("/v2/prod/app/manifests/v1"))[0] != 200
+    async with sidecar(config_of(tmp_path / "c", tmp_path / "mirror", security)) as client:
+        await pulled(client, "staging/app", digests)  # another registry, the same repository
+    for allowed in ({"trusted_origins": ["staging/*"]}, {"bind": "digest"}):
+        settings = security | {"signing": security["signing"] | allowed}
+        async with sidecar(config_of(tmp_path / next(iter(allowed)), store, settings)) as client:
+            await pulled(client, "prod/app", digests)
+            assert await client.get("/v2/prod/app/manifests/v1") == (200, manifest)
+
+
+async def test_a_record_cannot_be_given_another_digest(tmp_path: Path) -> None:
+    """Two good records of one repository, exchanged: each is signed, neither is for the digest that is asked for."""
+    security, store = keys(tmp_path), tmp_path / "store"
+    async with sidecar(config_of(tmp_path / "a", store, security)) as client:
+        digests = await push(client)
+    index = store / "team" / "app" / "_oci" / "index.json"
+    one, other = (f"reducto-sha256-{digest[7:]}" for digest in digests)
+    text = index.read_text()
+    assert one in text
+    assert other in text
+    index.write_text(text.replace(one, "swap").replace(other, one).replace("swap", other))
+    async with sidecar(config_of(tmp_path / "b", store, security)) as client:
+        for digest, layer in zip(digests, LAYERS, strict=True):
+            status, body = await client.get(f"/v2/team/app/blobs/{digest}")
+            assert status != 200 or body == layer
