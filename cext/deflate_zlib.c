@@ -1,12 +1,14 @@
-/* zlib 1.2.5.1 and later: levels 0 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx, ... */
+/* zlib 1.2.5.1 and later: levels 1 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx, ...
+ * And Chromium's fork of it, which Node has: another hash. */
 #include "deflate_zlib.h"
 
 enum { DEFAULT_MEMORY = 8 };
 
 /* What `parameter` holds: strategy, and the window's bits. */
-enum strategy { DEFAULT, FILTERED, FIXED, LITERALS_ONLY, RUNS_ONLY, STORED };
+enum strategy { DEFAULT, FILTERED, FIXED, LITERALS_ONLY, RUNS_ONLY };
+enum { CHROMIUM = 1 << 16 };
 #define PARAMETER(STRATEGY, BITS) ((STRATEGY) << 8 | (BITS))
-static enum strategy strategy_of(const rdk_run *run) { return (enum strategy)(run->model->parameter >> 8); }
+static enum strategy strategy_of(const rdk_run *run) { return (enum strategy)(run->model->parameter >> 8 & 0xff); }
 static uint32_t window_of(const rdk_run *run) { return 1u << (run->model->parameter & 0xff); }
 
 /* The member's parameter is zlib's memLevel: 1..9, 0 where no block tells. */
@@ -32,6 +34,13 @@ static void prepare(rdk_run *run, rdk_zlib_walk *walk) {
     walk->filtered = strategy_of(run) == FILTERED;
     walk->hash_bits = memory + 7;
     walk->hash = walk->hash_bits == 15 ? RDK_ZLIB_HASH3 : RDK_ZLIB_HASH3_ANY;
+    if (run->model->parameter & CHROMIUM) {
+        walk->hash = RDK_ZLIB_HASH4;
+        if (walk->hash_bits < 15) walk->hash_bits = 15;
+        /* Behind the input the window holds zeros, or what was there before it moved on. */
+        bool moved = run->ends && run->offset + run->length >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;
+        walk->chains.beyond = moved && run->length >= RDK_ZLIB_WINDOW ? run->plain[run->length - RDK_ZLIB_WINDOW] : 0;
+    }
     run->block_tokens = (64u << memory) - 1;
     rdk_zlib_restart(&walk->chains, run->offset + run->begin == 0 ? 0 : run->begin - RDK_ZLIB_WINDOW, walk->hash_bits);
     walk->chains.inserted = run->begin;
@@ -39,7 +48,6 @@ static void prepare(rdk_run *run, rdk_zlib_walk *walk) {
 
 static uint32_t advance(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end) {
     switch (strategy_of(run)) {
-    case STORED:
     case LITERALS_ONLY: return rdk_zlib_plain(run, from, to);
     case RUNS_ONLY: return rdk_zlib_runs(run, from, to, end);
     default: break;
@@ -76,11 +84,10 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     if (strategy == LITERALS_ONLY) policy.refill = 0;
     if (strategy == RUNS_ONLY) policy.refill = RDK_MATCH_MAX;
     rdk_zlib_choose(block, want, &policy);
-    if (strategy == STORED && want == RDK_AUTO) block->kind = RDK_STORED;
 }
 
 #define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT)                                                                  \
-    {.id = 0x0400 + (ID), .name = NAME, .level = LEVEL, .warmup_bytes = WARMUP, .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,      \
+    {.id = (ID), .name = NAME, .level = LEVEL, .warmup_bytes = WARMUP, .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,      \
      .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk), .parameter = PARAMETER, .simulate = simulate,          \
      .choose = choose, .detect = detect_memory}
 #define FAST(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_FAST_WARMUP, 4 << 20)
@@ -89,15 +96,21 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P),           \
         LAZY(ID, NAME, 9, P)
 #define LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P), LAZY_LEVELS(ID, NAME, P)
-#define WINDOW(BITS) LEVELS(BITS << 4, "zlib-window-" #BITS "-level-", PARAMETER(DEFAULT, BITS))
+#define WINDOW(BITS) LEVELS(0x400 + (BITS << 4), "zlib-window-" #BITS "-level-", PARAMETER(DEFAULT, BITS))
 
 /* Strategy FILTERED changes lazy levels only. Window bits 8 are 9 in every version. */
 static const rdk_model models[] = {
-    LEVELS(0x00, "zlib-level-", PARAMETER(DEFAULT, 15)),
-    LAZY_LEVELS(0x10, "zlib-filtered-level-", PARAMETER(FILTERED, 15)),
-    LEVELS(0x20, "zlib-fixed-level-", PARAMETER(FIXED, 15)),
-    MODEL(0x30, "zlib-huffman-only", 255, PARAMETER(LITERALS_ONLY, 15), 0, 1 << 20),
-    MODEL(0x31, "zlib-rle", 255, PARAMETER(RUNS_ONLY, 15), 512, 1 << 20),
-    WINDOW(14), WINDOW(13), WINDOW(12), WINDOW(11), WINDOW(10), WINDOW(9),
+    LEVELS(0x0400, "zlib-level-", PARAMETER(DEFAULT, 15)),
+    LAZY_LEVELS(0x0410, "zlib-filtered-level-", PARAMETER(FILTERED, 15)),
+    LEVELS(0x0420, "zlib-fixed-level-", PARAMETER(FIXED, 15)),
+    MODEL(0x0430, "zlib-huffman-only", 255, PARAMETER(LITERALS_ONLY, 15), 0, 1 << 20),
+    MODEL(0x0431, "zlib-rle", 255, PARAMETER(RUNS_ONLY, 15), 512, 1 << 20),
+    WINDOW(14),
+    WINDOW(13),
+    WINDOW(12),
+    WINDOW(11),
+    WINDOW(10),
+    WINDOW(9),
+    LEVELS(0x0680, "chromium-zlib-level-", CHROMIUM | PARAMETER(DEFAULT, 15)),
 };
 const rdk_family rdk_family_zlib = {models, sizeof models / sizeof *models};

@@ -27,7 +27,11 @@ typedef struct rdk_zlib_effort {
 } rdk_zlib_effort;
 extern const rdk_zlib_effort rdk_zlib_efforts[10];
 
-enum rdk_zlib_hash { RDK_ZLIB_HASH3, RDK_ZLIB_HASH3_ANY, RDK_ZLIB_HASH4 };
+enum rdk_zlib_hash {
+    RDK_ZLIB_HASH3,     /* zlib's of three bytes, 15 bits */
+    RDK_ZLIB_HASH3_ANY, /* the same, of as many bits as the memory level says */
+    RDK_ZLIB_HASH4      /* Chromium's of four bytes */
+};
 
 /* Hash chains over a window of 64 KiB that follows the position. Entries are window positions; 0 is "none", so the byte at
  * `origin` is never found: so it is in the encoders at the first byte of their input or dictionary. */
@@ -37,6 +41,7 @@ typedef struct rdk_zlib_chains {
     uint32_t origin;   /* index into plain of window position 0; wraps below 0 */
     uint32_t inserted; /* lazy levels: the next index to insert */
     uint32_t hash_shift, hash_mask;
+    uint8_t beyond; /* Chromium's hash of the last three bytes takes in what its window holds behind them */
 } rdk_zlib_chains;
 
 /* Empties the chains. The byte at `origin` will not be found. */
@@ -45,19 +50,16 @@ void rdk_zlib_restart(rdk_zlib_chains *chains, uint32_t origin, uint32_t hash_bi
 void rdk_zlib_slide(rdk_zlib_chains *chains);
 
 static inline uint32_t rdk_zlib_hash(const rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t four) {
-    if (kind == RDK_ZLIB_HASH4) return ((four * 66521u + 66521u) >> 16) & 0x7fff;
+    if (kind == RDK_ZLIB_HASH4) return ((four * 66521u + 66521u) >> 16) & chains->hash_mask;
     if (kind == RDK_ZLIB_HASH3) return ((four << 10) ^ (four >> 3 & 0x1fe0) ^ (four >> 16 & 0xff)) & 0x7fff;
     uint32_t shift = chains->hash_shift;
     return ((four & 0xff) << 2 * shift ^ (four >> 8 & 0xff) << shift ^ (four >> 16 & 0xff)) & chains->hash_mask;
 }
 
-/* Bytes that must be readable at a position for it to be hashed. */
-static inline uint32_t rdk_zlib_hashed(enum rdk_zlib_hash kind) { return kind == RDK_ZLIB_HASH4 ? 4 : 3; }
-
-/* Up to four bytes, of which `left` >= 3 may be read. */
-static inline uint32_t rdk_zlib_load(const uint8_t *at, uint32_t left) {
+/* Four bytes, of which `left` >= 3 may be read. */
+static inline uint32_t rdk_zlib_load(const uint8_t *at, uint32_t left, uint8_t beyond) {
     if (left >= 4) return rdk_load32(at);
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16;
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)beyond << 24;
 }
 
 /* Puts one position at the head of its chain; returns the one that was there. Fast levels. */
@@ -83,7 +85,7 @@ static inline uint32_t rdk_zlib_longest(const rdk_zlib_chains *chains, const uin
                                         const rdk_zlib_search *ask, uint32_t *distance) {
     uint32_t best = ask->best, chain = ask->chain, limit = position > ask->reach ? position - ask->reach : 0;
     const uint16_t *older = chains->older;
-    uint32_t want = best < 3 ? rdk_zlib_load(scan, ask->most) & 0xffffff : rdk_load32(scan + best - 3);
+    uint32_t want = best < 3 ? rdk_zlib_load(scan, ask->most, 0) & 0xffffff : rdk_load32(scan + best - 3);
     if (candidate == 0 || candidate < limit) return 0;
     if (best < 3) {
         /* Almost every candidate shares three bytes, so the loop for longer matches takes over soon. */

@@ -27,7 +27,7 @@ void rdk_zlib_slide(rdk_zlib_chains *chains) {
 
 /* Lazy levels insert every position, so a chain is a matter of the plain bytes alone and can be laid ahead of the search. */
 static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t position) {
-    uint32_t hashed = rdk_zlib_hashed(kind), last = run->length >= 4 ? run->length - 4 : 0;
+    uint32_t last = run->length >= 4 ? run->length - 4 : 0;
     while (chains->inserted <= position) {
         uint32_t at = chains->inserted, window_position = at - chains->origin;
         if (window_position >= 2 * RDK_ZLIB_WINDOW) {
@@ -37,11 +37,11 @@ static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum r
         uint32_t count = 2 * RDK_ZLIB_WINDOW - window_position;
         if (count > RDK_ZLIB_BATCH) count = RDK_ZLIB_BATCH;
         if (run->length < 4 || at > last || count > last - at + 1) { /* the end of the plain bytes is near */
-            if (run->length < at + hashed) {
+            if (run->length < at + RDK_MATCH_MIN) {
                 chains->inserted = UINT32_MAX;
                 return;
             }
-            rdk_zlib_insert(chains, kind, window_position, rdk_zlib_load(run->plain + at, run->length - at));
+            rdk_zlib_insert(chains, kind, window_position, rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
             chains->inserted++;
             continue;
         }
@@ -53,10 +53,10 @@ static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum r
 
 void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to) {
     for (uint32_t at = from; at < to; at++) {
-        if (run->length < at + rdk_zlib_hashed(walk->hash)) return;
+        if (run->length < at + RDK_MATCH_MIN) return;
         if (at - walk->chains.origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) rdk_zlib_slide(&walk->chains);
         rdk_zlib_insert(&walk->chains, walk->hash, at - walk->chains.origin,
-                        rdk_zlib_load(run->plain + at, run->length - at));
+                        rdk_zlib_load(run->plain + at, run->length - at, walk->chains.beyond));
     }
 }
 
@@ -68,7 +68,7 @@ static inline uint32_t lazy_find(const rdk_run *run, rdk_zlib_walk *walk, enum r
     rdk_zlib_chains *chains = &walk->chains;
     uint32_t left = end - position, length;
     rdk_zlib_search ask = {.best = before, .most = left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, .reach = walk->reach};
-    if (left < rdk_zlib_hashed(kind) || before >= ask.most) return 0;
+    if (left < RDK_MATCH_MIN || before >= ask.most) return 0;
     ask.nice = walk->effort.nice < ask.most ? walk->effort.nice : ask.most;
     ask.chain = before >= walk->effort.good ? walk->effort.chain >> 2 : walk->effort.chain;
     if (chains->inserted <= position) lay_ahead(run, chains, kind, position);
@@ -127,15 +127,15 @@ uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_
 static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
                                  uint32_t end) {
     rdk_zlib_chains *chains = &walk->chains;
-    const uint32_t stop = to < run->stop ? to : run->stop, hashed = rdk_zlib_hashed(kind), inside_most = walk->effort.lazy;
+    const uint32_t stop = to < run->stop ? to : run->stop, inside_most = walk->effort.lazy;
     uint32_t position = from;
     while (position < stop) {
         uint32_t standing = position, left = end - position, length = 0, distance = 0;
-        if (left >= hashed) {
+        if (left >= RDK_MATCH_MIN) {
             const uint8_t *scan = run->plain + position;
             if (position - chains->origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN + 1) rdk_zlib_slide(chains);
             uint32_t at = position - chains->origin;
-            uint32_t candidate = rdk_zlib_insert(chains, kind, at, rdk_zlib_load(scan, left));
+            uint32_t candidate = rdk_zlib_insert(chains, kind, at, rdk_zlib_load(scan, run->length - position, chains->beyond));
             rdk_zlib_search ask = {2, left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, walk->effort.nice, walk->effort.chain, walk->reach};
             if (ask.nice > ask.most) ask.nice = ask.most;
             if (gnu && left < RDK_MATCH_MAX && run->ends) length = rdk_gnu_tail_longest(run, walk, position, &ask, &distance);
@@ -144,8 +144,9 @@ static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zli
         position = length >= RDK_MATCH_MIN ? rdk_emit_match(run, position, length, distance) : rdk_emit_literal(run, position);
         uint32_t span = position - standing;
         if (span > 1 && span <= inside_most && (gnu || end - position >= RDK_MATCH_MIN)) {
-            for (uint32_t at = standing + 1; at < position && run->length - at >= hashed; at++)
-                rdk_zlib_insert(chains, kind, at - chains->origin, rdk_zlib_load(run->plain + at, run->length - at));
+            for (uint32_t at = standing + 1; at < position && run->length - at >= RDK_MATCH_MIN; at++)
+                rdk_zlib_insert(chains, kind, at - chains->origin,
+                                rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
         }
         if (gnu) rdk_gnu_after(run, walk, position, standing);
     }
