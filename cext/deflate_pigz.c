@@ -138,13 +138,15 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
 #define LAZY_LEVELS(ID, NAME, P)                                                                                            \
     LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P),           \
         LAZY(ID, NAME, 9, P)
-#define LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P), LAZY_LEVELS(ID, NAME, P)
+#define FAST_LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P)
+#define LEVELS(ID, NAME, P) FAST_LEVELS(ID, NAME, P), LAZY_LEVELS(ID, NAME, P)
 
-/* No fast levels with --rsyncable and dictionaries: where a job begins depends on all jobs before it, and there a fast level's
- * chains gain the inside of matches. Lazy levels have it in them anyway, so they need not know. */
+/* A dictionary adds the inside of matches to a fast level's chains; lazy levels have it in them anyway. So lazy levels are the
+ * same with one thread as with many, and need not know where jobs begin. With --rsyncable that depends on all jobs before: no fast
+ * levels. */
 static const rdk_model models[] = {
     LEVELS(0x00, "pigz-level-", THREADED),
-    LEVELS(0x10, "pigz-single-thread-level-", SINGLE),
+    FAST_LEVELS(0x10, "pigz-single-thread-level-", SINGLE),
     LEVELS(0x20, "pigz-independent-level-", INDEPENDENT),
     LAZY_LEVELS(0x30, "pigz-rsyncable-level-", RSYNCABLE),
     LEVELS(0x40, "pigz-rsyncable-independent-level-", RSYNCABLE | INDEPENDENT),

@@ -100,5 +100,7 @@ def go_oracles() -> Iterator[Oracle]:
 def all_oracles() -> list[Oracle]:
     """Every encoder that there is a model for. Families add theirs here."""
     from tests.gzip import oracles_klauspost as klauspost
+    from tests.gzip import oracles_zlib as zlib_family
 
-    return [*go_oracles(), *klauspost.klauspost_oracles(), *klauspost.go_oracles()]
+    go = [*go_oracles(), *klauspost.go_oracles()]
+    return [*go, *klauspost.klauspost_oracles(), *zlib_family.all_of_zlib()]
