@@ -321,8 +321,10 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
         plan_chunk(run, &found);
         bool counted = run->block_tokens && block->token_count == run->block_tokens, grid = run->model->flags & RDK_GRID;
         bool cut = grid && position < sink->asked_stop && !(run->ends && position == run->length);
-        sink->unpredicted_end = !grid && !counted && position != run->stop;
-        sink->surprises += sink->unpredicted_end || cut || (found.note & 0x1f) != RDK_AUTO;
+        bool empty = position == sink->chunk_start, by_itself = !grid && !counted && position != run->stop;
+        if (!empty) sink->unpredicted = 0;
+        sink->unpredicted += by_itself || (empty && !grid);
+        sink->surprises += by_itself || cut || (empty && !grid) || (found.note & 0x1f) != RDK_AUTO;
         if (!sink->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
             sink->done = true;
     } else if (stated) {
@@ -380,9 +382,9 @@ void rdk_end_block(rdk_run *run, uint32_t position) {
         return;
     }
     if (explicit_stops(sink) && !(run->model->flags & RDK_GRID)) {
-        if (sink->unpredicted_end && position == sink->chunk_start) sink->surprises--; /* it was predicted after all */
-        else if (position != sink->chunk_start) sink->surprises++;
-        sink->unpredicted_end = false;
+        if (position == sink->chunk_start) sink->surprises -= sink->unpredicted; /* the end was predicted, markers and all */
+        else sink->surprises++;
+        sink->unpredicted = 0;
         return;
     }
     if (position > sink->chunk_start) close_chunk(run, position, RDK_AUTO, false);

@@ -63,7 +63,7 @@ typedef struct rdk_sink {
     uint32_t surprises; /* chunk ends and notes that the model did not predict */
     uint32_t asked_stop;  /* where a grid model's chunk would have ended by its own rule */
     bool literal_chunk;   /* goes on in a block that has matches, but has none itself: its tokens are hidden */
-    bool unpredicted_end; /* the chunk just closed ended where the model has not said so yet */
+    uint32_t unpredicted; /* of those, at chunk_start: the end there and markers, where the model has not spoken yet */
 } rdk_sink;
 
 int rdk_list_add(rdk_list *list, const void *item, size_t item_bytes, size_t most);
