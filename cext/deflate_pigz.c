@@ -28,28 +28,41 @@ static uint32_t detect_job(const rdk_block_info *blocks, size_t count) {
 
 /* ---- where the input is cut ------------------------------------------------------------------------------------ */
 
-/* --rsyncable: behind a byte at which a hash of the last twelve bytes takes one value out of 4,096. */
-static uint32_t next_hit(const rdk_run *run, uint32_t position) {
+/* --rsyncable: behind a byte at which a hash of the last twelve bytes takes one value out of 4,096. The first such place after
+ * `position` and not after `most`; 0 if there is none. */
+static uint32_t next_hit(const rdk_run *run, uint32_t position, uint32_t most) {
     enum { MASK = 0xfff, HIT = 0x7ff };
     uint32_t at = position < 12 ? 0 : position - 12, hash = HIT;
-    while (at < run->length) {
+    while (at < most) {
         hash = (hash << 1 ^ run->plain[at++]) & MASK;
         if (hash == HIT && at > position) return at;
     }
-    return run->length;
+    return 0;
 }
 
-/* The start of the job that holds the byte at `position` (an index that wraps below 0), and the end of its piece. */
+/* The start of the job that holds the byte at `position`: an index that wraps below 0. */
 static uint32_t job_start(const rdk_run *run, uint32_t position) {
     uint64_t at = run->offset + position;
     return run->member_param ? (uint32_t)(at - at % run->member_param - run->offset) : (uint32_t)(0 - run->offset);
 }
 
-static uint32_t piece_end(const rdk_run *run, uint32_t position) {
-    if (is(run, RSYNCABLE)) return next_hit(run, position);
-    if (run->member_param == 0) return run->length;
-    uint64_t at = run->offset + position, end = at - at % run->member_param + run->member_param - run->offset;
-    return end < run->length ? (uint32_t)end : run->length;
+/* Where the piece ends that began at `start` and holds `position`. Without a hit in the length of a job a job ends there: it
+ * began at the last hit, for the one before ended with that. */
+static uint32_t piece_end(const rdk_run *run, uint32_t start, uint32_t position) {
+    uint64_t end = run->length, job = run->member_param ? run->member_param : USUAL_JOB, at = run->offset + position;
+    if (is(run, RSYNCABLE)) end = start + ((position - start) / job + 1) * job;
+    else if (run->member_param) end = at - at % job + job - run->offset;
+    if (end > run->length) end = run->length;
+    uint32_t hit = is(run, RSYNCABLE) ? next_hit(run, position, (uint32_t)end) : 0;
+    return hit ? hit : (uint32_t)end;
+}
+
+/* Where the piece began that holds `position`, as far as that is at hand. */
+static uint32_t piece_start(const rdk_run *run, uint32_t position) {
+    uint32_t start = run->begin, hit;
+    if (!is(run, RSYNCABLE)) return position;
+    while ((hit = next_hit(run, start, position)) != 0) start = hit;
+    return start;
 }
 
 /* ---- the models ------------------------------------------------------------------------------------------------ */
@@ -103,11 +116,13 @@ static void simulate(rdk_run *run) {
     walk->reach = RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;
     run->block_tokens = BLOCK_TOKENS;
     begin_stream(run, walk, history(run, position), position);
+    uint32_t start = piece_start(run, position);
     while (position < run->stop) {
-        uint32_t end = piece_end(run, position);
+        uint32_t end = piece_end(run, start, position);
         if (lazy) position = rdk_zlib_lazy(run, walk, position, end, end);
         else position = rdk_zlib_fast(run, walk, position, end, end);
         if (position != end || (run->ends && end == run->length)) continue;
+        start = position;
         if (position > run->start) flush(run, position);
         if (!goes_on) begin_stream(run, walk, history(run, position), position);
         else if (!lazy) rdk_zlib_fill(run, walk, end < 2 ? 0 : end - 2, end);

@@ -39,6 +39,8 @@ class Oracle:
     model: str
     """Name of the model that must be exact for it."""
     find: Callable[[], Encode | None]
+    golden: bool = True
+    """Whether `tests.golden.gzip.make` keeps a file of it: not every combination of settings has one."""
 
     @property
     def name(self) -> str:

@@ -73,16 +73,17 @@ def zlib_oracles() -> Iterator[Oracle]:
     for level in LEVELS:
         yield Oracle("zlib", version, f"level{level}", f"zlib-level-{level}", _ours(deflate(level)))
         fixed = deflate(level, strategy=zlib.Z_FIXED)
-        yield Oracle("zlib", version, f"fixed{level}", f"zlib-fixed-level-{level}", _ours(fixed))
+        yield Oracle("zlib", version, f"fixed{level}", f"zlib-fixed-level-{level}", _ours(fixed), level == 6)
         for bits in range(9, 15):
             narrow = deflate(level, window_bits=bits)
             model = f"zlib-window-{bits}-level-{level}"
-            yield Oracle("zlib", version, f"window{bits}-level{level}", model, _ours(narrow))
+            kept = (bits, level) in ((9, 1), (12, 6))
+            yield Oracle("zlib", version, f"window{bits}-level{level}", model, _ours(narrow), kept)
     for level in range(4, 10):
         filtered = deflate(level, strategy=zlib.Z_FILTERED)
-        yield Oracle("zlib", version, f"filtered{level}", f"zlib-filtered-level-{level}", _ours(filtered))
+        yield Oracle("zlib", version, f"filtered{level}", f"zlib-filtered-level-{level}", _ours(filtered), level == 6)
     literals, runs = deflate(6, strategy=zlib.Z_HUFFMAN_ONLY), deflate(6, strategy=zlib.Z_RLE)
-    yield Oracle("zlib", version, "huffman-only", "zlib-huffman-only", _ours(literals))
+    yield Oracle("zlib", version, "huffman-only", "zlib-huffman-only", _ours(literals), False)
     yield Oracle("zlib", version, "rle", "zlib-rle", _ours(runs))
 
 
@@ -93,7 +94,8 @@ def gnu_oracles() -> Iterator[Oracle]:
         plain = _installed("gzip", "-nc", f"-{level}")
         yield Oracle("gnu-gzip", version, f"level{level}", f"gnu-gzip-level-{level}", plain)
         rsyncable = _installed("gzip", "-nc", f"-{level}", "--rsyncable")
-        yield Oracle("gnu-gzip", version, f"rsyncable{level}", f"gnu-gzip-rsyncable-level-{level}", rsyncable)
+        name = f"gnu-gzip-rsyncable-level-{level}"
+        yield Oracle("gnu-gzip", version, f"rsyncable{level}", name, rsyncable, level in (1, 6))
 
 
 def pigz_oracles() -> Iterator[Oracle]:
@@ -104,7 +106,8 @@ def pigz_oracles() -> Iterator[Oracle]:
             found = _installed("pigz", "-nc", f"-{level}", *(options if "-p1" in options else ("-p2", *options)))
             same = kind == "single-" and level > 3  # lazy levels do not tell one thread from many
             name = f"pigz-level-{level}" if same else f"{model}{level}"
-            yield Oracle("pigz", version, f"{kind}level{level}", name, found)
+            kept = kind == "" or level == (1 if kind == "single-" else 6)
+            yield Oracle("pigz", version, f"{kind}level{level}", name, found, kept)
 
 
 def node_oracles() -> Iterator[Oracle]:
@@ -118,7 +121,7 @@ def java_oracles() -> Iterator[Oracle]:
     """java.util.zip, which is zlib."""
     for level in (1, 6, 9):
         found = _installed("java", str(SOURCES / "Gzip.java"), str(level))
-        yield Oracle("java", version_of("java"), f"level{level}", f"zlib-level-{level}", found)
+        yield Oracle("java", version_of("java"), f"level{level}", f"zlib-level-{level}", found, level == 6)
 
 
 def all_of_zlib() -> list[Oracle]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reducto.kernel.gzip import models
 from tests.gzip import oracles, oracles_zlib, samples
 from tests.gzip.helpers import assert_exact, workers
 
@@ -21,6 +22,31 @@ LENGTHS = (
     *(0, 1, 2, 3, 4, 5, 12, 258, 259, 261, 262, 263, 4096, 4097, 16_382, 16_383, 16_384, 32_505, 32_506, 32_507),
     *(32_766, 32_767, 32_768, 65_012, 65_273, 65_274, 65_275, 65_535, 65_536, 98_042, 131_072, 131_073),
 )
+
+
+#: Ids are a storage format: the first one of each series, for level 0.
+FROZEN_IDS = {
+    **{"zlib-level-": 0x0400, "zlib-filtered-level-": 0x0410, "zlib-fixed-level-": 0x0420},
+    **{f"zlib-window-{bits}-level-": 0x0400 + 16 * bits for bits in range(9, 15)},
+    **{"gnu-gzip-level-": 0x0500, "gnu-gzip-rsyncable-level-": 0x0510, "chromium-zlib-level-": 0x0680},
+    **{"pigz-level-": 0x0580, "pigz-single-thread-level-": 0x0590, "pigz-independent-level-": 0x05A0},
+    **{"pigz-rsyncable-level-": 0x05B0, "pigz-rsyncable-independent-level-": 0x05C0},
+}
+
+
+def test_ids_are_frozen() -> None:
+    ids = {model.name: model.model_id for model in models().values()}
+    assert (ids["zlib-huffman-only"], ids["zlib-rle"]) == (0x0430, 0x0431)
+    for oracle in ORACLES:
+        series = oracle.model.rstrip("0123456789")
+        if series in FROZEN_IDS:
+            assert ids[oracle.model] == FROZEN_IDS[series] + int(oracle.model[-1])
+
+
+def test_every_model_has_an_oracle() -> None:
+    families = ("zlib-", "gnu-gzip-", "pigz-", "chromium-")
+    covered = {oracle.model for oracle in ORACLES}
+    assert {model.name for model in models().values() if model.name.startswith(families)} == covered
 
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.name)
