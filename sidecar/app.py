@@ -43,6 +43,7 @@ from sidecar.record_store import RecordStore
 from sidecar.reducer import ReductoCodec
 from sidecar.relatives import Relatives, UploadReferences
 from sidecar.seal import Seal, seal_of
+from sidecar.shared_hooks import RedisHookIndex
 from sidecar.uploads import Upload, UploadSessions
 from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient
@@ -146,7 +147,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     upstream = ServiceUpstream(storage, basic)
     client = RegistryClient(upstream, offload, metrics)
     cache_dir = config.cache.dir
-    hook_index = await offload.io(_hook_index, cache_dir / "hooks")
+    hook_index = await offload.io(_hook_index, config.dedupe.index, cache_dir / "hooks")
     relatives = Relatives(hook_index, config.dedupe.scope)
     scratch = await offload.io(OwnedDirectory, config.spool.dir)
     codec = make_codec(config, offload, scratch.path)
@@ -321,7 +322,9 @@ async def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple
     return await offload.io(EmbeddedUpstream, root, offload), ""
 
 
-def _hook_index(folder: Path) -> HookIndex:
+def _hook_index(url: str, folder: Path) -> HookIndex:
+    if url:
+        return RedisHookIndex(url)
     try:
         return RocksHookIndex(folder)
     except Exception as error:  # another process has it, or it is damaged: it is only a hint

@@ -1,7 +1,7 @@
 """The hook index: which corpora of a scope hold which hooks. A hint only, rebuildable from records.
 
-Two forms behind one interface: `MemoryHookIndex` for tests and small registries, `RocksHookIndex` on local disk. A
-shared server (Redis protocol) for many replicas fits the same five calls.
+Three forms behind one interface: `MemoryHookIndex` for tests and small registries, `RocksHookIndex` on local disk, and
+`sidecar.shared_hooks.RedisHookIndex` on a server that replicas share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from reducto.model import ChunkId, CorpusId
 
 HOOKS_PER_CORPUS = 1024
-_CORPORA_PER_HOOK = 16
+CORPORA_PER_HOOK = 16
 
 
 class HookIndex(Protocol):
@@ -75,7 +75,7 @@ class MemoryHookIndex:
         votes: Counter[CorpusId] = Counter()
         for hook in hooks:
             holders = self._holders.get((scope, hook))
-            for corpus in list(holders)[: -_CORPORA_PER_HOOK - 1 : -1] if holders else ():
+            for corpus in list(holders)[: -CORPORA_PER_HOOK - 1 : -1] if holders else ():
                 votes[corpus] += 1
         return [corpus for corpus, _ in votes.most_common(limit)]
 
@@ -110,30 +110,30 @@ class RocksHookIndex:
     def add(self, scope: str, corpus: CorpusId, hooks: Iterable[ChunkId], source: bytes) -> None:
         kept, name = sample(hooks), bytes.fromhex(corpus)
         for hook in kept:
-            key = _hook_key(scope, hook)
+            key = hook_key(scope, hook)
             holders = self._db.get(key) or b""
             if name not in _names(holders):
-                self._db[key] = (holders + name)[-32 * _CORPORA_PER_HOOK :]
-        self._db[_key(b"k", scope, corpus)] = pack_hooks(kept)
-        self._db[_key(b"s", scope, corpus)] = source
+                self._db[key] = (holders + name)[-32 * CORPORA_PER_HOOK :]
+        self._db[key_of(b"k", scope, corpus)] = pack_hooks(kept)
+        self._db[key_of(b"s", scope, corpus)] = source
 
     def source(self, scope: str, corpus: CorpusId) -> bytes | None:
-        found: bytes | None = self._db.get(_key(b"s", scope, corpus))
+        found: bytes | None = self._db.get(key_of(b"s", scope, corpus))
         return found
 
     def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         votes: Counter[bytes] = Counter()
         for hook in hooks:
-            votes.update(reversed(_names(self._db.get(_hook_key(scope, hook)) or b"")))
+            votes.update(reversed(_names(self._db.get(hook_key(scope, hook)) or b"")))
         return [CorpusId(name.hex()) for name, _ in votes.most_common(limit)]
 
     def forget(self, scope: str, corpus: CorpusId) -> None:
-        key, name = _key(b"k", scope, corpus), bytes.fromhex(corpus)
+        key, name = key_of(b"k", scope, corpus), bytes.fromhex(corpus)
         for hook in unpack_hooks(self._db.get(key) or b""):
-            holders = _names(self._db.get(_hook_key(scope, hook)) or b"")
-            self._db[_hook_key(scope, hook)] = b"".join(holder for holder in holders if holder != name)
+            holders = _names(self._db.get(hook_key(scope, hook)) or b"")
+            self._db[hook_key(scope, hook)] = b"".join(holder for holder in holders if holder != name)
         del self._db[key]
-        del self._db[_key(b"s", scope, corpus)]
+        del self._db[key_of(b"s", scope, corpus)]
 
     def close(self) -> None:
         self._db.close()
@@ -143,11 +143,13 @@ def _scope_key(scope: str) -> bytes:
     return hashlib.blake2b(scope.encode(), digest_size=16).digest()
 
 
-def _hook_key(scope: str, hook: int) -> bytes:
+def hook_key(scope: str, hook: int) -> bytes:
+    """The key under which a hook's holders are."""
     return b"h" + _scope_key(scope) + struct.pack(">Q", hook)
 
 
-def _key(kind: bytes, scope: str, corpus: CorpusId) -> bytes:
+def key_of(kind: bytes, scope: str, corpus: CorpusId) -> bytes:
+    """The key of what is noted (``kind``) of a corpus."""
     return kind + _scope_key(scope) + bytes.fromhex(corpus)
 
 
