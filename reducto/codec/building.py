@@ -44,6 +44,10 @@ _HINT_MINIMUM_BYTES = 256
 _LONG_GAP_BYTES = 64 << 10
 # Dictionaries help only what is too short to have a past of its own.
 _DICTIONARY_LIMIT_BYTES = 128 << 10
+# So little costs no time at a level that beats gzip -6, without which a small first layer would be stored as it came
+# and the next one would have no relative.
+_SHORT_LITERAL_BYTES = 16 << 20
+_SHORT_LITERAL_LEVEL = 9
 _IN_FLIGHT = 3
 
 
@@ -208,7 +212,10 @@ class FrameBuilder:
         if kind is FrameKind.DELTA:
             stored = compress_delta(data, prefix, options.compression_level)
         else:
-            stored = compress_literal(data, options.compression_level, options.window_log, options.compression_threads)
+            level = options.compression_level
+            if len(data) <= _SHORT_LITERAL_BYTES:
+                level = max(level, _SHORT_LITERAL_LEVEL)
+            stored = compress_literal(data, level, options.window_log, options.compression_threads)
             kind, stored, twins, prefix = self._with_dictionary(data, stored)
         if len(stored) >= len(data):
             kind, stored, twins, prefix = FrameKind.RAW, bytes(data), (), b""
