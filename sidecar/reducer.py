@@ -28,6 +28,7 @@ class ReductoCodec:
     def __init__(self, config: Config, submit: Callable[..., object] | None, spool_dir: Path) -> None:
         self._submit = submit
         self._spool_dir = spool_dir
+        self._memory_mapped = config.corpus.memory_mapped
         self._options = EncodeOptions(
             chunking=ChunkParams(config.compression.chunk_size),
             compression_level=PUSH_LEVEL,
@@ -44,7 +45,7 @@ class ReductoCodec:
         return BlobDecoder(instructions, sources, self._spool_dir, self._submit)  # type: ignore[arg-type]
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
-        return Corpus.open(path, expect=expect)
+        return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)
 
     def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
         return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir)

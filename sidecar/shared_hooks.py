@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class RedisHookIndex:
-    """A `HookIndex`. Keys are those of `RocksHookIndex` behind ``reducto:``; a hook's holders are a list, oldest first."""
+    """A `HookIndex`. Keys are those of `RocksHookIndex` behind ``reducto:``; holders are lists, oldest first."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -48,7 +48,8 @@ class RedisHookIndex:
         self._tried(write, None)
 
     def source(self, scope: str, corpus: CorpusId) -> bytes | None:
-        return self._tried(lambda: self._redis.get(_PREFIX + key_of(b"s", scope, corpus)), None)
+        found: bytes | None = self._tried(lambda: self._redis.get(_PREFIX + key_of(b"s", scope, corpus)), None)
+        return found
 
     def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         def read() -> list[list[bytes]]:

@@ -64,6 +64,13 @@ def open_corpora(arguments: Namespace, context: Context) -> Iterator[list[Corpus
     trust = context.trust(*arguments.trust)
     with ExitStack() as stack:
         yield [
-            stack.enter_context(Corpus.open(path, trust=trust, allow_unsigned=arguments.allow_unsigned))
+            stack.enter_context(
+                Corpus.open(
+                    path,
+                    trust=trust,
+                    allow_unsigned=arguments.allow_unsigned,
+                    memory_mapped=context.config.corpus.memory_mapped,
+                )
+            )
             for path in corpus_files(arguments.corpus, arguments, context)
         ]

@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,21 +75,23 @@ class Corpus:
         trust: TrustStore | None = None,
         allow_unsigned: bool = False,
         expect: CorpusId | None = None,
+        memory_mapped: bool = True,
     ) -> Self:
         """The verified corpus at ``path``.
 
         A signature must be there and verify against ``trust``. ``allow_unsigned`` accepts a corpus without
         one, and one that cannot be checked because ``trust`` is None. With ``expect`` the identity itself is
-        the proof: a corpus of that identity needs no signature, any other is refused.
+        the proof: a corpus of that identity needs no signature, any other is refused. Without ``memory_mapped`` the
+        whole file is read into memory: for file systems that map badly, such as some network shares.
 
         Raises `NotReducto`, `Corrupt`, `Untrusted`, `UsageError` (no such file).
         """
         try:
-            with Path(path).open("rb") as file:
+            with Path(path).open("rb", buffering=0) as file:
                 length = os.fstat(file.fileno()).st_size
                 if length == 0:
                     raise NotReducto(f"{path}: not a corpus: the file is empty")
-                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                mapping = _mapped(file, length) if memory_mapped else _copied(file, length)
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot open corpus {path}: {error}") from error
         try:
@@ -231,3 +234,20 @@ class Corpus:
 def _digest_of_section(content: memoryview) -> bytes:
     threads = blake3.AUTO if len(content) >= _PARALLEL_HASH_BYTES else 1
     return blake3(content, max_threads=threads).digest()
+
+
+def _mapped(file: FileIO, length: int) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
+
+
+def _copied(file: FileIO, length: int) -> mmap.mmap:
+    """The file's content in memory of our own. Raises `OSError` when it is shorter than ``length``."""
+    copy = mmap.mmap(-1, length)
+    with memoryview(copy) as view:
+        at = 0
+        while at < length:
+            count = file.readinto(view[at:])
+            if not count:
+                raise OSError("the file became shorter while it was read")
+            at += count
+    return copy

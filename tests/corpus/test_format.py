@@ -326,3 +326,16 @@ def test_sections_are_where_the_format_document_says(tmp_path: Path) -> None:
     with Corpus.open(tmp_path / "c.rc", allow_unsigned=True) as corpus:
         assert list(corpus.section_lengths()) == [s.name.lower() for s in Section]
     assert (tmp_path / "c.rc").read_bytes()[HEADER_BYTES:][:40_000] == noise(40_000)
+
+
+def test_a_corpus_read_into_memory_needs_its_file_no_more(tmp_path: Path) -> None:
+    mapped, copied = tmp_path / "mapped.rc", tmp_path / "copied.rc"
+    write_small(mapped)
+    copied.write_bytes(mapped.read_bytes())
+    with (
+        Corpus.open(mapped, allow_unsigned=True) as one,
+        Corpus.open(copied, allow_unsigned=True, memory_mapped=False) as other,
+    ):
+        os.truncate(copied, 0)
+        assert other.id == one.id
+        assert bytes(other.view(0, other.plain_length)) == bytes(one.view(0, one.plain_length))
