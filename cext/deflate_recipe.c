@@ -351,6 +351,7 @@ static int plan_with_model(const rdk_segment *segment, const rdk_model *model, c
     static const uint8_t shapes[3] = {0, FLAG_CHUNKS, FLAG_CHUNKS | FLAG_STOPS};
     reading real = {0};
     rdk_sink *sink = calloc(1, sizeof *sink);
+    if (sink) sink->most_surprises = UINT32_MAX;
     int status = sink ? read_real(segment, wire, wire_length, wire_bits, &real) : RDK_E_MEMORY;
     if (status == RDK_OK) {
         status = follow_real(segment, model, &real, wire, wire_length, most_fixes, sink, scratch, scratch_length);
@@ -397,12 +398,13 @@ int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wi
         tried.model = models[i];
         tried.member_param = member_params[i];
         scores[i] = UINT32_MAX;
+        if (sink) sink->most_surprises = most;
         if (sink == NULL || (model = rdk_model_find(models[i])) == NULL) {
             status = sink ? RDK_E_ARGUMENT : RDK_E_MEMORY;
         } else if (follow_real(&tried, model, &real, wire, wire_length, most, sink, scratch, scratch_length) == RDK_OK) {
             uint64_t score = sink->found_fixes.count + (uint64_t)sink->surprises;
             if (score <= most) scores[i] = (uint32_t)score;
-            if (2 * score + 16 < most) most = (uint32_t)(2 * score + 16);
+            if (2 * score + 4 < most) most = (uint32_t)(2 * score + 4);
         }
         sink_free(sink);
     }

@@ -325,6 +325,7 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
         if (!empty) sink->unpredicted = 0;
         sink->unpredicted += by_itself || (empty && !grid);
         sink->surprises += by_itself || cut || (empty && !grid) || (found.note & 0x1f) != RDK_AUTO;
+        if (sink->found_fixes.count + sink->surprises > sink->most_surprises) fail(run, RDK_E_LIMIT);
         if (!sink->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
             sink->done = true;
     } else if (stated) {

@@ -60,6 +60,7 @@ typedef struct rdk_sink {
     size_t real_block, real_token;
     rdk_list found_fixes, found_chunks, found_headers;
     uint32_t most_fixes;
+    uint32_t most_surprises; /* with the fixes: a trial is given up beyond it */
     uint32_t surprises; /* chunk ends and notes that the model did not predict */
     uint32_t asked_stop;  /* where a grid model's chunk would have ended by its own rule */
     bool literal_chunk;   /* goes on in a block that has matches, but has none itself: its tokens are hidden */

@@ -241,7 +241,7 @@ def try_models(
 ) -> list[int | None]:
     """How many corrections a real segment would need under each model (id, member parameter).
 
-    None: more than ``most``, or more than twice the best before it plus 16.
+    None: more than ``most``, or more than twice the best before it plus 4.
     """
     scores = ffi.new("uint32_t[]", len(candidates))
     ids = ffi.new("uint16_t[]", [model_id for model_id, _ in candidates])
