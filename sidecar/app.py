@@ -20,6 +20,7 @@ from reducto.config import Config, Policy, Role
 from reducto.model import CorpusId
 from sidecar import logs, routes
 from sidecar.atomic import OwnedDirectory
+from sidecar.bases import BaseCorpora
 from sidecar.codec import Codec
 from sidecar.control import Health, build_control, disk_check
 from sidecar.corpora import Corpora
@@ -80,6 +81,7 @@ class Sidecar:
     storage: Upstream
     """The upstream itself, without the service's credentials."""
     start_encoding: StartEncoding
+    bases: BaseCorpora
     in_flight: int = 0
     """Requests being answered on the data port."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -188,11 +190,14 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     )
     health.checks["upstream"] = _upstream_check(upstream)
     health.checks["spool"] = disk_check(str(scratch.path), config.spool.min_free, offload)
+    bases = BaseCorpora(config, corpora, offload)
+    health.checks["corpora"] = bases.check
+    await bases.load()
     await offload.io(corpora.restore)
     await offload.io(rebuilds.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
-        layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding,
+        layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,
     )  # fmt: skip
 
 

@@ -58,6 +58,9 @@ class Keeper:
         self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
     ) -> None:
         """Stores the upload as ``outcome`` says; the original whenever that fails. Raises `Refused`, `Unavailable`."""
+        if isinstance(outcome, Reduction) and await self._is_kept(caller, upload, digest):
+            self.report(upload, digest, outcome, "known", 0, started)
+            return
         stored_bytes = 0
         reason = str(outcome.reason) if isinstance(outcome, Stored) else "reduced"
         if isinstance(outcome, Reduction):
@@ -76,6 +79,18 @@ class Keeper:
             self._records.forget_layer(upload.repository, digest)
             self._records.note_plain(upload.repository, digest)
         self.report(upload, digest, outcome, reason, stored_bytes, started)
+
+    async def _is_kept(self, caller: Caller, upload: Upload, digest: Digest) -> bool:
+        """Whether the repository has a record of the layer already: then that stays, and with it the records of all
+        images that name it."""
+        try:
+            known = await self._records.layer(caller, upload.repository, digest)
+        except Refused:
+            return False
+        if known is None or self._policy is Policy.ATTACH:
+            return False
+        await self._client.cancel_upload(caller, upload.location)
+        return True
 
     async def keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
         """Blobs first, then the record that names them. Returns the bytes stored."""

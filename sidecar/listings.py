@@ -56,6 +56,8 @@ class Listings:
                 following = next_page(answer, request.target)
             tags = document.get("tags") or []
             collected += [tag for tag in tags if not tag.startswith(RECORD_TAG_PREFIX)]
+            if wanted is not None and len(tags) > wanted:
+                wanted = None  # a registry without paging: a Link of ours would lead in a circle
             # Go on where filtering left less than was asked for, or nothing of a page that was full of records.
             if following is None or (len(collected) >= wanted if wanted is not None else bool(collected)):
                 break

@@ -82,7 +82,7 @@ async def start(
         if guards is not None:
             await guards.close()
         raise
-    work = [_housekeeping(sidecar), _watch_lag(sidecar), *guards.watchers()]
+    work = [_housekeeping(sidecar), _watch_lag(sidecar), sidecar.bases.watch(), *guards.watchers()]
     if config.recompression.enabled and config.enabled and config.role is Role.ORIGIN:
         work.append(when_idle(sidecar))
     tasks = [asyncio.create_task(coroutine) for coroutine in work]

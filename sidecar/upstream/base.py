@@ -15,7 +15,6 @@ from typing import Protocol
 from multidict import CIMultiDict
 
 from reducto.model import ByteRange
-from sidecar.atomic import open_read
 from sidecar.errors import UpstreamBroken
 from sidecar.offload import Offload
 
@@ -56,23 +55,25 @@ Body = bytes | FileBody | StreamBody
 async def body_pieces(body: Body | None, offload: Offload) -> AsyncIterator[bytes]:
     """The bytes of any body, in order, read by disk workers. Raises `OSError` when a file is too short."""
     if isinstance(body, FileBody):
-        handle = await offload.io(open_read, body.path)
-        try:
-            await offload.io(handle.seek, body.range.start)
-            left = len(body.range)
-            while left:
-                piece = await offload.io(handle.read, min(PIECE_BYTES, left))
-                if not piece:
-                    raise OSError(f"{body.path} is shorter than {body.range.stop} bytes")
-                left -= len(piece)
-                yield piece
-        finally:
-            await offload.io(handle.close)
+        at = body.range.start
+        while at < body.range.stop:
+            # Opened for each piece: whoever drops this iterator half-way leaves no handle behind.
+            piece = await offload.io(_read_at, body.path, at, min(PIECE_BYTES, body.range.stop - at))
+            if not piece:
+                raise OSError(f"{body.path} is shorter than {body.range.stop} bytes")
+            at += len(piece)
+            yield piece
     elif isinstance(body, StreamBody):
         async for piece in body.pieces:
             yield piece
     elif body:
         yield body
+
+
+def _read_at(path: Path, offset: int, length: int) -> bytes:
+    with open(path, "rb", buffering=0) as source:
+        source.seek(offset)
+        return source.read(length)
 
 
 @dataclass(frozen=True, slots=True)

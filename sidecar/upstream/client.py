@@ -280,7 +280,10 @@ class RegistryClient:
         async with await self.upstream.send(UpstreamRequest("DELETE", target, caller)) as answer:
             if answer.status in (200, 202, 204, 404):
                 return answer.status != 404
-            raise await _refusal(answer)
+            refusal = await _refusal(answer)
+            if refusal.status == 400 and b"NAME_UNKNOWN" in refusal.body:  # zot, for a repository that is not there
+                return False
+            raise refusal
 
 
 def next_page(answer: UpstreamResponse, target: str) -> str | None:

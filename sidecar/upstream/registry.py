@@ -127,9 +127,8 @@ class RegistryUpstream:
         if caller.client:
             headers["X-Forwarded-For"] = caller.client
         headers.setdefault("User-Agent", caller.user_agent or "reducto")
-        return await self._session.request(
-            request.method, url, headers=headers, data=self._payload(request, headers), allow_redirects=False
-        )
+        payload = self._payload(request, headers)
+        return await self._session.request(request.method, url, headers=headers, data=payload, allow_redirects=False)
 
     def _payload(self, request: UpstreamRequest, headers: CIMultiDict[str]) -> Any:
         body = request.body

@@ -1,0 +1,119 @@
+"""Every upstream keeps the same promises: the embedded store here, real registries beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from reducto.config import UpstreamOptions
+from reducto.model import Descriptor, Digest
+from sidecar.metrics import Metrics
+from sidecar.names import Repository, Tag
+from sidecar.offload import Offload
+from sidecar.upstream.base import Caller, Upstream, UpstreamRequest
+from sidecar.upstream.client import RegistryClient
+from sidecar.upstream.embedded import EmbeddedUpstream
+from sidecar.upstream.registry import RegistryUpstream
+from tests.support.fixtures import StartRegistry
+from tests.support.sidecar_rig import MANIFEST, descriptor, noise
+
+APP, OTHER, WHO = Repository("team/app"), Repository("other"), Caller()
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("docker-registry", marks=pytest.mark.integration),
+        pytest.param("distribution", marks=pytest.mark.integration),
+        pytest.param("zot", marks=pytest.mark.integration),
+    ]
+)
+async def client(
+    request: pytest.FixtureRequest, start_registry: StartRegistry, tmp_path: Path
+) -> AsyncIterator[RegistryClient]:
+    offload, metrics = Offload(2), Metrics()
+    upstream: Upstream
+    if request.param == "embedded":
+        upstream = await offload.io(EmbeddedUpstream, tmp_path / "store", offload)
+    else:
+        registry = await asyncio.to_thread(start_registry, request.param)
+        upstream = RegistryUpstream(UpstreamOptions(url=registry.url), offload, metrics)
+    yield RegistryClient(upstream, offload, metrics)
+    await upstream.close()
+    await asyncio.to_thread(offload.close)
+
+
+async def test_blobs(client: RegistryClient, tmp_path: Path) -> None:
+    data = noise(3_000_000)
+    digest = Digest.of(data)
+    blob = Descriptor("application/octet-stream", digest, len(data))
+    assert not await client.has_blob(WHO, APP, digest)
+    await client.put_blob(WHO, APP, digest, data)
+    assert await client.has_blob(WHO, APP, digest)
+    await client.save_blob(WHO, APP, blob, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    file = tmp_path / "file"
+    file.write_bytes(data[:1000])
+    await client.put_blob(WHO, APP, Digest.of(data[:1000]), file)
+    assert await client.read_blob(WHO, APP, Descriptor("", Digest.of(data[:1000]), 1000), 1000) == data[:1000]
+
+
+async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
+    data = noise(10_000)
+    await client.put_blob(WHO, APP, Digest.of(data), data)
+    request = UpstreamRequest("GET", f"/v2/{APP}/blobs/{Digest.of(data)}", WHO, {"Range": "bytes=100-199"})
+    async with await client.upstream.send(request) as answer:
+        assert (answer.status, await answer.read(1000)) == (206, data[100:200])
+
+
+async def test_mounts(client: RegistryClient) -> None:
+    data = noise(5000)
+    digest = Digest.of(data)
+    await client.put_blob(WHO, APP, digest, data)
+    location = await client.mount_blob(WHO, OTHER, digest, APP)
+    if location is not None:  # a registry may decline and open a session instead: zot without its cache does
+        await client.put_blob(WHO, OTHER, digest, data, location)
+    assert await client.has_blob(WHO, OTHER, digest)
+    missing = Digest.of(b"missing")
+    location = await client.mount_blob(WHO, OTHER, missing, APP)
+    assert location is not None
+    await client.put_blob(WHO, OTHER, missing, b"missing", location)
+
+
+async def test_manifests_and_tags(client: RegistryClient) -> None:
+    config = b"{}"
+    await client.put_blob(WHO, APP, Digest.of(config), config)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": "application/x.test",
+        "config": descriptor(config, "application/vnd.oci.empty.v1+json"),
+        "layers": [],
+        "annotations": {"io.reducto.x": "y" * 1000},
+    }
+    data = json.dumps(document).encode()
+    digest = Digest.of(data)
+    for tag in ("b", "a", "reducto-sha256-" + "0" * 64):
+        await client.put_manifest(WHO, APP, Tag(tag), data, MANIFEST)
+    for reference in (Tag("a"), digest):
+        found = await client.get_manifest(WHO, APP, reference)
+        assert found is not None
+        assert (found.data, found.media_type, found.digest) == (data, MANIFEST, digest)
+        assert await client.may_read(WHO, APP, reference)
+    # docker-registry 2.8 lists in no order.
+    assert sorted([tag async for tag in client.tags(WHO, APP)]) == ["a", "b", "reducto-sha256-" + "0" * 64]
+    assert [name async for name in client.repositories(WHO)] == ["team/app"]
+    assert await client.get_manifest(WHO, APP, Tag("missing")) is None
+    assert await client.delete_manifest(WHO, APP, digest)
+    assert await client.get_manifest(WHO, APP, digest) is None
+    assert await client.get_manifest(WHO, APP, Tag("a")) is None
+
+
+async def test_what_is_not_there(client: RegistryClient) -> None:
+    assert await client.get_manifest(WHO, Repository("nothing/here"), Tag("x")) is None
+    assert [tag async for tag in client.tags(WHO, Repository("nothing/here"))] == []
+    assert not await client.delete_manifest(WHO, APP, Digest.of(b"nothing"))
