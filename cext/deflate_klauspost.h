@@ -20,11 +20,14 @@ enum kp_parameter {
 
 enum {
     KP_CHUNK = 65535,
+    KP_HUFFMAN_CHUNK = 32768,
     KP_WINDOW = 32768,
     KP_MARGIN = 11, /* no match begins in the last bytes of a chunk */
     KP_TINY = 128,  /* shorter input before a flush is not searched for matches, and history is forgotten */
     KP_PGZIP_BLOCK = 1 << 20,
     KP_PGZIP_TAIL = 16384,
+    KP_LAZY_TOKENS = 1 << 15, /* a block of levels 7 to 9 */
+    KP_LAZY_BYTES = (1 << 19) + (1 << 17) + 256, /* tables of levels 7 to 9 */
     KP_BIAS = 1 << 16 /* table entries are index + bias: an empty entry is then out of every window */
 };
 
@@ -39,7 +42,7 @@ typedef struct kp_state {
     bool flushed;       /* a flush or the end follows the chunk in hand */
     bool muted;         /* a dictionary is being taken in: nothing is emitted */
     uint32_t header_bits;
-    uint32_t base;    /* no match reaches back beyond this */
+    uint32_t base;    /* no match reaches back beyond this (levels 7 to 9: where the buffer begins) */
     int32_t history; /* where the buffer of the encoder begins, maybe before plain[0]; level 4 only */
     uint8_t literal_lengths[288];
     uint8_t distance_lengths[32];
@@ -64,10 +67,9 @@ void kp_level3(kp_chunk *chunk, bool old);
 void kp_level4(kp_chunk *chunk, bool mistaken);
 void kp_level5(kp_chunk *chunk, bool old);
 void kp_level6(kp_chunk *chunk, bool old);
-void kp_lazy(rdk_run *run);
-
-/* Scratch of each level's tables, in bytes. */
-uint32_t kp_table_bytes(int level);
+/* Levels 7 to 9 from `position` to `end`, where a flush or the end of input follows (UINT32_MAX: out of sight); returns where the run
+ * then stands. Input began at `origin`, and history is known from `history` on. */
+uint32_t kp_lazy(rdk_run *run, int64_t origin, uint32_t history, uint32_t position, uint32_t end);
 
 void kp_choose(rdk_run *run, rdk_block *block, uint8_t want);
 void kp_chosen(rdk_run *run, const rdk_block *block);

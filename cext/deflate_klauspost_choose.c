@@ -70,7 +70,18 @@ static bool covers(const uint32_t *counts, const uint8_t *lengths, uint32_t symb
     return true;
 }
 
-static int64_t stored_bits(const rdk_block *block) { return ((int64_t)block->plain_length + 5) * 8; }
+/* Of storing the chunk; INT64_MAX when the encoder could not: what has left its buffer, or is longer than a stored block. A pgzip
+ * block's dictionary is counted in at levels 7 to 9 (it would be stored, too, and the file be broken). */
+static int64_t stored_bits(const rdk_run *run, const rdk_block *block) {
+    int64_t length = block->plain_length;
+    int parameter = run->model->parameter;
+    if ((parameter & KP_LEVEL) >= 7 && (parameter & KP_LEVEL) <= 9) {
+        const kp_state *state = run->state;
+        if (block->plain < run->plain + state->base) return INT64_MAX;
+        if ((parameter & KP_PGZIP) && block->plain_offset > 0 && block->plain_offset % KP_PGZIP_BLOCK == 0) length += KP_PGZIP_TAIL;
+    }
+    return length > 65535 ? INT64_MAX : (length + 5) * 8;
+}
 
 static int64_t fixed_bits(const rdk_block *block, int64_t extra) {
     static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
@@ -140,13 +151,14 @@ static bool looks_random(const rdk_block *block) {
 }
 
 /* The literal writer. Leaves the table in `block` when the answer is LITERALS. */
-static uint8_t decide_literals(const kp_state *state, rdk_block *block, int penalty) {
+static uint8_t decide_literals(const rdk_run *run, rdk_block *block) {
+    const kp_state *state = run->state;
     make_literal_lengths(block);
     if (looks_random(block)) return RDK_STORED;
     int64_t estimate = (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_END_OF_BLOCK + 1);
     estimate += state->open ? state->header_bits : GUESSED_HEADER;
-    estimate += estimate >> penalty;
-    if (stored_bits(block) <= estimate) return RDK_STORED;
+    estimate += estimate >> penalty_log(run);
+    if (stored_bits(run, block) <= estimate) return RDK_STORED;
     if (state->open && covers(block->literal_counts, state->literal_lengths, 256) &&
         estimate >= (int64_t)rdk_symbol_bits(block->literal_counts, state->literal_lengths, 256))
         return RDK_REUSE_LITERALS;
@@ -155,21 +167,21 @@ static uint8_t decide_literals(const kp_state *state, rdk_block *block, int pena
 }
 
 /* STORED or FIXED when they are smaller than `size`, else AUTO. */
-static uint8_t simpler(const rdk_block *block, int64_t fixed, int64_t size, bool ties, uint32_t tokens, int64_t limit) {
-    int64_t stored = stored_bits(block);
+static uint8_t simpler(int64_t stored, int64_t fixed, int64_t size, bool ties, uint32_t tokens, int64_t limit) {
     if (tokens < FEW_TOKENS && (ties ? fixed <= size : fixed < size)) return stored <= limit ? RDK_STORED : RDK_FIXED;
     return stored <= size ? RDK_STORED : RDK_AUTO;
 }
 
 /* Is the open table good enough? REUSE, STORED or FIXED, or AUTO for a new table. */
-static uint8_t decide_open(const kp_state *state, rdk_block *block, uint32_t tokens, int64_t extra, int penalty) {
+static uint8_t decide_open(const rdk_run *run, rdk_block *block, uint32_t tokens, int64_t extra) {
+    const kp_state *state = run->state;
     int64_t renewed = state->header_bits + estimated_bits(block, tokens);
-    renewed += state->literal_lengths[RDK_END_OF_BLOCK] + (renewed >> penalty);
+    renewed += state->literal_lengths[RDK_END_OF_BLOCK] + (renewed >> penalty_log(run));
     int64_t reused = (int64_t)rdk_symbol_bits(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) +
                      (int64_t)rdk_symbol_bits(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES) + extra;
     bool renew = renewed < reused;
     int64_t size = renew ? renewed : reused;
-    uint8_t kind = simpler(block, fixed_bits(block, extra) + 7, size, false, tokens, size);
+    uint8_t kind = simpler(stored_bits(run, block), fixed_bits(block, extra) + 7, size, false, tokens, size);
     return kind != RDK_AUTO ? kind : renew ? RDK_AUTO : RDK_REUSE;
 }
 
@@ -189,7 +201,7 @@ static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
         covers(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES)) {
         if (trimmed && !has_match(block)) block->distance_counts[0] = 1;
         block->literal_counts[RDK_END_OF_BLOCK] = trimmed;
-        uint8_t kind = decide_open(state, block, tokens, extra, penalty_log(run));
+        uint8_t kind = decide_open(run, block, tokens, extra);
         block->literal_counts[RDK_END_OF_BLOCK] = 1;
         if (kind != RDK_AUTO) return kind;
     }
@@ -198,18 +210,21 @@ static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
                    (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_LITERAL_CODES) +
                    (int64_t)rdk_symbol_bits(block->distance_counts, block->distance_lengths, RDK_DISTANCE_CODES) + extra;
     int64_t fixed = fixed_bits(block, extra);
-    uint8_t kind = simpler(block, fixed, size, true, tokens, fixed);
+    uint8_t kind = simpler(stored_bits(run, block), fixed, size, true, tokens, fixed);
     return kind != RDK_AUTO ? kind : RDK_DYNAMIC;
 }
 
 static uint8_t decide(const rdk_run *run, rdk_block *block) {
-    const kp_state *state = run->state;
     uint32_t length = block->plain_length;
     bool tiny = length < KP_TINY;
+    int level = run->model->parameter & KP_LEVEL;
     if (length == 0) return block->final ? RDK_FIXED : RDK_STORED;
+    if (level == 0) return RDK_STORED;
+    if (level == KP_HUFFMAN) return decide_literals(run, block);
+    if (level >= 7) return decide_tokens(run, block);
     if (tiny && length <= STORED_MOST) return RDK_STORED;
     if (!tiny && !has_match(block)) return RDK_STORED;
-    if (tiny || block->token_count > length - (length >> 4)) return decide_literals(state, block, penalty_log(run));
+    if (tiny || block->token_count > length - (length >> 4)) return decide_literals(run, block);
     return decide_tokens(run, block);
 }
 

@@ -11,14 +11,15 @@ from tests.gzip.oracles import Encode, Oracle, go_binary, home, piped
 SOURCE = Path(__file__).parent / "klauspost_oracle" / "main.go"
 PGZIP_VERSION = "1.2.6"
 GO_VERSIONS = ("1.27",)
-#: Releases that write the same bytes at levels 1 to 6, by the first of them; of each group two that are tested.
+#: Releases that write the same bytes, by the first of them, and those that are tested. (1.16 and 1.17 are 1.15.11 up to
+#: level 6 and 1.18.0 at the higher ones.)
 GROUPS = {
     "1.15.0": ("1.15.0", "1.15.9"),
-    "1.15.11": ("1.15.12", "1.17.11"),
+    "1.15.11": ("1.15.12",),
     "1.18.0": ("1.18.0",),
     "1.18.2": ("1.18.2", "1.20.3"),
 }
-LEVELS = range(1, 7)
+LEVELS = (-2, *range(10))
 
 
 def module_versions() -> list[str]:
@@ -35,13 +36,13 @@ def binary(version: str) -> Path | None:
 
 def model_name(encoder: str, group: str, level: int) -> str:
     """The model that is exact for releases of ``group``."""
-    if level == 4:
-        group = {"1.15.11": "1.15.0"}.get(group, group)
-    elif group == "1.18.0":
-        group = "1.15.11"
+    if level in (0, -2):
+        return f"{encoder}-1.15.0-" + ("huffman-only" if level else "level-0")
     if encoder == "klauspost" and group == "1.18.2":
         return f"go-1.27-level-{level}"
-    return f"{encoder}-{group}-level-{level}"
+    same = {4: {"1.15.11": "1.15.0"}, 7: {"1.15.11": "1.15.0", "1.18.0": "1.16.0"}}
+    rest = {"1.18.0": "1.15.11"}
+    return f"{encoder}-{same.get(min(level, 7), rest).get(group, group)}-level-{level}"
 
 
 def _find(encoder: str, version: str, level: int) -> Callable[[], Encode | None]:
@@ -75,4 +76,5 @@ def go_oracles() -> Iterator[Oracle]:
     """Go 1.27."""
     for version in GO_VERSIONS:
         for level in LEVELS:
-            yield Oracle("go", version, f"level{level}", f"go-1.27-level-{level}", _find_go(version, level))
+            model = model_name("klauspost", "1.18.2", level)
+            yield Oracle("go", version, f"level{level}", model, _find_go(version, level))

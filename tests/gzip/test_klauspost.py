@@ -72,8 +72,9 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     wire = oracle.encode(plain)
     assert model_rebuilds(oracle.model, plain, wire)
     exact = assert_exact(None, plain, wire, seed=seed)
-    # The models but pgzip's begin a segment by simulation; that may need a few tokens to fall in step.
-    budget = len(plain) // 1000 if oracle.encoder != "pgzip" and oracle.level in SIMULATED else 0
+    # Short files fit several models, of which the classifier takes a likely one. And the models but pgzip's begin a segment
+    # by simulation; that may need a few tokens to fall in step.
+    budget = 16 + (len(plain) // 1000 if oracle.encoder != "pgzip" and oracle.level in SIMULATED else 0)
     assert exact.correction_bytes <= budget
 
 
@@ -119,3 +120,25 @@ def run(encoder: str, *arguments: int, plain: bytes) -> bytes:
         pytest.skip("klauspost/compress 1.15.12 is missing: python -m tests.gzip.fetch_oracles")
     command = [str(binary), encoder, *map(str, arguments)]
     return subprocess.run(command, input=plain, stdout=subprocess.PIPE, check=True).stdout
+
+
+def family_ids() -> dict[str, int]:
+    """The ids as they were given: a storage format, so numbers never change."""
+    ids = {"klauspost-1.15.0-level-4": 0x0204, "klauspost-1.18.0-level-4": 0x0214}
+    ids |= {f"klauspost-1.15.11-level-{level}": 0x0200 + level for level in (1, 2, 3, 5, 6)}
+    ids |= {f"klauspost-1.15.0-level-{level}": 0x0230 + level for level in (1, 2, 3, 5, 6, 7, 8, 9)}
+    ids |= {f"klauspost-1.16.0-level-{level}": 0x0210 + level for level in (7, 8, 9)}
+    ids |= {"klauspost-1.15.0-level-0": 0x0200, "klauspost-1.15.0-huffman-only": 0x020A}
+    pgzip = {name.replace("klauspost", "pgzip"): number + 0x80 for name, number in ids.items()}
+    newest = {f"pgzip-1.18.2-level-{level}": 0x02A0 + level for level in range(1, 10)}
+    return ids | pgzip | newest | {f"go-1.27-level-{level}": 0x0300 + level for level in range(1, 10)}
+
+
+def test_ids_are_frozen() -> None:
+    ids = {model.name: model.model_id for model in kernel.models().values()}
+    assert {name: ids.get(name) for name in family_ids()} == family_ids()
+    assert all(not name.startswith(("klauspost-", "pgzip-", "go-1.27-")) or name in family_ids() for name in ids)
+
+
+def test_every_model_has_an_oracle() -> None:
+    assert {oracle.model for oracle in ORACLES} == set(family_ids())
