@@ -72,8 +72,8 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     wire = oracle.encode(plain)
     assert model_rebuilds(oracle.model, plain, wire)
     exact = assert_exact(None, plain, wire, seed=seed)
-    # Short files fit several models, of which the classifier takes a likely one. And the models but pgzip's begin a segment
-    # by simulation; that may need a few tokens to fall in step.
+    # Short files fit several models, of which the classifier takes a likely one. And the models but pgzip's begin
+    # a segment by simulation; that may need a few tokens to fall in step.
     budget = 16 + (len(plain) // 1000 if oracle.encoder != "pgzip" and oracle.level in SIMULATED else 0)
     assert exact.correction_bytes <= budget
 
