@@ -25,7 +25,7 @@ RUN CFLAGS=-g0 /opt/reducto/bin/pip install --no-cache-dir --no-compile --no-dep
  && /opt/reducto/bin/pip uninstall --yes --quiet pip setuptools \
  && find /opt/reducto -name direct_url.json -delete \
  && find /opt/reducto -name __pycache__ -prune -exec rm -rf {} + \
- && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/reducto/lib \
+ && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/reducto/lib \
  && find /opt/reducto -exec touch --no-dereference --date=@${SOURCE_DATE_EPOCH} {} +
 
 FROM ${BASE}

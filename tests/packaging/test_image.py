@@ -59,6 +59,7 @@ def test_the_same_commit_gives_the_same_image(tmp_path: Path) -> None:
     container = run("buildah", *storage, "from", "scratch").strip()
     run("buildah", *storage, "add", "--quiet", container, dataset("python-base").ensure() / "base.tar", "/")
     run("buildah", *storage, "commit", "--quiet", container, base)
+    commit = run("git", "rev-parse", "HEAD", cwd=ROOT).strip()
     digests = []
     for attempt in ("first", "second"):
         options = " ".join(map(str, storage))
@@ -66,6 +67,7 @@ def test_the_same_commit_gives_the_same_image(tmp_path: Path) -> None:
             "make",
             "image",
             f"IMAGE=localhost/reducto:{attempt}",
+            f"COMMIT={commit}",
             f"IMAGE_BUILDER=buildah {options} build --no-cache --isolation=chroot --timestamp=$(SOURCE_DATE_EPOCH)",
             f"IMAGE_ARGS={' '.join(build_arguments(base))}",
             cwd=ROOT,
