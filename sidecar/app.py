@@ -126,6 +126,7 @@ class Sidecar:
         await self.sessions.close()
         await self.rebuilds.close()
         await self.upstream.close()
+        await self.offload.io(self.corpora.close)
         await self.offload.io(self.hook_index.close)
         await self.offload.io(self.scratch.close)
         await asyncio.to_thread(self.offload.close)

@@ -101,6 +101,9 @@ class Codec(Protocol):
     def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
         """A packed corpus whose bytes are decoded when they are wanted. Raises `Corrupt`, `NotReducto`."""
 
+    def release(self, corpus: LocalCorpus) -> None:
+        """Gives up the temporary file of a corpus from `lazy`; whoever still reads it may go on."""
+
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
         """Writes the mapped form of a corpus from `lazy`. Raises `Corrupt`."""
 

@@ -118,10 +118,18 @@ class Corpora:
         for corpus_id in corpus_ids:
             with self._guard:
                 self._mapped.pop(corpus_id, None)
-                self._lazy.pop(corpus_id, None)
+                lazy = self._lazy.pop(corpus_id, None)
                 self._lengths.pop(corpus_id, None)
+            if lazy is not None:
+                self._codec.release(lazy)
             for suffix in (".rc", ".rcp"):
                 self._file(corpus_id, suffix).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Gives up temporary files. For a worker."""
+        for corpus in self._lazy.values():
+            self._codec.release(corpus)
+        self._lazy.clear()
 
     def restore(self) -> None:
         """Notes what an earlier process left in the folder, and clears what it left unfinished. For a worker."""

@@ -5,7 +5,7 @@ manifest's exact bytes and names everything that image needs. An *index record* 
 children's records, so that a recursive copy takes everything. All are ordinary manifests: any registry stores them,
 any tool copies them, and every blob they need is named, so that garbage collection leaves it alone.
 
-The format is described in docs/records.md; this module is its only reader and writer, and does no I/O.
+The format is described in docs/formats/records.md; this module is its only reader and writer, and does no I/O.
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ class ReductoCodec:
     def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
         return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir)
 
+    def release(self, corpus: LocalCorpus) -> None:
+        assert isinstance(corpus, Unpacked)
+        corpus.close()
+
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
         assert isinstance(corpus, Unpacked)
         corpus.write_corpus(into)

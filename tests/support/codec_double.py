@@ -132,6 +132,9 @@ class DoubleCodec:
             raise Corrupt("damaged packed corpus") from error
         return _checked(DoubleCorpus(packed, plain), expect)
 
+    def release(self, corpus: DoubleCorpus) -> None:
+        return None
+
     def write_mapped(self, corpus: DoubleCorpus, into: Path) -> None:
         into.write_bytes(corpus.plain)
 
