@@ -19,6 +19,8 @@ from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Receipt
 from reducto.gzip import open_unframer
+from reducto.gzip.analysis import identify
+from reducto.gzip.framing import MAGIC
 
 _SNIFF_BYTES = 64
 
@@ -56,6 +58,7 @@ class Analyze:
 def _report(
     source: Input, receipt: Receipt, minimum_score: float, pool: ThreadPoolExecutor, progress: Progress
 ) -> dict[str, Any]:
+    named = _identify(source, pool)
     framed = receipt.encoder != "identity"
     zstd = pool.submit(lambda: peers.zstd(_plain(source)))
     gzip_bytes = receipt.wire_bytes if framed else peers.gzip(_plain(source)).output_bytes
@@ -79,12 +82,28 @@ def _report(
         "literal_stored_bytes": receipt.literal_stored_bytes,
         "encoder": receipt.encoder,
         "recipe_bytes": receipt.recipe_bytes,
+        **named,
         "instruction_bytes": receipt.instruction_bytes,
         "differential_advantage_score": receipt.score,
         "decision": "reduce" if pays else "store",
         "reason": receipt.reason,
         "corpora": list(receipt.corpora),
         "seconds": receipt.seconds,
+    }
+
+
+def _identify(source: Input, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    """What made a gzip input, and how surely; nothing for other input."""
+    head = next(iter(source.pieces()), b"")
+    if bytes(head[: len(MAGIC)]) != MAGIC:
+        return {}
+    found = identify((bytes(piece) for piece in source.pieces()), submit=pool.submit)
+    return {
+        "gzip_encoder": found.encoder,
+        "gzip_level": found.level,
+        "gzip_confidence": found.confidence,
+        "gzip_mispredictions": found.mispredictions,
+        "gzip_refused": f"{found.stored.reason}: {found.stored.detail}" if found.stored else None,
     }
 
 
@@ -114,13 +133,20 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("repeats itself", part("repeated_bytes")),
         ("near twin in a corpus", f"{part('delta_bytes')}, stored in {format_bytes(report['delta_stored_bytes'])}"),
         ("new", f"{part('literal_bytes')}, stored in {format_bytes(report['literal_stored_bytes'])}"),
-        ("recipe", f"{format_bytes(report['recipe_bytes'])} to rebuild the compressed bytes exactly"),
+        ("recipe", f"{format_bytes(report['recipe_bytes'])} to rebuild the compressed bytes exactly{_encoder(report)}"),
         ("gzip", format_bytes(report["gzip_bytes"])),
         ("zstd", format_bytes(report["zstd_bytes"])),
         ("reduced", f"{format_bytes(report['output_bytes'])}, {report['ratio_to_gzip']:.1f} times less than gzip"),
         ("score", f"{report['differential_advantage_score']:.2f}: {report['decision']}; {report['reason']}"),
         ("time", f"{report['seconds']:.2f} s"),
     ]
+
+
+def _encoder(report: dict[str, Any]) -> str:
+    """What is known of a gzip input's encoder."""
+    if report.get("gzip_encoder"):
+        return f"; {report['gzip_encoder']}, {report['gzip_mispredictions']} mispredictions"
+    return f"; not rebuilt: {report['gzip_refused']}" if report.get("gzip_refused") else ""
 
 
 def _show(report: dict[str, Any], form: str, context: Context) -> None:

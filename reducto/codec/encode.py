@@ -32,7 +32,7 @@ from reducto.codec.receipt import Receipt
 from reducto.codec.references import Reference, References
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import ProofFailed
-from reducto.gzip import open_unframer
+from reducto.gzip import UnframeLimits, open_unframer
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch, same_bytes
 from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Reason, Stored
@@ -129,16 +129,14 @@ class Encoder:
             wire, self._head = self._head, b""
             self._unframer = self._open_unframer(wire)
         self._unframer.feed(wire, self._take_plain)
+        self._declined = self._declined or self._unframer.refused
 
     def _open_unframer(self, head: bytes | memoryview) -> Unframer:
-        return open_unframer(bytes(head[:_SNIFF_BYTES]) if self._unframe else b"", self._submit)
+        limits = UnframeLimits(plain_limit_bytes=self._options.plain_limit_bytes)
+        return open_unframer(bytes(head[:_SNIFF_BYTES]) if self._unframe else b"", self._submit, limits)
 
     def _take_plain(self, plain: memoryview) -> None:
         if self._declined is not None:
-            return
-        if self._plain_length + len(plain) > self._options.plain_limit_bytes:
-            limit = self._options.plain_limit_bytes
-            self._declined = Stored(Reason.PLAIN_LIMIT, f"more than {limit} plain bytes")
             return
         for member in self._walk.feed(plain):
             self._frames.note_members([Member(*member)])

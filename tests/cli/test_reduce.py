@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import subprocess
@@ -125,6 +126,15 @@ def test_json_report_has_its_fields(case: Path, capsys: pytest.CaptureFixture[st
         == report["plain_bytes"]
     )
     assert report["decision"] == "reduce"
+
+
+def test_the_encoder_of_a_gzip_file_is_named(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.tar.gz").write_bytes(gzip.compress(Path("new.tar").read_bytes(), 6, mtime=0))
+    assert run("analyze", "--input", "new.tar.gz", *CORPUS, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["gzip_level"], report["gzip_mispredictions"], report["gzip_confidence"]) == (6, 0, 1)
+    assert "zlib" in report["gzip_encoder"] == report["encoder"]
+    assert report["output_bytes"] < report["input_bytes"] / 10
 
 
 def test_text_and_html_reports(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
