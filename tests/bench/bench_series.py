@@ -27,7 +27,7 @@ MANIFESTS = ", ".join(
 )
 REPOSITORY = "team/app"
 #: Storage that did not change for so long has been recompressed.
-IDLE_SECONDS = 90
+IDLE_SECONDS = 200
 
 
 @dataclass
