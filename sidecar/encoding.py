@@ -40,8 +40,8 @@ class Encoding:
         self._offload = offload
         self._metrics = metrics
         self._digest: asyncio.Future[Digest] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run())
         self._encoder: Encoder | None = None
+        self._task = asyncio.create_task(self._run())
         spool.retain()
 
     async def finish(self, digest: Digest) -> Reduction | Stored:
@@ -70,13 +70,18 @@ class Encoding:
             await self._offload.run(encoder.close)
         await self._spool.release()
 
+    def _make(self) -> Encoder:
+        """On a worker. Kept here at once: if the upload was cancelled meanwhile, only `close` will ask for it."""
+        self._encoder = self._make_encoder()
+        return self._encoder
+
     async def _run(self) -> Reduction | Stored:
         while self._spool.length < self._smallest_bytes:
             if self._spool.ended:
                 return Stored(Reason.TOO_SMALL)
             await self._spool.changed()
         async with self._gate:
-            encoder = self._encoder = await self._offload.run(self._make_encoder)
+            encoder = await self._offload.run(self._make)
             at = 0
             while piece := await self._spool.read(at, 4 * READ_BYTES):
                 at += len(piece)
