@@ -147,14 +147,13 @@ def answers(url: str) -> Callable[[], bool]:
     return check
 
 
-def tools_folder() -> Path:
-    """Where ``.ci/install`` puts the programs that are in no Debian package."""
-    return Path(os.environ.get("REDUCTO_TOOLS") or Path.home() / ".cache" / "reducto-tools")
+#: Where ``.ci/install`` puts the programs that are in no Debian package. Found once: some tests move HOME.
+TOOLS_FOLDER = Path(os.environ.get("REDUCTO_TOOLS") or Path.home() / ".cache" / "reducto-tools")
 
 
 def find_tool(name: str) -> Path | None:
     """The program ``name``: from ``.ci/install``'s folder, else from the path; None where it is missing."""
-    own = tools_folder() / "bin" / name
+    own = TOOLS_FOLDER / "bin" / name
     if own.exists():
         return own
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
