@@ -129,11 +129,6 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
         return None
     if hint and sample.complete and len(spans) == 1 and _trial(sample, spans[0], hint[:1]) == {hint[0]: 0}:
         return tuple(hint)
-    if _only_stored(sample.raw_blocks):
-        # Nothing but lengths to go by: the first encoder without compression that fits is as good as any.
-        for choice in candidates:
-            if choice.model.level == 0 and _trial(sample, spans[0], [choice]) == {choice: 0}:
-                return (choice,)
     scores = _trial(sample, spans[0], candidates)
     for span in spans[1:]:
         scores = _nearest(scores)
@@ -143,11 +138,6 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
         scores = {choice: scores[choice] + more[choice] for choice in more}
     ranked = sorted(scores, key=lambda choice: (scores[choice], candidates.index(choice)))
     return tuple(ranked[:3])
-
-
-def _only_stored(raw_blocks: bytes) -> bool:
-    kinds = {entry[3] for entry in kernel.BLOCK.iter_unpack(raw_blocks)}
-    return kinds == {0}
 
 
 def _nearest(scores: dict[Choice, int]) -> dict[Choice, int]:

@@ -33,6 +33,9 @@ FROZEN_IDS = {
     **{"pigz-rsyncable-level-": 0x05B0, "pigz-rsyncable-independent-level-": 0x05C0},
 }
 
+#: Short files fit several models, of which the classifier takes a likely one; its last block may have to be corrected.
+LIKENESS_BYTES = 16
+
 
 def test_ids_are_frozen() -> None:
     ids = {model.name: model.model_id for model in models().values()}
@@ -65,7 +68,7 @@ def test_edge_lengths_are_exact(oracle: oracles.Oracle, kind) -> None:
         plain = kind(200_000)[:length]
         exact = assert_exact(None, plain, oracle.encode(plain), seed=length)
         # Where no job of pigz leaves a marker, nothing tells how long jobs are; without a hit they end unannounced.
-        assert exact.correction_bytes <= (64 if oracle.encoder == "pigz" else 0), length
+        assert exact.correction_bytes <= (96 if oracle.encoder == "pigz" else LIKENESS_BYTES), length
 
 
 @pytest.mark.parametrize("oracle", MAIN, ids=lambda oracle: oracle.name)
@@ -74,7 +77,7 @@ def test_edge_lengths_are_exact(oracle: oracles.Oracle, kind) -> None:
 def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: int) -> None:
     plain = samples.mixed(2_500_000, seed)[:length]
     exact = assert_exact(None, plain, oracle.encode(plain), seed=seed)
-    assert exact.correction_bytes <= (200 + len(plain) // 2000 if oracle.encoder == "pigz" else 0)
+    assert exact.correction_bytes <= (200 + len(plain) // 2000 if oracle.encoder == "pigz" else LIKENESS_BYTES)
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 6, 9])
