@@ -145,7 +145,8 @@ def open_output(path: str) -> Iterator[BinaryIO]:
         with Path(path).open("wb") as pipe:
             yield pipe
     else:
-        with AtomicFile(path) as target:
+        # As with cp and zstd, the system writes it to the disk in its own time.
+        with AtomicFile(path, durable=False) as target:
             yield target.file
             target.publish()
 

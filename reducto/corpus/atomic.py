@@ -28,8 +28,9 @@ class AtomicFile:
     a hidden ``.<name>.<random>.partial`` in the same directory, removed by `discard`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: int = 0o644) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: int = 0o644, *, durable: bool = True) -> None:
         self.path = Path(path)
+        self._durable = durable
         self._hidden: Path | None = None
         directory = self.path.parent
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,9 +44,10 @@ class AtomicFile:
         return self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.partial")
 
     def publish(self) -> None:
-        """Makes the content durable and gives it its name, replacing a file that has it."""
+        """Gives the content its name, replacing a file that has it; made durable before unless that was declined."""
         self.file.flush()
-        os.fsync(self.file.fileno())
+        if self._durable:
+            os.fsync(self.file.fileno())
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if self._hidden is None:
@@ -56,7 +58,8 @@ class AtomicFile:
                 self._hidden = hidden
             os.rename(self._hidden, self.path)
             self._hidden = None
-            os.fsync(directory)
+            if self._durable:
+                os.fsync(directory)
         finally:
             os.close(directory)
             self.discard()
