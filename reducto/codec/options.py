@@ -12,7 +12,7 @@ CORPORA_LIMIT = 8
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """Parameters of one encoding. The defaults favour ratio; `for_push` favours time."""
+    """Parameters of one encoding. The defaults favour ratio."""
 
     chunking: ChunkParams = field(default_factory=ChunkParams)
     compression_level: int = 9
@@ -34,8 +34,3 @@ class EncodeOptions:
     """Plain bytes beyond which a blob is stored as it came: bounds spool files."""
     compression_threads: int = 0
     """zstd threads of one long frame; 0: the calling thread."""
-
-    @classmethod
-    def for_push(cls, compression_level: int = 3) -> EncodeOptions:
-        """What a registry push uses: fast now, `compression_level` of the configuration when idle."""
-        return cls(compression_level=compression_level)
