@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from reducto.codec.instructions import INSTRUCTIONS_LIMIT_BYTES
 from sidecar.codec import Codec, Decoder
 from sidecar.corpora import Corpora
 from sidecar.names import Repository
@@ -12,8 +13,6 @@ from sidecar.records import LayerRecord
 from sidecar.seal import Seal
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import RegistryClient
-
-INSTRUCTIONS_LIMIT_BYTES = 1 << 30
 
 
 class Layers:

@@ -255,7 +255,7 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
         (layer,) = layers
         created = datetime.fromisoformat(notes[_CREATED]).timestamp() if _CREATED in notes else 0.0
         return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")), created=created)
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
         raise Corrupt(f"a damaged record: {error}") from error
 
 

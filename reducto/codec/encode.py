@@ -31,7 +31,7 @@ from reducto.codec.packed import PackedTable, write_packed
 from reducto.codec.receipt import Receipt
 from reducto.codec.references import Reference, References
 from reducto.corpus.layout import SEGMENT_BYTES
-from reducto.errors import ProofFailed
+from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch, same_bytes
@@ -275,7 +275,10 @@ class Encoder:
         self._frames.finish()
         self._lane.drain()
         encoder = recipe.encoder
-        return self._assemble(encoder, b"" if encoder == "identity" else recipe.to_bytes(), digest)
+        try:
+            return self._assemble(encoder, b"" if encoder == "identity" else recipe.to_bytes(), digest)
+        except LimitExceeded as error:
+            return Stored(Reason.PLAIN_LIMIT, str(error))
 
     def _assemble(self, encoder: str, recipe: bytes, digest: Digest | None) -> Reduced | Stored:
         totals = self._operations.totals()

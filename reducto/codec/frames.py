@@ -14,6 +14,8 @@ from reducto.model import ByteRange
 
 #: Plain bytes of the longest frame.
 FRAME_LIMIT_BYTES = 128 << 20
+#: Twins of the frame with the most; an encoder takes less.
+PREFIX_LIMIT_BYTES = 64 << 20
 _WINDOW_LOG_LIMIT = 27
 # Wider tables than zstd takes by itself: with a prefix of megabytes its own are too small to remember it.
 _DELTA_HASH_LOG = 22

@@ -21,11 +21,14 @@ from typing import Any, Self
 import zstandard
 from blake3 import blake3
 
+from reducto import bounded
 from reducto.codec.packed import HEADER_BYTES, PackedTable
-from reducto.errors import Corrupt, NotReducto, UsageError
-from reducto.kernel.matching import REFERENCES_LIMIT, Operations
+from reducto.errors import Corrupt, LimitExceeded, NotReducto, UsageError
+from reducto.kernel.matching import OPERATIONS_LIMIT, REFERENCES_LIMIT, Operations
 from reducto.model import CorpusId, Digest, parse_corpus_id
 
+#: What a reader takes into memory at once.
+INSTRUCTIONS_LIMIT_BYTES = 256 << 20
 MAGIC = b"\x89RDI\r\n\x1a\n"
 VERSION = 1
 _HEAD = struct.Struct("<8sHHHH")
@@ -33,7 +36,7 @@ _SECTION = struct.Struct("<IIQ32s")
 _HASH_BYTES = 32
 _SECTIONS_LIMIT = 16
 _COLUMNS = struct.Struct("<3Q")
-_OPERATIONS_LIMIT_BYTES = 1 << 30
+_COLUMNS_LIMIT_BYTES = 64 << 20
 _META_LIMIT_BYTES = 1 << 20
 
 
@@ -82,7 +85,7 @@ class Meta:
                 int(wire["length"]), str(wire["blake3"]), int(plain["length"]), str(plain["blake3"]),
                 str(body["encoder"]), corpora, digest,
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, UsageError, RecursionError) as error:
             raise Corrupt(f"instructions: the description is damaged: {error}") from None
         if not 1 <= len(corpora) <= REFERENCES_LIMIT or min(meta.wire_length, meta.plain_length) < 0:
             raise Corrupt("instructions: the description is out of range")
@@ -99,8 +102,13 @@ class Instructions:
     packed: memoryview | None = None
 
     def head(self, corpus: PackedTable | None = None, corpus_length: int = 0) -> bytes:
-        """Everything but the embedded corpus, which must follow if ``corpus`` is given: ``corpus_length`` bytes."""
+        """Everything but the embedded corpus, which must follow if ``corpus`` is given: ``corpus_length`` bytes.
+
+        Raises `LimitExceeded` for more than a reader would take.
+        """
         columns, lengths = self.operations.encode(len(self.meta.corpora))
+        if len(columns) > _COLUMNS_LIMIT_BYTES or len(self.operations) > OPERATIONS_LIMIT:
+            raise LimitExceeded(f"{len(self.operations)} operations in {len(columns)} bytes are too many")
         compressed = zstandard.ZstdCompressor(level=19).compress(columns)
         sections = [(Kind.META, self.meta.to_bytes()), (Kind.OPERATIONS, _COLUMNS.pack(*lengths) + compressed)]
         if self.recipe:
@@ -111,7 +119,10 @@ class Instructions:
             rows.append((Kind.CORPUS, corpus_length, blake3(start).digest()))
         head = _HEAD.pack(MAGIC, VERSION, 0, len(rows), 0)
         head += b"".join(_SECTION.pack(kind, 0, length, digest) for kind, length, digest in rows)
-        return head + blake3(head).digest() + b"".join(body for _, body in sections)
+        head += blake3(head).digest() + b"".join(body for _, body in sections)
+        if len(head) > INSTRUCTIONS_LIMIT_BYTES:
+            raise LimitExceeded(f"{len(head)} bytes of instructions are more than {INSTRUCTIONS_LIMIT_BYTES}")
+        return head
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> Self:
@@ -161,8 +172,7 @@ def _parse_rows(view: memoryview) -> tuple[list[tuple[Kind, int, bytes]], int]:
 def _parse_operations(section: memoryview, references: int) -> Operations:
     try:
         lengths = _COLUMNS.unpack_from(section)
-        decompressor = zstandard.ZstdDecompressor()
-        columns = decompressor.decompress(section[_COLUMNS.size :], max_output_size=_OPERATIONS_LIMIT_BYTES)
-    except (struct.error, zstandard.ZstdError) as error:
+    except struct.error as error:
         raise Corrupt(f"instructions: the operations are damaged: {error}") from None
+    columns = bounded.decompress(section[_COLUMNS.size :], _COLUMNS_LIMIT_BYTES, "instructions: the operations")
     return Operations.decode(columns, lengths, references)

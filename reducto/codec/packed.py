@@ -18,10 +18,11 @@ from typing import BinaryIO, Self
 import zstandard
 from blake3 import blake3
 
+from reducto import bounded
 from reducto.codec import varint
-from reducto.codec.frames import FRAME_LIMIT_BYTES, Frame, FrameKind
+from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, FrameKind
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
-from reducto.errors import Corrupt, NotReducto
+from reducto.errors import Corrupt, LimitExceeded, NotReducto
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import REFERENCES_LIMIT, Stretch
 from reducto.model import ByteRange, CorpusId
@@ -30,7 +31,10 @@ MAGIC = b"\x89RDP\r\n\x1a\n"
 VERSION = 1
 _HEADER = struct.Struct("<8sHHI32s")
 HEADER_BYTES = _HEADER.size
-_TABLE_LIMIT_BYTES = 256 << 20
+#: Frames, ranges, twins, members and anchors of one corpus: what a table of a few bytes may make a reader hold.
+ENTRIES_LIMIT = 4 << 20
+FRAMES_LIMIT = 128 << 10
+_TABLE_LIMIT_BYTES = 128 << 20
 _TABLE_LEVEL = 12
 
 
@@ -56,7 +60,13 @@ class PackedTable:
         return identity(self.plain_length, blake3(self.dictionary).digest(), self.segment_hashes)
 
     def header(self) -> bytes:
-        """What stands before the frames."""
+        """What stands before the frames. Raises `LimitExceeded` for more than a reader would take."""
+        entries = len(self.members) + len(self.anchors) + sum(len(f.ranges) + len(f.twins) for f in self.frames)
+        if entries > ENTRIES_LIMIT or len(self.frames) > FRAMES_LIMIT:
+            raise LimitExceeded(
+                f"a corpus with {len(self.frames)} frames and {entries} members, anchors and ranges is too large; "
+                f"the limits are {FRAMES_LIMIT} and {ENTRIES_LIMIT}"
+            )
         table = self._encode()
         head = _HEADER.pack(MAGIC, VERSION, 0, len(table), blake3(table).digest())
         return head + table
@@ -81,15 +91,12 @@ class PackedTable:
 
     @classmethod
     def _decode(cls, table: bytes) -> Self:
-        try:
-            plain = zstandard.ZstdDecompressor().decompress(table, max_output_size=_TABLE_LIMIT_BYTES)
-        except zstandard.ZstdError as error:
-            raise Corrupt(f"packed corpus: its table is damaged: {error}") from None
+        plain = bounded.decompress(table, _TABLE_LIMIT_BYTES, "packed corpus: its table")
         numbers = varint.Numbers(plain)
         limit = len(plain)
         plain_length, average, lean = numbers.take(), numbers.take(), numbers.take()
         dictionary_length, parent_count, frame_count, member_count, anchor_count = (
-            numbers.count(REFERENCES_LIMIT if i == 1 else limit) for i in range(5)
+            numbers.count(most) for most in (limit, REFERENCES_LIMIT, FRAMES_LIMIT, ENTRIES_LIMIT, ENTRIES_LIMIT)
         )
         dictionary = numbers.raw(dictionary_length)
         hashes = numbers.raw(segment_count(plain_length) * HASH_BYTES if plain_length < limit << 20 else limit + 1)
@@ -97,6 +104,8 @@ class PackedTable:
         heads = [
             [numbers.take(), numbers.take(), numbers.count(limit), numbers.count(limit)] for _ in range(frame_count)
         ]
+        if member_count + anchor_count + sum(head[2] + head[3] for head in heads) > ENTRIES_LIMIT:
+            raise Corrupt(f"packed corpus: its table has more than {ENTRIES_LIMIT} entries")
         ranges = [_take_ranges(numbers, head[2]) for head in heads]
         twins = [_take_twins(numbers, head[3], parent_count) for head in heads]
         frames = tuple(
@@ -126,6 +135,8 @@ class PackedTable:
             raise Corrupt("packed corpus: its table does not fit its plain length")
         if any(frame.plain_length > FRAME_LIMIT_BYTES for frame in self.frames):
             raise Corrupt(f"packed corpus: a frame holds more than {FRAME_LIMIT_BYTES} bytes")
+        if any(sum(twin.length for twin in frame.twins) > PREFIX_LIMIT_BYTES for frame in self.frames):
+            raise Corrupt(f"packed corpus: a frame has twins of more than {PREFIX_LIMIT_BYTES} bytes")
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> tuple[Self, int]:

@@ -34,6 +34,7 @@ SEGMENT_BYTES = 1 << 20
 HASH_BYTES = 32
 SIGNATURE_BYTES = 64
 KEY_ID_LIMIT_BYTES = 128
+_END_LIMIT = 1 << 63  # no file is longer; sums of hostile lengths stay numbers of 64 bits
 
 _FIXED = struct.Struct("<8sHHIIIII")
 _SECTION = struct.Struct("<QQ")
@@ -144,7 +145,7 @@ class Header:
         except UsageError as error:
             raise Corrupt(f"corpus header: {error}") from None
         header = cls(chunking, places(lengths))
-        if header.to_bytes() != page:
+        if header.sections[-1].stop >= _END_LIMIT or header.to_bytes() != page:
             raise Corrupt("corpus header: a section does not lie where this format puts it")
         return header
 

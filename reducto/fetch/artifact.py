@@ -7,7 +7,6 @@ says what each annotation means.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import mmap
 import tempfile
@@ -83,7 +82,7 @@ def _part(packed: Any, info: Any) -> RemotePart:
             Descriptor(info["mediaType"], Digest.parse(info["digest"]), int(info["size"])),
             signature,
         )
-    except (KeyError, TypeError, ValueError, binascii.Error, UsageError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise Corrupt(f"corpus artifact: a layer is described wrongly: {error}") from None
     if part.packed.media_type != PACKED_TYPE or part.info.media_type != INFO_TYPE:
         raise Corrupt("corpus artifact: a layer has the wrong media type")

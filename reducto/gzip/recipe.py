@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import zstandard
 
+from reducto import bounded
 from reducto.errors import Corrupt
 from reducto.gzip.planning import Choice
 from reducto.gzip.varint import Reader, put
@@ -118,7 +119,7 @@ class GzipRecipe:
         """Reads what `to_bytes` wrote. Raises `Corrupt` for anything else, unknown versions and models included."""
         if len(data) < 2 or data[0] != KIND or data[1] & ~_ZSTD:
             raise Corrupt("recipe: not a gzip recipe")
-        reader = Reader(_unpack(data[2:]) if data[1] & _ZSTD else data[2:])
+        reader = Reader(bounded.decompress(data[2:], _BODY_LIMIT_BYTES, "recipe") if data[1] & _ZSTD else data[2:])
         version = reader.number()
         if version != VERSION:
             raise Corrupt(f"recipe: version {version} is unknown; a newer Reducto wrote it")
@@ -183,13 +184,3 @@ def _take_member(reader: Reader, headers: list[bytes], choices: int) -> Member:
     if not segments or (trailer is None and len(segments) != 1):
         raise Corrupt("recipe: a member has no segment, or a trailer that cannot be computed")
     return Member(header, trailer, segments)
-
-
-def _unpack(packed: bytes) -> bytes:
-    try:
-        size = zstandard.frame_content_size(packed)
-        if not 0 <= size <= _BODY_LIMIT_BYTES:
-            raise Corrupt("recipe: its body states no acceptable length")
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
-    except zstandard.ZstdError as error:
-        raise Corrupt(f"recipe: its body does not decompress ({error})") from error

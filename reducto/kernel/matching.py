@@ -15,6 +15,8 @@ from reducto.kernel.chunking import ChunkParams
 OWN: int = lib.RDK_OWN
 #: Most references (own included) that operations can name.
 REFERENCES_LIMIT: int = lib.RDK_REFERENCES_MAX
+#: Most operations of one blob: what its instructions may make a reader hold (24 bytes each).
+OPERATIONS_LIMIT = 8 << 20
 _OPERATION_BYTES: int = ffi.sizeof("rdk_operation")
 _COLUMNS = 3
 _STRIDE = 1024
@@ -135,6 +137,8 @@ class Operations:
         if len(lengths) != _COLUMNS or sum(lengths) != len(columns):
             raise Corrupt("operations: the columns do not fill their section")
         count = len(bytes(columns[: lengths[0]]).translate(None, _CONTINUED))
+        if count > OPERATIONS_LIMIT:
+            raise Corrupt(f"operations: {count} are more than {OPERATIONS_LIMIT}")
         out = cls(bytes(count * _OPERATION_BYTES))
         native = ffi.from_buffer("rdk_operation[]", out.raw, require_writable=True)
         count = lib.rdk_operations_decode(

@@ -1,0 +1,1 @@
+"""Fuzzing of the parsers that are written in Python; those in C are under cext/fuzz."""

@@ -1,0 +1,31 @@
+"""The fuzz targets on their seeds and on some thousand variations of these, the same in every run."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.fuzz.mutate import mutants
+from tests.fuzz.targets import TARGETS, resealed_corpus, resealed_instructions, seed_inputs
+
+RUNS = {"instructions": 400, "packed_corpus": 400, "mapped_corpus": 400}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_variations_are_refused_or_understood(name: str) -> None:
+    for data in itertools.islice(mutants(seed_inputs()[name], seed=1), RUNS.get(name, 2000)):
+        try:
+            TARGETS[name](data)
+        except BaseException as error:
+            error.add_note(f"input: {data[:500]!r}")
+            raise
+
+
+def test_what_is_put_together_again_is_good() -> None:
+    """Otherwise the fuzzers would only ever see hashes that are wrong."""
+    whole = seed_inputs()["instructions"]
+    assert [resealed_instructions(data)[:12] for data in whole[2:]] == [data[:12] for data in whole[:2]]
+    (corpus,) = seed_inputs()["mapped_corpus"]
+    again = resealed_corpus(corpus)
+    assert corpus.startswith(again)
