@@ -12,7 +12,7 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\*|\d{1,
 
 
 class RangeNotSatisfiable(RegistryError):
-    """The range begins beyond the end."""
+    """No byte lies in the range."""
 
     status, code = 416, "RANGE_INVALID"
 
@@ -21,7 +21,7 @@ def parse_range(header: str | None, length: int) -> ByteRange | None:
     """The bytes of a blob of ``length`` bytes that ``Range: header`` asks for; None means all of them.
 
     Several ranges, other units and nonsense are ignored, as RFC 9110 14.2 lets a server do. Raises
-    `RangeNotSatisfiable` for a range that begins at or after the end.
+    `RangeNotSatisfiable` for a range that begins at or after the blob's end, or after its own.
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
     if match is None or match[1] == match[2] == "":
@@ -32,13 +32,11 @@ def parse_range(header: str | None, length: int) -> ByteRange | None:
     else:
         start = int(match[1])
         last = int(match[2]) if match[2] else length - 1
-        if match[2] and last < start:
-            return None
         stop = min(last + 1, length)
-        satisfiable = start < length
+        satisfiable = start < length and start <= last
     if not satisfiable:
         raise RangeNotSatisfiable(
-            f"{header} is beyond the {length} bytes", headers={"Content-Range": f"bytes */{length}"}
+            f"{header} is not within {length} bytes", headers={"Content-Range": f"bytes */{length}"}
         )
     return ByteRange(start, stop)
 

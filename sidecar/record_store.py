@@ -18,14 +18,15 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError, Untrusted
 from reducto.model import Digest
-from sidecar import logs
+from sidecar import logs, originals
 from sidecar.errors import UpstreamBroken
+from sidecar.manifest import OCI_MANIFEST
 from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository, Tag, record_tag
 from sidecar.offload import Offload
 from sidecar.records import (
-    EMPTY,
-    EMPTY_DESCRIPTOR,
+    CONFIG,
+    CONFIG_DESCRIPTOR,
     ImageRecord,
     IndexRecord,
     LayerRecord,
@@ -38,7 +39,7 @@ from sidecar.records import (
 from sidecar.relatives import Relatives
 from sidecar.seal import Seal
 from sidecar.upstream.base import Caller
-from sidecar.upstream.client import MANIFEST_LIMIT_BYTES, Refused, RegistryClient, StoredManifest
+from sidecar.upstream.client import Refused, RegistryClient, StoredManifest
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -81,7 +82,7 @@ class RecordStore:
         self._layers: OrderedDict[tuple[Repository, Digest], HeldLayer] = OrderedDict()
         self._manifests: OrderedDict[tuple[Repository, Digest], Digest] = OrderedDict()
         self._plain: OrderedDict[tuple[Repository, Digest], None] = OrderedDict()
-        self._empty: set[Repository] = set()
+        self._configured: set[Repository] = set()
         self._scans: dict[Repository, tuple[float, asyncio.Task[None]]] = {}
         self._seen: set[tuple[Repository, str]] = set()
 
@@ -149,8 +150,7 @@ class RecordStore:
         if isinstance(record, ImageRecord):
             rewrap = partial(self._seal.rewrap, repository)
             record = replace(record, layers=tuple(layer.rewrapped(rewrap) for layer in record.layers))
-        if isinstance(record, ImageRecord) and (blob := record.original_blob) is not None:
-            await self._client.put_blob(caller, repository, blob.digest, record.original)
+        await self._put_original(caller, repository, record)
         data = await self._offload.io(self._seal.sign, repository, record.to_manifest())
         headers = await self._put(caller, repository, record_tag(record.digest), data, record)
         if isinstance(reference, Digest) and reference != record.digest:
@@ -170,11 +170,7 @@ class RecordStore:
             return None
         try:
             await self._offload.io(self._seal.verify, repository, manifest.data)
-            pointer = original_pointer(manifest.data)
-            original = None
-            if pointer is not None:
-                original = await self._client.read_blob(caller, repository, pointer, MANIFEST_LIMIT_BYTES)
-            record = parse_record(manifest.data, original)
+            record = parse_record(manifest.data, await self._read_original(caller, repository, manifest.data))
         except (ReductoError, Untrusted) as error:
             logs.trouble("record-refused", error, repository=str(repository), manifest=str(manifest.digest))
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
@@ -239,25 +235,48 @@ class RecordStore:
     async def _put(
         self, caller: Caller, repository: Repository, tag: Tag, data: bytes, record: Record
     ) -> CIMultiDict[str]:
-        """Stores a record's manifest; once more when the blob ``{}`` was cleaned away meanwhile."""
-        remembered = repository in self._empty
-        await self._ensure_empty(caller, repository)
+        """Stores a record's manifest; once more when the config was cleaned away meanwhile."""
+        remembered = repository in self._configured
+        await self._ensure_config(caller, repository)
         try:
             return await self._client.put_manifest(caller, repository, tag, data, record_media_type(record))
         except Refused as refusal:
             if not remembered or refusal.status not in (400, 404):
                 raise
-            self._empty.discard(repository)
-            await self._ensure_empty(caller, repository)
+            self._configured.discard(repository)
+            await self._ensure_config(caller, repository)
             return await self._client.put_manifest(caller, repository, tag, data, record_media_type(record))
 
-    async def _ensure_empty(self, caller: Caller, repository: Repository) -> None:
-        """The blob ``{}``, which records name as their config."""
-        if repository in self._empty:
+    async def _put_original(self, caller: Caller, repository: Repository, record: ImageRecord | IndexRecord) -> None:
+        """Stores an original that is too large for its record, and what leads there."""
+        packed = await self._offload.io(originals.pack, record.original)
+        if packed is None:
             return
-        if not await self._client.has_blob(caller, repository, EMPTY_DESCRIPTOR.digest):
-            await self._client.put_blob(caller, repository, EMPTY_DESCRIPTOR.digest, EMPTY)
-        self._empty.add(repository)
+        await self._client.put_blob(caller, repository, packed[0].digest, packed[1])
+        if isinstance(record, IndexRecord) and (carrier := await self._offload.io(record.carrier)) is not None:
+            await self._ensure_config(caller, repository)
+            await self._client.put_manifest(caller, repository, carrier[0].digest, carrier[1], OCI_MANIFEST)
+
+    async def _read_original(self, caller: Caller, repository: Repository, record: bytes) -> bytes | None:
+        """What `_put_original` stored; None when the record has its original inside. Raises `UpstreamBroken`."""
+        pointer = original_pointer(record)
+        if pointer is not None and pointer.media_type == OCI_MANIFEST:
+            carrier = await self._client.get_manifest(caller, repository, pointer.digest)
+            pointer = original_pointer(carrier.data) if carrier is not None else None
+            if pointer is None:
+                raise UpstreamBroken("the manifest that leads to a record's original is gone")
+        if pointer is None:
+            return None
+        packed = await self._client.read_blob(caller, repository, pointer, originals.ORIGINAL_LIMIT_BYTES)
+        return await self._offload.io(originals.unpack, packed)
+
+    async def _ensure_config(self, caller: Caller, repository: Repository) -> None:
+        """The blob that records name as their config."""
+        if repository in self._configured:
+            return
+        if not await self._client.has_blob(caller, repository, CONFIG_DESCRIPTOR.digest):
+            await self._client.put_blob(caller, repository, CONFIG_DESCRIPTOR.digest, CONFIG)
+        self._configured.add(repository)
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.model import CorpusId, Descriptor, Digest, parse_corpus_id
+from sidecar import originals
 from sidecar.manifest import OCI_INDEX, OCI_MANIFEST, descriptor_of
 
 LAYER_TYPE = "application/vnd.reducto.layer.v1"
@@ -28,13 +29,13 @@ INDEX_TYPE = "application/vnd.reducto.index.v1"
 INSTRUCTIONS_TYPE = "application/vnd.reducto.instructions.v1"
 PACKED_CORPUS_TYPE = "application/vnd.reducto.corpus.layer.v1+zstd"
 
-EMPTY = b"{}"
-EMPTY_DESCRIPTOR = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(EMPTY), len(EMPTY))
+#: The config of every record. Not the usual ``{}``: that is a blob which clients push and delete, too.
+CONFIG = b'{"stored":"reduced"}'
+CONFIG_DESCRIPTOR = Descriptor("application/vnd.reducto.config.v1+json", Digest.of(CONFIG), len(CONFIG))
+_CONFIG_JSON = {**CONFIG_DESCRIPTOR.to_json(), "data": base64.b64encode(CONFIG).decode()}
 
 VERSION = "1"
 
-#: Registries take manifests of up to 4 MiB; a larger original than this is stored as a blob of its own.
-EMBEDDED_LIMIT_BYTES = 1 << 20
 _KEY = "io.reducto."
 _VERSION, _MANIFEST, _MANIFEST_TYPE = _KEY + "version", _KEY + "manifest", _KEY + "manifest.media-type"
 _RECEIPT = _KEY + "receipt"
@@ -132,11 +133,6 @@ class ImageRecord:
     subject: Descriptor | None = None
 
     @property
-    def original_blob(self) -> Descriptor | None:
-        """The blob that holds the original, when it is too large to travel inside the record."""
-        return _original_blob(self.original)
-
-    @property
     def digest(self) -> Digest:
         """The original manifest's sha256."""
         return Digest.of(self.original)
@@ -154,9 +150,8 @@ class ImageRecord:
             layers[f"{layer.instructions.digest} {layer.digest}"] = layer.descriptor()
             for corpus in layer.corpora:
                 layers.setdefault(str(corpus.blob.digest), corpus.to_json())
-        blob = self.original_blob
-        if blob is not None:
-            layers[str(blob.digest)] = {**blob.to_json(), "annotations": {_MANIFEST: str(blob.digest)}}
+        if packed := originals.pack(self.original):
+            layers[str(packed[0].digest)] = _pointer(packed[0])
         notes = _original_notes(self.original, self.media_type)
         return _manifest(IMAGE_TYPE, list(layers.values()), notes, self.subject)
 
@@ -180,18 +175,24 @@ class IndexRecord:
         """Whether this is the index's digest, by whatever algorithm."""
         return Digest.of(self.original, digest.algorithm) == digest
 
+    def carrier(self) -> tuple[Descriptor, bytes] | None:
+        """The manifest that leads to the original, when that is too large to travel inside the record."""
+        packed = originals.pack(self.original)
+        if packed is None:
+            return None
+        descriptor, data = originals.carrier(_pointer(packed[0]), _CONFIG_JSON)
+        return replace(descriptor, annotations={_MANIFEST: str(packed[0].digest)}), data
+
     def to_manifest(self) -> bytes:
         """The index record as manifest bytes."""
+        carrier = self.carrier()
+        named = [_without_own_notes(child) for child in self.children] + ([carrier[0]] if carrier else [])
         document: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,
             "artifactType": INDEX_TYPE,
-            "manifests": [child.to_json() for child in self.children],
-            "annotations": {
-                _VERSION: VERSION,
-                _MANIFEST: base64.b64encode(self.original).decode(),
-                _MANIFEST_TYPE: self.media_type,
-            },
+            "manifests": [child.to_json() for child in named],
+            "annotations": {_VERSION: VERSION, **_original_notes(self.original, self.media_type)},
         }
         if self.subject is not None:
             document["subject"] = self.subject.to_json()
@@ -220,10 +221,11 @@ def is_record(data: bytes) -> bool:
 
 
 def original_pointer(data: bytes) -> Descriptor | None:
-    """The blob that must be read before the record in ``data`` can be parsed; None when all is inside."""
+    """What must be read before the record in ``data`` can be parsed: a packed original, or the carrier (a manifest)
+    whose own pointer leads there. None when all is inside. Raises `Corrupt`."""
     try:
-        items = json.loads(data).get("layers") or ()
-        for item in items:
+        document = json.loads(data)
+        for item in document.get("layers") or document.get("manifests") or ():
             if _MANIFEST in (item.get("annotations") or {}):
                 return replace(descriptor_of(item), annotations={})
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -234,7 +236,7 @@ def original_pointer(data: bytes) -> Descriptor | None:
 def parse_record(data: bytes, original: bytes | None = None) -> Record:
     """The record in ``data``. Raises `NotReducto` for anything else or a newer version, `Corrupt` when damaged.
 
-    ``original`` is the content of `original_pointer`.
+    ``original`` is what `original_pointer` led to, unpacked.
     """
     try:
         document = json.loads(data)
@@ -247,8 +249,9 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
         raise NotReducto(f"a record of version {version} ({kind}) needs a newer Reducto")
     try:
         if kind == INDEX_TYPE:
-            children = tuple(descriptor_of(item) for item in document["manifests"])
-            return IndexRecord(_original(notes), notes[_MANIFEST_TYPE], children, _subject(document))
+            named = (descriptor_of(item) for item in document["manifests"])
+            children = tuple(child for child in named if _MANIFEST not in child.annotations)
+            return IndexRecord(original or _original(notes), notes[_MANIFEST_TYPE], children, _subject(document))
         layers, stored = _read_layers(document["layers"])
         if kind == IMAGE_TYPE:
             return ImageRecord(original or _original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
@@ -286,13 +289,17 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
     return tuple(layers), tuple(stored)
 
 
-def _original_blob(original: bytes) -> Descriptor | None:
-    large = len(original) > EMBEDDED_LIMIT_BYTES
-    return Descriptor("application/octet-stream", Digest.of(original), len(original)) if large else None
+def _without_own_notes(child: Descriptor) -> Descriptor:
+    """What a pusher wrote into a descriptor must not pass for a word of ours."""
+    return replace(child, annotations={k: v for k, v in child.annotations.items() if not k.startswith(_KEY)})
+
+
+def _pointer(packed: Descriptor) -> dict[str, Any]:
+    return replace(packed, annotations={_MANIFEST: str(packed.digest)}).to_json()
 
 
 def _original_notes(original: bytes, media_type: str) -> dict[str, str]:
-    if len(original) > EMBEDDED_LIMIT_BYTES:
+    if len(original) > originals.EMBEDDED_LIMIT_BYTES:
         return {_MANIFEST_TYPE: media_type}
     return {_MANIFEST: base64.b64encode(original).decode(), _MANIFEST_TYPE: media_type}
 
@@ -313,7 +320,7 @@ def _manifest(
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": kind,
-        "config": {**EMPTY_DESCRIPTOR.to_json(), "data": base64.b64encode(EMPTY).decode()},
+        "config": _CONFIG_JSON,
         "layers": layers,
         "annotations": {_VERSION: VERSION, **notes},
     }

@@ -29,7 +29,7 @@ class ReductoCodec:
         self._submit = submit
         self._spool_dir = spool_dir
         self._memory_mapped = config.corpus.memory_mapped
-        self._options = EncodeOptions(
+        self.options = EncodeOptions(
             chunking=ChunkParams(config.compression.chunk_size),
             compression_level=PUSH_LEVEL,
             sample_bytes=max(config.gate.sample_size, 1 << 20),
@@ -38,7 +38,7 @@ class ReductoCodec:
         )
 
     def encoder(self, references: References, spool_dir: Path) -> Encoder:
-        return _Encoder(references, spool_dir, self._options, self._submit)
+        return _Encoder(references, spool_dir, self.options, self._submit)
 
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
         sources = cast(Mapping[CorpusId, Source], corpora)

@@ -103,7 +103,7 @@ class EmbeddedUpstream:
                 status, headers = await self._uploads.handle(route, request, query)
                 return BytesResponse(status, b"", None, **headers)
             case routes.Other(), _:
-                raise _complaint(route)
+                raise _complaint(route, reading=request.method in ("GET", "HEAD"))
         raise Unsupported(f"{request.method} is not defined for {route.path}")
 
     # -- reading
@@ -278,12 +278,14 @@ async def _whole(request: UpstreamRequest, limit_bytes: int) -> bytes:
     return bytes(out)
 
 
-def _complaint(route: routes.Other) -> RegistryError:
+def _complaint(route: routes.Other, *, reading: bool) -> RegistryError:
     if not route.complaint:
         return NameUnknown(f"there is nothing at {route.path[:200]}")
     if "digest" in route.complaint:
         return DigestInvalid(route.complaint)
-    return TagInvalid(route.complaint) if "tag" in route.complaint else NameInvalid(route.complaint)
+    if "tag" in route.complaint:
+        return ManifestUnknown(route.complaint) if reading else TagInvalid(route.complaint)
+    return NameInvalid(route.complaint)
 
 
 def _named(digest: Digest) -> dict[str, str]:

@@ -1,38 +1,55 @@
-"""The OCI distribution-spec conformance suite against the embedded store, bare and with everything reduced."""
+"""The OCI conformance suites: through the sidecar, with everything reduced, nothing is worse than bare."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.sidecar.conftest import OpenRig
-from tests.support.process import find_tool
+from tests.support.conformance import run_conformance, run_conformance_next, worse
+from tests.support.fixtures import StartRegistry
 from tests.support.requirements import require_tool
-from tests.support.sidecar_rig import double_codec
+from tests.support.sidecar_rig import Rig, eager_codec
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
+Suite = Callable[[str, Path], dict[str, str]]
+SUITES: dict[str, Suite] = {"conformance": run_conformance, "conformance-next": run_conformance_next}
 
-@pytest.mark.parametrize(("codec", "enabled"), [(double_codec, False), (double_codec, True)], ids=["bare", "reduced"])
-async def test_the_embedded_store_passes_all(new_rig: OpenRig, tmp_path: Path, codec: object, enabled: bool) -> None:
-    require_tool("conformance-next")
-    rig = await new_rig(codec=codec, enabled=enabled, min_blob_bytes=64)
-    environment = {
-        **os.environ,
-        "OCI_VERSION": "1.1",
-        "OCI_REGISTRY": rig.host,
-        "OCI_TLS": "disabled",
-        "OCI_RESULTS_DIR": str(tmp_path / "results"),
-    }
-    program = await asyncio.to_thread(find_tool, "conformance-next")
-    process = await asyncio.create_subprocess_exec(
-        str(program), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment, cwd=tmp_path
-    )
-    output = (await process.communicate())[0].decode()
-    counts = dict(re.findall(r"^\s*(Pass|FAIL|Error)\.+:\s+(\d+)", output, re.MULTILINE))
-    assert (counts["FAIL"], counts["Error"]) == ("0", "0"), re.findall(r"^.*: +FAIL$", output, re.MULTILINE)
-    assert int(counts["Pass"]) > 800
+
+async def check_reduced(rig: Rig) -> None:
+    assert await rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") > 3
+    assert await rig.metric("reducto_reduce_failures_total") == 0
+    assert await rig.metric("reducto_rebuild_failures_total") == 0
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("upstream", ["docker-registry", "distribution", "zot"])
+async def test_a_registry_passes_what_it_passes_bare(
+    new_rig: OpenRig, start_registry: StartRegistry, tmp_path: Path, name: str, upstream: str
+) -> None:
+    require_tool(name)
+    bare, behind = [await asyncio.to_thread(start_registry, upstream) for _ in range(2)]
+    rig = await new_rig(upstream=behind.url, codec=eager_codec, min_blob_bytes=64)
+    suite = SUITES[name]
+    before = await asyncio.to_thread(suite, bare.url, tmp_path / "bare")
+    after = await asyncio.to_thread(suite, rig.url, tmp_path / "through")
+    assert worse(before, after) == {}
+    assert Counter(after.values())["passed"] >= Counter(before.values())["passed"] > 40
+    await check_reduced(rig)
+
+
+@pytest.mark.parametrize("reduce", [False, True], ids=["bare", "reduced"])
+@pytest.mark.parametrize("name", SUITES)
+async def test_the_embedded_store_passes_all(new_rig: OpenRig, tmp_path: Path, name: str, reduce: bool) -> None:
+    require_tool(name)
+    rig = await new_rig(codec=eager_codec, enabled=reduce, min_blob_bytes=64)
+    outcomes = await asyncio.to_thread(SUITES[name], rig.url, tmp_path / "report")
+    assert [test for test, outcome in outcomes.items() if outcome in ("failed", "fail", "error")] == []
+    assert Counter(outcomes.values())["passed"] > 70
+    if reduce:
+        await check_reduced(rig)

@@ -12,6 +12,7 @@ from reducto.model import Digest
 from sidecar.names import Repository, record_tag
 from sidecar.upstream.base import Caller
 from tests.sidecar.conftest import OpenRig
+from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, noise
 
 LAYER = noise(300_000, 1)
@@ -200,6 +201,35 @@ async def test_a_manifest_near_the_limit(rig: Rig) -> None:
     data = json.dumps(document).encode()
     assert (await rig.put_manifest("app", "big", data)).status == 201
     assert (await rig("GET", "/v2/app/manifests/big")).body == data
+
+
+@pytest.mark.integration
+async def test_a_large_manifest_is_gone_when_it_is_deleted(new_rig: OpenRig, start_registry: StartRegistry) -> None:
+    """docker-registry serves a blob as a manifest if it is asked for its digest."""
+    registry = await asyncio.to_thread(start_registry, "docker-registry")
+    rig = await new_rig(upstream=registry.url)
+    digest, data = await rig.push_image("app", "big", [LAYER], annotations={"big": noise(1_500_000).hex()})
+    assert (await rig("GET", f"/v2/app/manifests/{digest}")).body == data
+    assert (await rig("DELETE", f"/v2/app/manifests/{digest}")).status == 202
+    for reference in ("big", str(digest)):
+        assert (await rig("GET", f"/v2/app/manifests/{reference}", headers={"Accept": MANIFEST})).status == 404
+
+
+async def test_an_index_near_the_limit(new_rig: OpenRig) -> None:
+    rig = await new_rig()
+    child, data = await rig.push_image("app", "arch", [LAYER])
+    note = {"io.reducto.manifest": "a pusher's own words"}
+    named = {**descriptor(data, MANIFEST), "annotations": note}
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named], "annotations": {"x": "y" * 3_900_000}}
+    index = json.dumps(document).encode()
+    assert (await rig.put_manifest("app", "big", index, INDEX)).status == 201
+    fresh = await new_rig(state="fresh")
+    for side in (rig, fresh):
+        for reference in ("big", str(Digest.of(index))):
+            assert (await side("GET", f"/v2/app/manifests/{reference}", headers={"Accept": INDEX})).body == index
+    assert (await rig("GET", f"/v2/app/manifests/{child}", headers={"Accept": MANIFEST})).body == data
+    assert (await rig("DELETE", f"/v2/app/manifests/{Digest.of(index)}")).status == 202
+    assert (await rig("GET", "/v2/app/manifests/big", headers={"Accept": INDEX})).status == 404
 
 
 async def test_a_mount_carries_a_reduced_layer_over(rig: Rig) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import random
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from reducto.config import (
 )
 from reducto.model import Digest
 from sidecar.app import MakeCodec, reducto_codec
+from sidecar.offload import Offload
+from sidecar.reducer import ReductoCodec
 from sidecar.serve import Running, start
 from tests.support.codec_double import DoubleCodec
 
@@ -37,6 +40,13 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 
 def double_codec(*_: Any) -> DoubleCodec:
     return DoubleCodec()
+
+
+def eager_codec(config: Config, offload: Offload, scratch: Path) -> ReductoCodec:
+    """The real codec, which reduces whatever comes, though that gain nothing."""
+    codec = ReductoCodec(config, offload.submit, scratch)
+    codec.options = replace(codec.options, gate=False, minimum_gain=-math.inf)
+    return codec
 
 
 def make_config(
