@@ -47,6 +47,8 @@ class Recipe(Protocol):
 class Unframer(Protocol):
     """One blob on its way in. Not thread-safe; `feed` in order, then `finish` once."""
 
+    identity: bool
+    """Whether the wire bytes are the plain bytes."""
     refused: Stored | None
     """Set as soon as it is certain that there will be no recipe: `finish` returns it, further bytes are ignored."""
 

@@ -18,6 +18,7 @@ from reducto.codec.unpack import Source, Unpacked
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import recipe_from_bytes
+from reducto.kernel.buffers import data_runs
 from reducto.kernel.matching import Plan, ReferenceTable
 from reducto.model import ByteRange, CorpusId, Digest
 from reducto.recipe import Submit
@@ -27,6 +28,10 @@ PIECE_BYTES = 4 << 20
 #: The first pieces are short, so that a reader gets its first bytes early.
 _FIRST_PIECE_BYTES = 256 << 10
 _AHEAD = 2
+#: Pieces of a file: small enough that the bytes are still in the cache when they are hashed and written.
+_FILE_PIECE_BYTES = 1 << 20
+#: Zeros are left out of a file in blocks of this size, as zstd and cp do.
+_SPARSE_BLOCK_BYTES = 32 << 10
 
 
 class Decoder:
@@ -191,18 +196,21 @@ class Decoder:
             raise Corrupt("what was rebuilt does not have the hash that the instructions state")
 
     def write_file(self, descriptor: int, advance: Callable[[int], None] = lambda _: None) -> None:
-        """Writes the whole blob to a file from offset 0, on all workers, and then checks its hash.
+        """Writes the whole blob to a new, empty file, on all workers, and then checks its hash.
 
-        For a file that nobody reads until this returns. Raises as `rebuild`, and `OSError`.
+        Long runs of zeros become holes. For a file that nobody reads until this returns. Raises as `rebuild`, and
+        `OSError`.
         """
+        os.ftruncate(descriptor, self.wire_length)
         if self._parsed.recipe or self._submit is None:
             at = 0
             for piece in self.rebuild():
-                at += os.pwrite(descriptor, piece, at)
+                _write_at(descriptor, memoryview(piece), at)
+                at += len(piece)
                 advance(len(piece))
             return
         hasher = blake3()
-        spare = [bytearray(PIECE_BYTES) for _ in range(_AHEAD + 2)]
+        spare = [bytearray(_FILE_PIECE_BYTES) for _ in range(_AHEAD + 2)]
         pending: deque[Future[memoryview]] = deque()
 
         def collect(left: int) -> None:
@@ -213,7 +221,7 @@ class Decoder:
                 spare.append(cast(bytearray, piece.obj))
 
         try:
-            for start in range(0, self.wire_length, PIECE_BYTES):
+            for start in range(0, self.wire_length, _FILE_PIECE_BYTES):
                 out = memoryview(spare.pop())[: self.wire_length - start]
                 pending.append(self._submit(self._write_piece, descriptor, start, out))
                 collect(_AHEAD)
@@ -224,12 +232,17 @@ class Decoder:
 
     def _write_piece(self, descriptor: int, start: int, out: memoryview) -> memoryview:
         self.read_into(start, out)
-        done = 0
-        while done < len(out):
-            done += os.pwrite(descriptor, out[done:], start + done)
+        _write_at(descriptor, out, start)
         return out
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""
         if self._embedded is not None:
             self._embedded.close()
+
+
+def _write_at(descriptor: int, piece: memoryview, offset: int) -> None:
+    """Writes what of ``piece`` is not zeros at ``offset`` of an empty file."""
+    for start, stop in data_runs(piece, _SPARSE_BLOCK_BYTES):
+        while start < stop:
+            start += os.pwrite(descriptor, piece[start:stop], offset + start)

@@ -33,8 +33,9 @@ from reducto.codec.references import Reference, References
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
+from reducto.kernel.buffers import same_bytes
 from reducto.kernel.chunking import Chunker, TarWalk
-from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch, same_bytes
+from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
 from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Reason, Stored
 from reducto.recipe import Submit, Unframer
 
@@ -107,6 +108,7 @@ class Encoder:
         self._anchors: list[int] = []
         self._operations = Operations()
         self._window = bytearray(max(WINDOW_BYTES, self._options.sample_bytes))
+        self._spare: list[bytearray] = []
         self._scratch = bytearray()
         self._fill = 0
         self._window_offset = 0
@@ -121,15 +123,19 @@ class Encoder:
         if self._declined is not None:
             return
         self._wire_length += len(wire)
-        self._wire_hash.update(wire)
         if self._unframer is None:
             self._head += bytes(wire)
             if len(self._head) < _SNIFF_BYTES:
                 return
             wire, self._head = self._head, b""
             self._unframer = self._open_unframer(wire)
-        self._unframer.feed(wire, self._take_plain)
+        self._unframe_bytes(self._unframer, wire)
         self._declined = self._declined or self._unframer.refused
+
+    def _unframe_bytes(self, unframer: Unframer, wire: bytes | memoryview) -> None:
+        if not unframer.identity:  # else the proof hashes them
+            self._wire_hash.update(wire)
+        unframer.feed(wire, self._take_plain)
 
     def _open_unframer(self, head: bytes | memoryview) -> Unframer:
         limits = UnframeLimits(plain_limit_bytes=self._options.plain_limit_bytes)
@@ -187,18 +193,19 @@ class Encoder:
     def _advance(self, operations: Operations, covered: int, fresh_bytes: int) -> None:
         window, fresh_length = self._window, self._fresh.length
         rest = memoryview(window)[covered : self._fill]
-        self._window = bytearray(WINDOW_BYTES)
+        self._window = self._spare.pop() if self._spare else bytearray(WINDOW_BYTES)
         self._window[: len(rest)] = rest
         self._fill = len(rest)
         self._window_offset += covered
         self._since_election += covered
         self._anchors = [anchor for anchor in self._anchors if anchor > self._window_offset]
         self._operations.extend(operations.raw)
-        self._lane.put(lambda: self._prove(operations, memoryview(window)[:covered], fresh_length))
+        self._lane.put(lambda: self._prove(operations, window, covered, fresh_length))
         self._frames.add(operations, fresh_bytes)
 
-    def _prove(self, operations: Operations, plain: memoryview, fresh_length: int) -> None:
-        """Executes ``operations`` on verified corpora, compares with ``plain`` and hashes what was rebuilt."""
+    def _prove(self, operations: Operations, window: bytearray, covered: int, fresh_length: int) -> None:
+        """Executes ``operations`` on verified corpora, compares with the window and hashes what was rebuilt."""
+        plain = memoryview(window)[:covered]
         plan = Plan(operations)
         for number, reference in enumerate(self._frames.references, 1):
             corpus = reference.corpus
@@ -214,6 +221,8 @@ class Encoder:
             raise ProofFailed("operations do not rebuild the plain bytes that they were made from")
         self._plain_hash.update(rebuilt)
         self._fresh.hash_up_to(fresh_length)
+        if len(window) == WINDOW_BYTES:
+            self._spare.append(window)
 
     # -- relatives ---------------------------------------------------------------------------------------------
 
@@ -262,7 +271,7 @@ class Encoder:
         if self._unframer is None:
             self._unframer = self._open_unframer(self._head)
             if self._head:
-                self._unframer.feed(self._head, self._take_plain)
+                self._unframe_bytes(self._unframer, self._head)
         recipe = self._unframer.finish()
         if self._declined is None and self._fill:
             self._cover(final=True)
@@ -289,7 +298,7 @@ class Encoder:
         operations = self._operations.renumbered([numbers.get(n, 0) for n in range(self._table.count)])
         corpora = (own, *(self._frames.references[n - 1].corpus.id for n in used))
         plain_hash = self._plain_hash.hexdigest()
-        wire_hash = self._wire_hash.hexdigest()
+        wire_hash = plain_hash if encoder == "identity" else self._wire_hash.hexdigest()
         meta = Meta(self._wire_length, wire_hash, self._plain_length, plain_hash, encoder, corpora, digest)
         instructions = Instructions(meta, operations, recipe)
         inside = packed is not None and stored_length <= self._options.inline_bytes

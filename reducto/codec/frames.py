@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import zstandard
 
 from reducto.errors import Corrupt, ProofFailed
-from reducto.kernel.matching import Stretch, same_bytes
+from reducto.kernel.buffers import same_bytes
+from reducto.kernel.matching import Stretch
 from reducto.model import ByteRange
 
 #: Plain bytes of the longest frame.

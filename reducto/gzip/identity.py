@@ -49,6 +49,8 @@ class IdentityRecipe:
 class IdentityUnframer:
     """Passes everything on."""
 
+    identity = True
+
     def __init__(self, plain_limit_bytes: int) -> None:
         self._limit = plain_limit_bytes
         self._length = 0

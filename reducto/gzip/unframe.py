@@ -43,6 +43,8 @@ class GzipUnframer:
     ``refused`` is set as soon as it is clear that the blob will be stored as it came; further bytes are then ignored.
     """
 
+    identity = False
+
     def __init__(self, limits: UnframeLimits, submit: Submit | None) -> None:
         self._limits = limits
         self._submit = submit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, NamedTuple
 
 from reducto.errors import Corrupt
@@ -179,7 +180,7 @@ class Plan:
         )  # fmt: skip
         if not check(found, "operations leave their corpus"):
             return []
-        return [i for i, mark in enumerate(marks) if mark]
+        return list(compress(range(len(marks)), marks))
 
     def execute(self, table: ReferenceTable, plain_offset: int, out: bytearray | memoryview) -> None:
         """Fills ``out`` with plain bytes from ``plain_offset``. Raises `Corrupt` if that leaves a reference."""
@@ -264,8 +265,3 @@ def find_twins(
     check(count, "finding twins")
     count = lib.rdk_stretches_join(out, count, join_bytes)
     return bytes(has_twin), [Stretch(s.reference, s.offset, s.length) for s in out[0:count]]
-
-
-def same_bytes(left: Buffer, right: Buffer) -> bool:
-    """Whether two buffers hold the same bytes. Python compares memory views item by item; this does not."""
-    return len(left) == len(right) and bool(lib.rdk_equal(pointer(left), pointer(right), len(left)))
