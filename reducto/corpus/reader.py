@@ -66,6 +66,8 @@ class Corpus:
         self.info = CorpusInfo.parse(self._section(Section.INFO))
         self._verified = bytearray(segment_count(self.plain_length))
         self._closed = False
+        for section in (Section.INDEX, Section.HOOKS):
+            self._advise_random(section)
 
     @classmethod
     def open(
@@ -182,6 +184,13 @@ class Corpus:
     def _section(self, section: Section) -> memoryview:
         place = self._header[section]
         return self._file[place.offset : place.stop]
+
+    def _advise_random(self, section: Section) -> None:
+        """From now on a look-up that misses the page cache reads its own page and not its neighbours."""
+        place = self._header[section]
+        start = place.offset // mmap.PAGESIZE * mmap.PAGESIZE
+        if place.length:
+            self._mapping.madvise(mmap.MADV_RANDOM, start, place.stop - start)
 
     def _verify_file(self) -> Manifest:
         end = self._header[Section.MANIFEST].stop

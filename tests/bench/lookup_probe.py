@@ -80,7 +80,6 @@ def main() -> None:
     opened = time.perf_counter() - start
     share = 1.0
     if state == "cold":
-        corpus._mapping.madvise(mmap.MADV_RANDOM)
         evict(path, corpus._mapping)
         share = resident_share(corpus._mapping)
     else:
