@@ -49,6 +49,10 @@ class Client:
         """Pull it afresh, with nothing of it at hand; the manifest's digest as the client saw it."""
         raise NotImplementedError
 
+    def run(self, reference: str, *command: str) -> str:
+        """What a command in the image that was pulled last prints."""
+        raise NotImplementedError
+
 
 class Docker(Client):
     name = "docker"
@@ -72,6 +76,9 @@ class Docker(Client):
         found = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", output, re.MULTILINE)
         assert found, output
         return found[1]
+
+    def run(self, reference: str, *command: str) -> str:
+        return self("run", "--rm", "--network=none", reference, *command)
 
     def forget(self) -> None:
         """Remove every image, so that the next pull fetches all of it."""
@@ -120,12 +127,21 @@ class Podman(_Containers):
         (found,) = json.loads(self("image", "inspect", image))
         return str(found["Digest"])
 
+    def run(self, reference: str, *command: str) -> str:
+        # crun wants cgroups that a container in a container does not have, and limits may not be raised there.
+        limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+        return self("--runtime", "runc", "run", "--rm", "--network=host", *limits, reference, *command)
+
 
 class Buildah(_Containers):
     name = "buildah"
 
     def _digest(self, image: str) -> str:
         return str(json.loads(self("inspect", "--type", "image", image))["FromImageDigest"])
+
+    def run(self, reference: str, *command: str) -> str:
+        container = self("from", "--pull-never", reference).strip()
+        return self("run", "--isolation=chroot", container, "--", *command)
 
 
 class Skopeo(Client):
@@ -144,6 +160,9 @@ class Skopeo(Client):
         )
         return self("manifest-digest", folder / "manifest.json").strip()
 
+    def run(self, reference: str, *command: str) -> str:
+        return run_unpacked(f"dir:{self.folder / 'pulled'}", self.folder / "unpacked", *command)
+
 
 class Crane(Client):
     name = "crane"
@@ -159,6 +178,9 @@ class Crane(Client):
         self("pull", "--insecure", "--format=oci", reference, folder)
         (entry,) = json.loads((folder / "index.json").read_text())["manifests"]
         return str(entry["digest"])
+
+    def run(self, reference: str, *command: str) -> str:
+        return run_unpacked(f"oci:{self.folder / 'pulled'}", self.folder / "unpacked", *command)
 
 
 class Oras(Client):
@@ -179,6 +201,9 @@ class Oras(Client):
         self("cp", "--no-tty", "--from-plain-http", reference, "--to-oci-layout", f"{layout}:image")
         (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
         return str(entry["digest"])
+
+    def run(self, reference: str, *command: str) -> str:
+        return run_unpacked(f"oci:{self.folder / 'pulled'}", self.folder / "unpacked", *command)
 
 
 class Helm(Client):
@@ -202,6 +227,14 @@ class Helm(Client):
                 env=self.environment),
         )  # fmt: skip
         return found[0] if found else ""
+
+
+def run_unpacked(source: str, folder: Path, *command: str) -> str:
+    """Unpacks an image (``oci:layout``, ``dir:folder``) as a runtime would, and runs a command in its root."""
+    _fresh(folder).mkdir(parents=True)
+    Skopeo(folder / "skopeo")("copy", "--quiet", source, f"oci:{folder / 'layout'}:image")
+    run("umoci", "unpack", "--image", f"{folder / 'layout'}:image", folder / "bundle")
+    return run("chroot", folder / "bundle" / "rootfs", *command)
 
 
 def _fresh(folder: Path) -> Path:

@@ -95,6 +95,21 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
     return archive
 
 
+@pytest.fixture(scope="session")
+def small_application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The same with 2 MB of files: quick with every client."""
+    folder = tmp_path_factory.mktemp("small-images")
+    made: dict[int, Path] = {}
+
+    def archive(version: int) -> Path:
+        require_tool("busybox")
+        if version not in made:
+            made[version] = application_image(folder, version, limit_bytes=2_000_000)
+        return made[version]
+
+    return archive
+
+
 @pytest.fixture
 def shaped_link() -> Iterator[Callable[[float], ShapedLink]]:
     """``shaped_link(100)``: a host behind 100 Mbit/s, for programs started with ``link.enter``."""
