@@ -106,10 +106,11 @@ class Sidecar:
         self.metrics.queue_depth.set(self.offload.queue_depth)
         self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
         self.metrics.uploads_open.set(len(self.sessions))
+        self.metrics.recompression_waiting.set(sum(map(len, self.fresh_corpora.values())))
 
     @property
     def fresh_corpora(self) -> dict[Repository, set[CorpusId]]:
-        """Corpora that idle recompression has not seen yet."""
+        """Corpora that idle recompression has not been through yet."""
         return self.keeper.fresh
 
     def quiet_seconds(self) -> float:

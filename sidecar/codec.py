@@ -40,9 +40,7 @@ class NewCorpus:
 
     corpus_id: CorpusId
     packed: Path
-    """The corpus as it goes to the registry."""
-    mapped: Path
-    """The same corpus in its mapped form, read back from ``packed``."""
+    """The corpus as it goes to the registry. Gone when the encoder is closed, unless it was taken away before."""
     plain_length: int
     parents: tuple[CorpusId, ...]
     hooks: tuple[ChunkId, ...]

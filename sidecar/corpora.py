@@ -108,20 +108,18 @@ class Corpora:
             await self._fetch(caller, repository, blob)
         return path
 
-    async def adopt(self, corpus_id: CorpusId, mapped: Path) -> None:
-        """Takes over the mapped form that an encoder has just written."""
-        await self._offload.io(move, mapped, self._file(corpus_id, ".rc"))
-        await self._offload.io(self._open_mapped, corpus_id)
+    async def adopt(self, corpus_id: CorpusId, packed: Path) -> None:
+        """Takes over the packed form that an encoder has just written."""
+        await self._offload.io(move, packed, self._file(corpus_id, ".rcp"))
+        await self._offload.io(self._use, corpus_id)
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
         for corpus_id in corpus_ids:
             with self._guard:
                 self._mapped.pop(corpus_id, None)
-                lazy = self._lazy.pop(corpus_id, None)
+                self._lazy.pop(corpus_id, None)  # its temporary file goes with its last reader
                 self._lengths.pop(corpus_id, None)
-            if lazy is not None:
-                self._codec.release(lazy)
             for suffix in (".rc", ".rcp"):
                 self._file(corpus_id, suffix).unlink(missing_ok=True)
 
@@ -162,7 +160,7 @@ class Corpora:
         if not await self._offload.io(self._file(blob.corpus_id, ".rcp").exists):
             await self._fetch(caller, repository, blob)
         if mapped:
-            await self._offload.run(self._map, blob.corpus_id, known)
+            await self._offload.io(self._map, blob.corpus_id, known)
         corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
         if corpus is None:
             raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
@@ -172,7 +170,7 @@ class Corpora:
         packed = self._temporary(blob.corpus_id)
         try:
             await self._client.save_blob(caller, repository, blob.blob, packed)
-            clear = await self._offload.run(self._seal.reveal_file, blob.corpus_id, packed, blob.envelope)
+            clear = await self._offload.io(self._seal.reveal_file, blob.corpus_id, packed, blob.envelope)
             await self._offload.io(os.replace, clear, self._file(blob.corpus_id, ".rcp"))
         except BaseException:
             self._metrics.corpus_fetches.labels(result="failed").inc()
@@ -217,7 +215,10 @@ class Corpora:
         return corpus
 
     def _map(self, corpus_id: CorpusId, known: Known) -> None:
-        """Makes the mapped form of a packed corpus. Raises `Corrupt`."""
+        """Makes the mapped form of a packed corpus. Raises `Corrupt`.
+
+        For disk workers: encoders on all kernel workers may be waiting for it.
+        """
         source = self._open_lazy(corpus_id, known)
         if source is None:
             raise Corrupt(f"the packed corpus {corpus_id} is damaged")
@@ -227,6 +228,8 @@ class Corpora:
             os.replace(temporary, self._file(corpus_id, ".rc"))
         finally:
             temporary.unlink(missing_ok=True)
+        with self._guard:
+            self._lazy.pop(corpus_id, None)  # whoever comes now finds the mapped form
 
     # -- inside: the folder
 

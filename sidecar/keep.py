@@ -122,7 +122,7 @@ class Keeper:
         )
         if reduction.corpus is not None:
             self.fresh.setdefault(repository, set()).add(reduction.corpus.corpus_id)
-            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.mapped)
+            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
         await self._records.put_layer(caller, repository, layer)
         return stored + len(layer.to_manifest())
 

@@ -34,9 +34,12 @@ class Layers:
         """
         if distrust:
             await self._offload.io(self._corpora.drop, [corpus.corpus_id for corpus in layer.corpora])
-        sealed, corpora = await asyncio.gather(
-            self._client.read_blob(caller, repository, layer.instructions, INSTRUCTIONS_LIMIT_BYTES),
-            self._corpora.gather(caller, repository, layer.corpora, layer.bases),
-        )
+        fetching = asyncio.create_task(self._corpora.gather(caller, repository, layer.corpora, layer.bases))
+        try:
+            sealed = await self._client.read_blob(caller, repository, layer.instructions, INSTRUCTIONS_LIMIT_BYTES)
+        finally:
+            # Even when that failed: whoever asks next must not join a fetch of this failed attempt.
+            await asyncio.gather(fetching, return_exceptions=True)
+        corpora = fetching.result()
         instructions = await self._offload.run(self._seal.reveal, layer.digest, sealed, layer.envelope)
         return await self._offload.run(self._codec.decoder, instructions, corpora)

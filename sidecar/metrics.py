@@ -58,6 +58,9 @@ class Metrics:
         self.queue_depth = gauge("reducto_queue_depth", "Kernel steps waiting or running.")
         self.loop_lag = gauge("reducto_event_loop_lag_seconds", "Latest delay of the event loop.")
         self.loop_lag_worst = gauge("reducto_event_loop_lag_max_seconds", "Longest delay of the event loop so far.")
+        self.recompression_waiting = gauge(
+            "reducto_recompression_waiting_corpora", "Layer corpora that idle recompression has not been through yet."
+        )
         self.recompressed = counter("reducto_recompressed_bytes_saved", "Bytes saved by idle recompression.")
         self._wire = self._stored = self._found = self._plain = 0
         self.started = time.time()

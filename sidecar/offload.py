@@ -1,16 +1,18 @@
 """The one owner of worker threads. The event loop never computes and never waits for a disk.
 
-Three pools, so that work which waits for other work can never starve it:
+Four pools, so that work which waits for other work can never starve it:
 
 - ``kernel``: steps of encoders and decoders (`Offload.run`);
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
-- ``disk``: reads, writes, fsync, hashing of files (`Offload.io`).
+- ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
+- ``idle``: one thread of the lowest priority, for work that nobody waits for (`Offload.background`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ class Offload:
         self._kernel = ThreadPoolExecutor(count, "kernel")
         self._inner = ThreadPoolExecutor(count, "inner")
         self._disk = ThreadPoolExecutor(disk_workers, "disk")
+        self._idle = ThreadPoolExecutor(1, "idle", initializer=_yield_to_others)
         self._queued = 0
 
     @property
@@ -46,14 +49,23 @@ class Offload:
         """The result of ``function(*args)`` from a disk worker."""
         return await _settled(self._disk, function, *args)
 
+    async def background(self, function: Callable[..., T], *args: Any) -> T:
+        """The result of ``function(*args)``, computed when the processors have nothing better to do."""
+        return await _settled(self._idle, function, *args)
+
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
         """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""
         return self._inner.submit(function, *args, **kwargs)
 
     def close(self) -> None:
         """Waits for running work and ends the threads."""
-        for pool in (self._kernel, self._inner, self._disk):
+        for pool in (self._kernel, self._inner, self._disk, self._idle):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _yield_to_others() -> None:
+    """Linux gives each thread a priority of its own."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from reducto.codec import Decoder as BlobDecoder
-from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked, hooks_of
+from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked
 from reducto.codec import Encoder as BlobEncoder
 from reducto.codec.repack import repack
 from reducto.config import Config
@@ -76,23 +76,19 @@ class ReductoCodec:
 
 
 class _Encoder:
-    """One encoder; remembers what was elected, since packed new bytes may need it to be read again."""
+    """One encoder in the sidecar's terms."""
 
     def __init__(
         self, references: References, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
     ) -> None:
         self._references = references
-        self._spool_dir = spool_dir
-        self._elected: dict[CorpusId, Source] = {}
         self._inner = BlobEncoder(self, spool_dir, options, submit)  # type: ignore[arg-type]
-        self._mapped: Path | None = None
 
     def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
         """What the codec may refer to."""
         found = []
         for corpus, requires in self._references.elect(hooks, limit):
             assert isinstance(corpus, Corpus)
-            self._elected[corpus.id] = corpus
             found.append(Reference(corpus, requires))
         return found
 
@@ -107,7 +103,7 @@ class _Encoder:
         return Reduction(
             instructions=outcome.instructions,
             needs=outcome.needs,
-            corpus=self._new_corpus(outcome),
+            corpus=_new_corpus(outcome),
             wire_length=receipt.wire_bytes,
             plain_length=receipt.plain_bytes,
             found_length=receipt.copied_bytes,
@@ -116,28 +112,14 @@ class _Encoder:
 
     def close(self) -> None:
         self._inner.close()
-        if self._mapped is not None:
-            self._mapped.unlink(missing_ok=True)
 
-    def _new_corpus(self, outcome: Reduced) -> NewCorpus | None:
-        """The new bytes as a corpus of their own, written out from what will be stored; None when they are inline."""
-        if outcome.packed_corpus is None or outcome.corpus_id is None:
-            return None
-        source = _unpacked(outcome.packed_corpus, outcome.corpus_id, self._elected, self._spool_dir)
-        self._mapped = outcome.packed_corpus.with_suffix(".rc")
-        try:
-            source.write_corpus(self._mapped)
-        finally:
-            source.close()
-        corpus = Corpus.open(self._mapped, expect=outcome.corpus_id)
-        return NewCorpus(
-            outcome.corpus_id,
-            outcome.packed_corpus,
-            self._mapped,
-            corpus.plain_length,
-            source.table.parents,
-            tuple(hooks_of(corpus)),
-        )
+
+def _new_corpus(outcome: Reduced) -> NewCorpus | None:
+    """The new bytes as a corpus of their own; None when they are inline."""
+    table = outcome.parts[1]
+    if outcome.packed_corpus is None or table is None:
+        return None
+    return NewCorpus(table.corpus_id, outcome.packed_corpus, table.plain_length, table.parents, outcome.hooks)
 
 
 def _unpacked(path: Path, expect: CorpusId, sources: Mapping[CorpusId, Source], spool_dir: Path) -> Unpacked:

@@ -4,7 +4,8 @@ The proof is complete by its parts, and each part looks at what will really be s
   * the recipe was proved against the wire bytes by its `Unframer`;
   * every operation is executed on verified corpora and compared with the plain bytes (`_prove`);
   * every frame is decoded and compared with the new bytes (`frames.prove`);
-  * the serialised operations are parsed again and compared (`finish`).
+  * the packed corpus's table is read back from its file and compared (`_pack`);
+  * the serialised operations are parsed again and compared (`_assemble`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from reducto.codec.gate import Sample, Verdict, judge
 from reducto.codec.instructions import Instructions, Meta
 from reducto.codec.lane import Lane
 from reducto.codec.options import EncodeOptions
-from reducto.codec.packed import PackedTable, write_packed
+from reducto.codec.packed import PackedTable, read_table, write_packed
 from reducto.codec.receipt import Receipt
-from reducto.codec.references import Reference, References
+from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
@@ -61,6 +62,8 @@ class Reduced:
     needs: tuple[CorpusId, ...]
     """Other corpora that rebuilding needs, parents of the new corpus included."""
     receipt: Receipt
+    hooks: tuple[ChunkId, ...]
+    """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`)."""
     parts: tuple[Instructions, PackedTable | None]
 
     def write_file(self, out: BinaryIO) -> None:
@@ -313,7 +316,12 @@ class Encoder:
         needs = self._closure(self._frames.references[n - 1] for n in {*used, *self._frames.used()})
         receipt = self._receipt(encoder, output, len(head), len(recipe), corpora)
         packed_path = None if inside else packed
-        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, (instructions, table))
+        hooks = self._hooks(table) if table is not None and packed_path is not None else ()
+        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, hooks, (instructions, table))
+
+    def _hooks(self, table: PackedTable) -> tuple[ChunkId, ...]:
+        plain = self._fresh.mapping[: self._fresh.length]
+        return tuple(hooks_of_plain(plain, table.chunking, table.anchors))
 
     def _pack(self) -> tuple[Path | None, PackedTable | None, int]:
         """Writes the packed corpus of the new bytes."""
@@ -336,6 +344,8 @@ class Encoder:
         path = self._directory / "corpus.rcp"
         with path.open("wb") as out:
             length = write_packed(out, table, frames.spool)
+        if read_table(path) != table:
+            raise ProofFailed("the packed corpus's table does not read back as it was written")
         return path, table, length
 
     def _receipt(

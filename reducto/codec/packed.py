@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Self
 
 import zstandard
@@ -160,6 +161,13 @@ class PackedTable:
         if version != VERSION or flags:
             raise NotReducto(f"packed corpus version {version} (flags {flags:#x}) is not known; this is for {VERSION}")
         return HEADER_BYTES + int(length)
+
+
+def read_table(path: Path) -> PackedTable:
+    """The table of the packed corpus in a file. Raises `NotReducto`, `Corrupt`."""
+    with path.open("rb") as stored:
+        head = stored.read(HEADER_BYTES)
+        return PackedTable.parse(head + stored.read(PackedTable.header_length(head) - HEADER_BYTES))[0]
 
 
 def _kind(value: int) -> FrameKind:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from reducto.corpus.reader import Corpus
+from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
 from reducto.kernel.index import ABSENT
 from reducto.model import ChunkId, CorpusId
 
@@ -33,6 +35,24 @@ def hooks_of(corpus: Corpus) -> list[ChunkId]:
     """The fingerprints under which a global index should know ``corpus``."""
     table = corpus.hooks if len(corpus.hooks) >= FEW_HOOKS else corpus.index
     return [ChunkId(fingerprint) for fingerprint, _ in table]
+
+
+def hooks_of_plain(plain: memoryview, chunking: ChunkParams, anchors: Sequence[int]) -> list[ChunkId]:
+    """The same fingerprints of a corpus that is not written yet: its plain bytes, and where chunks end anyway."""
+    chunker, at = Chunker(chunking), 0
+    every: list[ChunkId] = []
+    large: list[ChunkId] = []
+    while at < len(plain):
+        piece = plain[at : at + PIECE_BYTES]
+        stop = at + len(piece)
+        inside = anchors[bisect_right(anchors, at) : bisect_right(anchors, stop)]
+        table = chunker.scan(piece, final=stop == len(plain), anchors=[anchor - at for anchor in inside])
+        for _, fingerprint, _, flags in table:
+            every.append(ChunkId(fingerprint))
+            if flags & LARGE:
+                large.append(ChunkId(fingerprint))
+        at += table.consumed
+    return large if len(large) >= FEW_HOOKS else every
 
 
 class FixedReferences:

@@ -54,7 +54,7 @@ async def _pack_again(
     packed = await sidecar.corpora.packed(SERVICE, repository, corpus)
     level = sidecar.config.compression.compression_level
     try:
-        await sidecar.offload.run(sidecar.codec.repack, packed, into, corpus.corpus_id, known, level)
+        await sidecar.offload.background(sidecar.codec.repack, packed, into, corpus.corpus_id, known, level)
         path, envelope = await sidecar.offload.run(sidecar.seal.protect_file, repository, corpus.corpus_id, into)
         digest, length = await sidecar.offload.io(digest_file, path)
         try:
@@ -88,8 +88,12 @@ async def when_idle(sidecar: Sidecar) -> None:
         await asyncio.sleep(min(quiet_seconds, 5.0))
         if not sidecar.fresh_corpora or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
             continue
-        repository, corpora = sidecar.fresh_corpora.popitem()
+        repository, waiting = next(iter(sidecar.fresh_corpora.items()))
+        corpora = set(waiting)
         try:
             await recompress(sidecar, repository, corpora)
         except (Refused, ReductoError, OSError) as error:
             logs.event("recompression-skipped", repository=repository.name, error=str(error)[:200])
+        waiting -= corpora
+        if not waiting:
+            del sidecar.fresh_corpora[repository]

@@ -26,8 +26,9 @@ MANIFESTS = ", ".join(
     ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"]
 )
 REPOSITORY = "team/app"
-#: Storage that did not change for so long has been recompressed.
-IDLE_SECONDS = 200
+#: Recompression begins after a minute without requests.
+IDLE_LIMIT_SECONDS = 900
+WAITING = "reducto_recompression_waiting_corpora"
 
 
 @dataclass
@@ -100,12 +101,13 @@ def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int
     return rows, when_idle(running)
 
 
-def when_idle(running: Bench, limit_seconds: float = 900) -> int:
-    """The upstream's bytes once recompression is through: no change for a while, garbage collected."""
-    deadline, before = time.monotonic() + limit_seconds, -1
-    while (now := running.upstream.stored_bytes) != before and time.monotonic() < deadline:
-        before = now
-        time.sleep(IDLE_SECONDS)
+def when_idle(running: Bench) -> int:
+    """The upstream's bytes when no corpus waits for recompression any more, garbage collected."""
+    deadline = time.monotonic() + IDLE_LIMIT_SECONDS
+    while waiting := running.sidecar.metrics()[WAITING]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{waiting:.0f} corpora still wait for recompression")
+        time.sleep(2)
     collect_garbage(running.upstream, "--delete-untagged")
     return running.upstream.stored_bytes
 

@@ -254,6 +254,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("sum(reducto_recompressed_bytes_saved_total{@})", "saved"),),
             "Layer corpora written again, smaller, when idle.",
         ),
+        Panel(
+            "Waiting for recompression",
+            "none",
+            (("sum by (instance) (reducto_recompression_waiting_corpora{@})", "{{instance}}"),),
+            "Layer corpora that idle recompression has not been through yet. Growing for days: it is never idle.",
+        ),
     ),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Reduced
+from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Reduced, hooks_of
 from reducto.codec.encode import WINDOW_BYTES
 from reducto.codec.packed import PackedTable
 from reducto.codec.unpack import Unpacked
@@ -208,3 +208,20 @@ def test_at_most_eight_corpora(tmp_path: Path) -> None:
     assert isinstance(data, bytes)
     assert decode(data, corpora, tmp_path) == b"".join(parts)
     assert len(Instructions.parse(data).meta.corpora) <= 8
+
+
+@pytest.mark.parametrize("length", [300_000, 20_000_000], ids=["all chunks", "large chunks"])
+def test_hooks_are_those_of_the_corpus_that_the_new_bytes_become(length: int, tmp_path: Path) -> None:
+    content = random.Random(length).randbytes(length)
+    blob = make_tar({"a": content[:100_000], "b": content[100_000:], "c": words(70_000)})
+    encoder = Encoder(FixedReferences(), tmp_path, EAGER)
+    encoder.feed(blob)
+    reduced = encoder.finish()
+    assert isinstance(reduced, Reduced)
+    assert reduced.packed_corpus is not None
+    unpacked = Unpacked(memoryview(reduced.packed_corpus.read_bytes()), {}, tmp_path)
+    unpacked.write_corpus(tmp_path / "new.rc")
+    corpus = Corpus.open(tmp_path / "new.rc", allow_unsigned=True)
+    assert len(reduced.hooks) > 30
+    assert set(reduced.hooks) == set(hooks_of(corpus))
+    encoder.close()

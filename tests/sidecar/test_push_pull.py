@@ -9,8 +9,10 @@ import pytest
 
 from reducto.config import Policy, Role, Scope
 from reducto.model import Digest
+from sidecar.app import reducto_codec
 from sidecar.names import Repository, record_tag
 from sidecar.upstream.base import Caller
+from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, noise
@@ -271,6 +273,18 @@ async def test_a_fresh_sidecar_serves_everything_and_finds_relatives(new_rig: Op
     assert (await fresh.get_blob("app", Digest.of(LAYER))).body == LAYER
     await fresh.push_blob("app", NEXT)
     assert await fresh.metric("reducto_layer_stored_bytes_total") < 120_000
+
+
+async def test_encoders_that_wait_for_corpora_leave_room_for_those_to_be_made(new_rig: OpenRig) -> None:
+    old = words(900_000)
+    first = await new_rig(state="one", codec=reducto_codec)
+    await first.push_blob("app", old)
+    await first.close()
+    fresh = await new_rig(state="two", codec=reducto_codec, workers=1)
+    others = [old[:200_000] + noise(20_000, seed) + old[200_000:] for seed in (3, 4, 5)]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(fresh.push_blob("app", other) for other in others))
+    assert await fresh.metric("reducto_layer_stored_bytes_total") < 150_000
 
 
 async def test_records_copied_by_another_tool_are_found(new_rig: OpenRig) -> None:

@@ -84,11 +84,10 @@ class DoubleEncoder:
         )
 
     def _write(self, plain: bytes) -> NewCorpus:
-        local, packed = self._folder / "new.rc", self._folder / "new.packed"
-        local.write_bytes(plain)
-        corpus = DoubleCorpus(local, plain)
+        packed = self._folder / "new.packed"
+        corpus = DoubleCorpus(packed, plain)
         packed.write_bytes(bytes.fromhex(corpus.id) + zlib.compress(plain))
-        return NewCorpus(corpus.id, packed, local, len(plain), (), tuple(corpus.blocks))
+        return NewCorpus(corpus.id, packed, len(plain), (), tuple(corpus.blocks))
 
     def close(self) -> None:
         for path in self._folder.iterdir() if self._folder.exists() else ():

@@ -16,6 +16,7 @@ import aiohttp
 
 from reducto.config import (
     CacheOptions,
+    CompressionOptions,
     Config,
     DedupeOptions,
     GateOptions,
@@ -62,6 +63,7 @@ def make_config(
     retries: int = 2,
     min_blob_bytes: int = 4096,
     read_timeout: float = 10.0,
+    workers: int = 0,
 ) -> Config:
     return Config(
         enabled=enabled,
@@ -73,6 +75,7 @@ def make_config(
         spool=SpoolOptions(dir=folder / "spool", min_free=0),
         cache=CacheOptions(dir=folder / "cache", max_size=cache_bytes),
         gate=GateOptions(min_blob_size=min_blob_bytes),
+        compression=CompressionOptions(workers=workers),
         limits=limits or LimitOptions(drain_timeout=2.0),
     )
 
