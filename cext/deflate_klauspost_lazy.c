@@ -46,9 +46,10 @@ static inline void insert_up_to(walk *w, uint32_t stop) {
     }
 }
 
+/* Never before what is at hand: a forged shape may give less of it than the window. */
 static inline int64_t lowest(const walk *w, uint32_t position) {
-    int64_t reach = (int64_t)position - KP_WINDOW;
-    return reach > w->window ? reach : w->window;
+    int64_t reach = (int64_t)position - KP_WINDOW, floor = w->window > 0 ? w->window : 0;
+    return reach > floor ? reach : floor;
 }
 
 /* What coding the match saves, in bits, over literals; the distance's extra bits are those of the next distance. */

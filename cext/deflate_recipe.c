@@ -380,6 +380,38 @@ static int plan_with_model(const rdk_segment *segment, const rdk_model *model, c
     return status;
 }
 
+/* No more lookahead than the model will have when the segment is rebuilt. */
+static rdk_segment narrowed(const rdk_segment *segment, const rdk_model *model) {
+    rdk_segment narrow = *segment;
+    if (segment->length - segment->stop <= model->lookahead_bytes) return narrow;
+    narrow.length = segment->stop + model->lookahead_bytes;
+    narrow.ends = 0;
+    return narrow;
+}
+
+/* One model's score; untouched if it is beyond `most`. */
+static int try_model(const rdk_segment *whole, const reading *real, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
+                     uint32_t most, uint32_t *score, uint8_t *scratch, size_t scratch_length) {
+    const rdk_model *model = rdk_model_find(whole->model);
+    rdk_sink *sink = calloc(1, sizeof *sink);
+    int status = model && sink ? RDK_OK : model ? RDK_E_MEMORY : RDK_E_ARGUMENT;
+    if (status == RDK_OK) {
+        rdk_segment segment = narrowed(whole, model);
+        sink->most_surprises = most;
+        if (follow_real(&segment, model, real, wire, wire_length, most, sink, scratch, scratch_length) == RDK_OK) {
+            uint64_t found = sink->found_fixes.count + (uint64_t)sink->surprises;
+            /* Following tells nothing of the member's end and of markers, and not all of where blocks end: rebuilding does. */
+            if (sink->found_fixes.count == 0) {
+                bool exact = proves(&segment, wire, 0, wire, wire_bits, scratch, scratch_length);
+                found = exact ? 0 : found ? found : 1;
+            }
+            if (found <= most) *score = (uint32_t)found;
+        }
+    }
+    sink_free(sink);
+    return status;
+}
+
 int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
                       const uint16_t *models, const uint32_t *member_params, size_t count, uint32_t most, uint32_t *scores) {
     const rdk_model *model;
@@ -393,20 +425,13 @@ int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wi
     size_t scratch_length = wire_length + wire_length / 2 + 4096;
     uint8_t *scratch = malloc(scratch_length);
     status = scratch ? read_real(segment, wire, wire_length, wire_bits, &real) : RDK_E_MEMORY;
-    for (size_t i = 0; status == RDK_OK && i < count; i++) {
-        rdk_sink *sink = calloc(1, sizeof *sink);
+    for (size_t i = 0; i < count; i++) scores[i] = UINT32_MAX;
+    for (size_t i = 0; status == RDK_OK && i < count && most > 0; i++) {
         tried.model = models[i];
         tried.member_param = member_params[i];
-        scores[i] = UINT32_MAX;
-        if (sink) sink->most_surprises = most;
-        if (sink == NULL || (model = rdk_model_find(models[i])) == NULL) {
-            status = sink ? RDK_E_ARGUMENT : RDK_E_MEMORY;
-        } else if (follow_real(&tried, model, &real, wire, wire_length, most, sink, scratch, scratch_length) == RDK_OK) {
-            uint64_t score = sink->found_fixes.count + (uint64_t)sink->surprises;
-            if (score <= most) scores[i] = (uint32_t)score;
-            if (2 * score + 4 < most) most = (uint32_t)(2 * score + 4);
-        }
-        sink_free(sink);
+        status = try_model(&tried, &real, wire, wire_length, wire_bits, most, &scores[i], scratch, scratch_length);
+        if (scores[i] < UINT32_MAX && 2 * (uint64_t)scores[i] + 4 < most) most = 2 * scores[i] + 4;
+        if (scores[i] == 0) most = 0;
     }
     reading_free(&real);
     free(scratch);

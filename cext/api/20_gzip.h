@@ -80,6 +80,7 @@ int rdk_segment_plan(const rdk_segment *segment, const uint8_t *wire, size_t wir
                      uint32_t *corrections);
 
 /* How near each of `count` models comes to a real segment: corrections and unpredicted chunks in scores[i], UINT32_MAX for a
- * model that is worse than `most` or than twice the best so far plus 4. `segment->model` and `member_param` are ignored. */
+ * model that is worse than `most` or than twice the best so far plus 4. 0 means that it was rebuilt, compared and is exact; models
+ * behind the first such one are not tried. `segment->model` and `member_param` are ignored. */
 int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
                       const uint16_t *models, const uint32_t *member_params, size_t count, uint32_t most, uint32_t *scores);

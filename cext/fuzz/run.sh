@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the fuzz targets with libFuzzer, ASan and UBSan and runs each: cext/fuzz/run.sh [SECONDS [TARGET ...]]
-# Seeds are the golden gzip files without their headers. Findings are left in the working directory.
+# Seeds are the golden gzip files without their headers, and what was found before (found/). Findings are left in the
+# working directory.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 seconds=${1:-60}
@@ -17,5 +18,5 @@ for source in "$here"/fuzz_*.c; do
         -I"$here/.." "$source" "$here"/../*.c -o "$work/$name"
     mkdir -p "$work/corpus-$name"
     "$work/$name" -max_total_time="$seconds" -max_len=100000 -rss_limit_mb=3000 -timeout=20 -print_final_stats=1 \
-        -artifact_prefix="$work/$name-" "$work/corpus-$name" "$work/seeds" 2>&1 | tail -12
+        -artifact_prefix="$work/$name-" "$work/corpus-$name" "$work/seeds" "$here/found" 2>&1 | tail -12
 done

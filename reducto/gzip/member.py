@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.planning import Choice, Job, Sample, classify
+from reducto.gzip.planning import Choice, Job, Planned, Sample, Telltales, classify
 from reducto.kernel import gzip as kernel
 
 #: Plain bytes looked at before the encoder is named.
@@ -15,6 +15,8 @@ WINDOW_BYTES = 12 << 20
 SEGMENT_WIRE_BYTES = 8 << 20
 #: Blocks kept for the classifier.
 _SAMPLE_BLOCKS = 4096
+#: Segments of a blob for which all models may be tried in vain.
+_VAIN_TRIALS = 3
 
 Sink = Callable[[memoryview], None]
 Dispatch = Callable[[Job, int], None]
@@ -36,14 +38,17 @@ class MemberReader:
         self._inflater = kernel.Inflater()
         self._plain = bytearray()
         self._blob_plain = 0
-        self._max_warmup = max(model.warmup_bytes for model in kernel.models().values())
+        self._warmup = max(model.warmup_bytes for model in kernel.models().values())
+        self._lookahead = max(model.lookahead_bytes for model in kernel.models().values())
+        self._vain_trials = 0
+        self._hint: tuple[Choice, ...] = ()
         self.choices: tuple[Choice, ...] = ()
 
     def begin(self, header: bytes) -> None:
         """A new member."""
         self._inflater.reset()
         self._header = header
-        self._hint, self.choices = self.choices, ()
+        self._hint, self.choices = self.choices or self._hint, ()
         self._plain_base = 0  # position in the member of _plain[0]
         self._used = 0
         self._wire = bytearray()  # of the segment being read, and what is not inflated yet
@@ -52,6 +57,17 @@ class MemberReader:
         self._marks: list[tuple[int, int]] = []  # bit and plain position of block starts; the first is the segment's
         self._next_mark = 1
         self._raw_blocks = bytearray()
+
+    def heed(self, planned: Planned) -> None:
+        """Learns from a segment's plan: a model that was exact where the chosen one was not comes first from now on."""
+        if not planned.all_asked:
+            return
+        if planned.exact:
+            self._hint = (planned.choice,)
+            if self.choices:
+                self.choices = (planned.choice, *(choice for choice in self.choices[:2] if choice != planned.choice))
+        else:
+            self._vain_trials += 1
 
     def read(self, wire: bytearray, sink: Sink, dispatch: Dispatch) -> bool:
         """Inflates ``wire`` and empties it; True at the stream's end: what follows it is left in ``wire``."""
@@ -101,7 +117,7 @@ class MemberReader:
         if len(self._plain) - self._used >= 1 << 20:
             return
         start = self._marks[0][1] if self._marks else 0
-        drop = max(0, start - max(self._max_warmup, 1 << 15) - self._plain_base)
+        drop = max(0, start - max(self._warmup, 1 << 15) - self._plain_base)
         kept = self._used - drop
         capacity = max(WINDOW_BYTES, len(self._plain))
         if kept > capacity - (2 << 20):
@@ -128,7 +144,7 @@ class MemberReader:
     def _classify(self, complete: bool) -> bool:
         """Sets ``choices``; False: more of the stream is needed."""
         with memoryview(self._plain) as view, view[: self._used] as plain, memoryview(self._wire) as wire:
-            sample = Sample(plain, wire, self._marks, complete, bytes(self._raw_blocks), self._header)
+            sample = Sample(plain, wire, self._marks, complete, self._telltales())
             choices = classify(sample, self._hint)
         if choices is None:
             return False
@@ -137,18 +153,20 @@ class MemberReader:
         self.choices = choices
         return True
 
+    def _telltales(self) -> Telltales:
+        return Telltales(self._header, bytes(self._raw_blocks))
+
     def _cut(self, dispatch: Dispatch, complete: bool = False) -> None:
         """Dispatches every segment whose end is certain."""
         if not self.choices:
             enough = self._plain_total >= SAMPLE_BYTES or len(self._wire) >= 2 * SAMPLE_BYTES
             if not enough or len(self._marks) < 2 or not self._classify(complete=False):
                 return
-        lookahead = max((choice.model.lookahead_bytes for choice in self.choices), default=0)
         while self._next_mark < len(self._marks) - complete:
             index = self._next_mark
             plain = self._marks[index][1]
             behind = self._marks[index + 1][1] if index + 1 < len(self._marks) else self._plain_total
-            if not complete and (behind == plain or self._plain_total < plain + lookahead):
+            if not complete and (behind == plain or self._plain_total < plain + self._lookahead):
                 return
             if behind > plain and self._may_cut(index):
                 self._dispatch(index, dispatch, complete)
@@ -169,9 +187,7 @@ class MemberReader:
     def _dispatch(self, index: int, dispatch: Dispatch, complete: bool, trailer: bytes = b"") -> None:
         """Hands out the segment of the blocks before mark ``index``, which becomes the next segment's start."""
         (bit, plain), (bit_stop, plain_stop) = self._marks[0], self._marks[index]
-        warmup = max((choice.model.warmup_bytes for choice in self.choices), default=0)
-        lookahead = max((choice.model.lookahead_bytes for choice in self.choices), default=0)
-        low, high = max(0, plain - warmup), min(self._plain_total, plain_stop + lookahead)
+        low, high = max(0, plain - self._warmup), min(self._plain_total, plain_stop + self._lookahead)
         wire_low = bit // 8 - self._wire_base
         wire_high = (bit_stop + 7) // 8 - self._wire_base
         last = complete and index == len(self._marks) - 1
@@ -182,7 +198,8 @@ class MemberReader:
             at_hand = bytes(view[low - self._plain_base : high - self._plain_base])
         wire = bytes(self._wire[wire_low:wire_high])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
-        dispatch(Job(shape, at_hand, wire, self.choices, trailer), shared)
+        telltales = self._telltales() if self._vain_trials < _VAIN_TRIALS else None
+        dispatch(Job(shape, at_hand, wire, self.choices, trailer, telltales), shared)
         del self._marks[:index]
         self._next_mark = 1
         drop = bit_stop // 8 - self._wire_base

@@ -15,6 +15,14 @@ LOOKAHEAD_BYTES = 1 << 16
 #: Wire bytes per correction that a trial allows; a correction takes about four recipe bytes.
 WIRE_BYTES_PER_CORRECTION = 250
 
+_GO_ZERO_TIME = bytes.fromhex("00096e88")  # what Go's time.Time{} becomes in 32 bits; pgzip writes it
+_OS_UNKNOWN = 255
+_HAS_NAME = 0x08
+
+
+def _most_in_trial(wire_length: int) -> int:
+    return max(64, wire_length // WIRE_BYTES_PER_CORRECTION)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -30,6 +38,33 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Telltales:
+    """What a member shows of its encoder without a trial: header and first blocks (`kernel.BLOCK` entries)."""
+
+    header: bytes
+    raw_blocks: bytes
+
+    def candidates(self) -> list[Choice]:
+        """All models, the likely ones first."""
+        level, families = self._likely()
+        ordered = sorted(
+            kernel.models().values(), key=lambda model: (model.level != level, not model.name.startswith(families))
+        )
+        return [Choice(model.model_id, kernel.detect_param(model.model_id, self.raw_blocks)) for model in ordered]
+
+    def _likely(self) -> tuple[int, tuple[str, ...]]:
+        """Level by XFL, families by the fields that each fills in its own way (RFC 1952 2.3.1)."""
+        if len(self.header) < 10:
+            return 6, ("go-",)
+        level = {2: 9, 4: 1}.get(self.header[8], 6)
+        if self.header[4:8] == _GO_ZERO_TIME:
+            return level, ("pgzip-", "klauspost-")
+        if self.header[9] == _OS_UNKNOWN:
+            return level, ("go-", "klauspost-")
+        return level, ("gnu-gzip-",) if self.header[3] & _HAS_NAME else ("zlib-", "gnu-gzip-")
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One real segment to be planned: copies of its bytes, so that it can go to any worker."""
 
@@ -37,9 +72,11 @@ class Job:
     plain: bytes
     wire: bytes
     choices: tuple[Choice, ...]
-    """Models to try, most likely first; all of them have warm-up enough in ``plain``."""
+    """Models to try, most likely first. ``plain`` has warm-up and lookahead enough for any model."""
     trailer: bytes = b""
     """The member's trailer if the segment is all of the member: then it is tried to compute it."""
+    telltales: Telltales | None = None
+    """With these all other models are asked, too, when none of ``choices`` is exact."""
 
     def seen_by(self, model: kernel.Model) -> tuple[kernel.SegmentShape, memoryview]:
         """Shape and plain bytes exactly as rebuilding with ``model`` will have them: no byte more around the
@@ -66,14 +103,37 @@ class Planned:
     recipe: bytes
     corrections: int
     trailer_computed: bool = False
+    all_asked: bool = False
+    """Whether all models were tried for it."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model was right about everything."""
+        return not self.recipe
 
 
 def plan(job: Job) -> Planned | None:
     """The smallest proved recipe of the segment among its models; None if no model comes near."""
-    best: Planned | None = None
-    room = len(job.wire) + 64
+    best = _best(job, job.choices, None)
+    if (best is not None and best.exact) or job.telltales is None:
+        return best
+    others = [choice for choice in job.telltales.candidates() if choice not in job.choices]
+    scores = _try_segment(job, others, max(best.corrections if best else 0, _most_in_trial(len(job.wire))))
+    best = _best(job, sorted(scores, key=lambda choice: scores[choice])[:1], best)
+    return best and replace(best, all_asked=True)
+
+
+def _try_segment(job: Job, choices: Sequence[Choice], most: int) -> dict[Choice, int]:
+    pairs = [(choice.model_id, choice.member_param) for choice in choices]
+    scores = kernel.try_models(job.shape, job.plain, job.wire, pairs, most)
+    return {choice: score for choice, score in zip(choices, scores, strict=True) if score is not None}
+
+
+def _best(job: Job, choices: Sequence[Choice], best: Planned | None) -> Planned | None:
+    """The smallest proved recipe among these models and ``best``."""
+    room = len(best.recipe) if best else len(job.wire) + 64
     most = max(64, len(job.wire) // 8)
-    for choice in job.choices:
+    for choice in choices:
         shape, plain = job.seen_by(choice.model)
         found = kernel.plan_segment(shape, plain, job.wire, choice.model_id, choice.member_param, most, room)
         if found is None:
@@ -112,8 +172,7 @@ class Sample:
     boundaries: Sequence[tuple[int, int]]
     """Bit and plain position of each block start, and of the end if ``complete``."""
     complete: bool
-    raw_blocks: bytes
-    header: bytes
+    telltales: Telltales
 
 
 def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] | None:
@@ -121,15 +180,19 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
 
     ``hint``: the models of a member before.
 
-    Every model gets a short trial at the sample's beginning; those that come through are then compared over the rest.
+    The likeliest model that makes the sample's beginning exactly is taken: if it is wrong about what follows, planning
+    finds out and asks the others. If none is exact, those that come near are compared over the rest of the sample.
     """
     spans = _spans(sample)
-    candidates = list(dict.fromkeys([*hint, *_by_header(sample)]))
     if not spans:
         return None
-    if hint and sample.complete and len(spans) == 1 and _trial(sample, spans[0], hint[:1]) == {hint[0]: 0}:
+    if hint and sample.complete and len(spans) == 1:
         return tuple(hint)
+    candidates = list(dict.fromkeys([*hint, *sample.telltales.candidates()]))
     scores = _trial(sample, spans[0], candidates)
+    exact = next((choice for choice, score in scores.items() if score == 0), None)
+    if exact is not None:
+        return (exact,)
     for span in spans[1:]:
         scores = _nearest(scores)
         if len(scores) < 2:
@@ -141,7 +204,7 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
 
 
 def _nearest(scores: dict[Choice, int]) -> dict[Choice, int]:
-    """Those not clearly behind. Stored blocks hide tokens, so on them many models are near for a long time."""
+    """Those not clearly behind."""
     bar = min(scores.values(), default=0)
     return {choice: score for choice, score in scores.items() if score <= bar + max(2, bar // 2)}
 
@@ -172,14 +235,6 @@ def _trial(sample: Sample, span: tuple[int, int], choices: Sequence[Choice]) -> 
         plain_start - low, plain_stop - low, low, ends, last, bit_start & 7, bit_stop - bit_start
     )
     wire = sample.wire[bit_start // 8 : (bit_stop + 7) // 8]
-    most = max(64, len(wire) // WIRE_BYTES_PER_CORRECTION)
     pairs = [(choice.model_id, choice.member_param) for choice in choices]
-    scores = kernel.try_models(shape, sample.plain[low:high], wire, pairs, most)
+    scores = kernel.try_models(shape, sample.plain[low:high], wire, pairs, _most_in_trial(len(wire)))
     return {choice: score for choice, score in zip(choices, scores, strict=True) if score is not None}
-
-
-def _by_header(sample: Sample) -> list[Choice]:
-    """All models, those first that the header's XFL byte (RFC 1952 2.3.1) speaks for."""
-    level = {2: 9, 4: 1}.get(sample.header[8] if len(sample.header) > 8 else 0, 6)
-    ordered = sorted(kernel.models().values(), key=lambda model: model.level != level)
-    return [Choice(model.model_id, kernel.detect_param(model.model_id, sample.raw_blocks)) for model in ordered]

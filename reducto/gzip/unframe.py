@@ -178,6 +178,7 @@ class GzipUnframer:
             if planned is None:
                 raise _Refusal(Reason.NO_ENCODER_MODEL, "no encoder model can follow a part of this stream")
             self._planned.append(planned)
+            self._reader.heed(planned)
             self._recipe_bytes += len(planned.recipe)
         self._check_recipe_bytes(self._recipe_bytes // 4, self._wire_length)  # it may still compress
 

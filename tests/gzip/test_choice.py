@@ -1,0 +1,55 @@
+"""Which model is taken: also where a stream begins with little to tell, or has parts by several encoders."""
+
+from __future__ import annotations
+
+import gzip
+import time
+
+import pytest
+
+from reducto.gzip import GzipRecipe
+from tests.gzip import oracles, samples
+from tests.gzip.helpers import assert_exact, unframe, workers
+
+#: Some of each family, among them levels that no header tells apart.
+NAMES = (
+    *("go-1.26-level0", "go-1.26-level3", "go-1.26-level5", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6"),
+    *("klauspost-1.15.12-level4", "pgzip-1.15.12-level5", "pgzip-1.18.0-level2"),
+    *("gnu-gzip-1.12-level4", "gnu-gzip-1.12-level9", "pigz-2.6-level6", "pigz-2.6-independent-level6"),
+)
+CHOSEN = [oracle for oracle in oracles.all_oracles() if oracle.name in NAMES or oracle.encoder == "zlib"]
+SOME = [oracle for oracle in CHOSEN if oracle.encoder != "zlib" or oracle.level in ("level2", "level5", "level7")]
+
+
+@pytest.mark.parametrize("oracle", SOME, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("quiet", [samples.noise, samples.constant], ids=lambda kind: kind.__name__)
+def test_a_beginning_that_tells_nothing_costs_little(oracle: oracles.Oracle, quiet) -> None:
+    """Layers begin with archives or empty disk space: many models fit until something else comes."""
+    plain = quiet(6_000_000) + samples.archive(3_000_000)
+    with workers() as submit:
+        exact = assert_exact(None, plain, oracle.encode(plain), submit=submit)
+    assert exact.corrected_segments <= 1
+    assert exact.recipe_bytes < 1000
+
+
+@pytest.mark.parametrize("kind", [samples.words, samples.noise, samples.archive], ids=lambda kind: kind.__name__)
+def test_members_by_many_encoders_need_no_corrections(kind) -> None:
+    parts, wire = [], b""
+    for number, oracle in enumerate(SOME):
+        part = kind(90_000, 30 + number)
+        parts.append(part)
+        wire += oracle.encode(part)
+    assert assert_exact(None, b"".join(parts), wire).correction_bytes == 0
+
+
+@pytest.mark.parametrize("length", [0, 100, 20_000, 5_000_000])
+def test_naming_an_encoder_costs_little_time(length: int) -> None:
+    """Small and incompressible blobs, too: a tenth of a second beyond what planning takes."""
+    wire = gzip.compress(samples.noise(length), 6)
+    seconds = []
+    for _ in range(3):
+        start = time.thread_time()
+        outcome, _ = unframe(wire, seed=1)
+        seconds.append(time.thread_time() - start)
+    assert isinstance(outcome, GzipRecipe)
+    assert min(seconds) < 0.1 + length / 10e6
