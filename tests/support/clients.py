@@ -221,12 +221,11 @@ class Helm(Client):
         folder = _fresh(self.folder / "pulled")
         folder.mkdir()
         name, _, version = reference.rpartition(":")
-        found = re.search(
-            r"sha256:[0-9a-f]{64}",
-            run(self.program, "pull", f"oci://{name}", "--version", version, "--plain-http", "-d", folder, "--debug",
-                env=self.environment),
-        )  # fmt: skip
-        return found[0] if found else ""
+        words = ["pull", f"oci://{name}", "--version", version, "--plain-http", "-d", folder]
+        output = run(self.program, *words, env=self.environment, with_errors=True)
+        found = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", output, re.MULTILINE)
+        assert found, output
+        return found[1]
 
 
 def run_unpacked(source: str, folder: Path, *command: str) -> str:

@@ -24,8 +24,12 @@ def run(
     stdin: bytes | None = None,
     cwd: Path | None = None,
     timeout_seconds: float = 600,
+    with_errors: bool = False,
 ) -> str:
-    """Run a program to its end and return what it wrote to standard output; ``env`` is added to ours."""
+    """Run a program to its end and return what it wrote to standard output; ``env`` is added to ours.
+
+    With ``with_errors`` what it wrote to standard error follows.
+    """
     done = subprocess.run(
         [str(word) for word in argv],
         input=stdin,
@@ -38,7 +42,8 @@ def run(
     if done.returncode != 0:
         output = (done.stdout + done.stderr).decode(errors="replace")
         raise CommandFailed(f"{' '.join(map(str, argv))}: exit code {done.returncode}\n{output[-4000:]}")
-    return done.stdout.decode(errors="replace")
+    output = done.stdout + done.stderr if with_errors else done.stdout
+    return output.decode(errors="replace")
 
 
 class Daemon:
