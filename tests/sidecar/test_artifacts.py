@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -114,8 +115,9 @@ async def test_signatures_and_attached_artifacts(
     """A signature under cosign's tag; a bill of materials that refers to the image, and a signature to that."""
     sides, oras = await open_sides(upstream), make_client("oras")
     (tmp_path / "payload.json").write_text(json.dumps({"critical": {"type": "cosign container image signature"}}))
-    names = sorted(path.name for path in Path(json.__file__).parents[1].rglob("*.py"))
-    (tmp_path / "sbom.json").write_text(json.dumps({"packages": [{"name": name} for name in names]}, indent=1))
+    modules = sorted(Path(json.__file__).parents[1].glob("*.py"))
+    packages = [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in modules]
+    (tmp_path / "sbom.json").write_text(json.dumps({"packages": packages}, indent=1))
 
     def attach(reference: str, kind: str, file: str) -> str:
         words = ["--plain-http", "--disable-path-validation", "--format", "json", "--artifact-type", kind]
