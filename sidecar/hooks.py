@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 from array import array
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
@@ -61,31 +62,35 @@ class MemoryHookIndex:
     def __init__(self) -> None:
         self._holders: defaultdict[tuple[str, int], OrderedDict[CorpusId, None]] = defaultdict(OrderedDict)
         self._known: dict[tuple[str, CorpusId], tuple[tuple[ChunkId, ...], bytes]] = {}
+        self._guard = threading.Lock()
 
     def add(self, scope: str, corpus: CorpusId, hooks: Iterable[ChunkId], source: bytes) -> None:
         kept = sample(hooks)
-        self._known[scope, corpus] = kept, source
-        for hook in kept:
-            self._holders[scope, hook][corpus] = None
+        with self._guard:
+            self._known[scope, corpus] = kept, source
+            for hook in kept:
+                self._holders[scope, hook][corpus] = None
 
     def source(self, scope: str, corpus: CorpusId) -> bytes | None:
         return self._known.get((scope, corpus), ((), None))[1]
 
     def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         votes: Counter[CorpusId] = Counter()
-        for hook in hooks:
-            holders = self._holders.get((scope, hook))
-            for corpus in list(holders)[: -CORPORA_PER_HOOK - 1 : -1] if holders else ():
-                votes[corpus] += 1
+        with self._guard:
+            for hook in hooks:
+                holders = self._holders.get((scope, hook))
+                for corpus in list(holders)[: -CORPORA_PER_HOOK - 1 : -1] if holders else ():
+                    votes[corpus] += 1
         return [corpus for corpus, _ in votes.most_common(limit)]
 
     def forget(self, scope: str, corpus: CorpusId) -> None:
-        for hook in self._known.pop((scope, corpus), ((), b""))[0]:
-            holders = self._holders.get((scope, hook))
-            if holders is not None:
-                holders.pop(corpus, None)
-                if not holders:
-                    del self._holders[scope, hook]
+        with self._guard:
+            for hook in self._known.pop((scope, corpus), ((), b""))[0]:
+                holders = self._holders.get((scope, hook))
+                if holders is not None:
+                    holders.pop(corpus, None)
+                    if not holders:
+                        del self._holders[scope, hook]
 
     def close(self) -> None:
         return None
@@ -106,14 +111,17 @@ class RocksHookIndex:
         options.set_max_open_files(64)
         folder.mkdir(parents=True, exist_ok=True)
         self._db: Any = Rdict(str(folder), options)
+        self._guard = threading.Lock()
+        """Held by writers: they read a list of holders, change it and put it back."""
 
     def add(self, scope: str, corpus: CorpusId, hooks: Iterable[ChunkId], source: bytes) -> None:
         kept, name = sample(hooks), bytes.fromhex(corpus)
-        for hook in kept:
-            key = hook_key(scope, hook)
-            holders = self._db.get(key) or b""
-            if name not in _names(holders):
-                self._db[key] = (holders + name)[-32 * CORPORA_PER_HOOK :]
+        with self._guard:
+            for hook in kept:
+                key = hook_key(scope, hook)
+                holders = self._db.get(key) or b""
+                if name not in _names(holders):
+                    self._db[key] = (holders + name)[-32 * CORPORA_PER_HOOK :]
         self._db[key_of(b"k", scope, corpus)] = pack_hooks(kept)
         self._db[key_of(b"s", scope, corpus)] = source
 
@@ -129,9 +137,10 @@ class RocksHookIndex:
 
     def forget(self, scope: str, corpus: CorpusId) -> None:
         key, name = key_of(b"k", scope, corpus), bytes.fromhex(corpus)
-        for hook in unpack_hooks(self._db.get(key) or b""):
-            holders = _names(self._db.get(hook_key(scope, hook)) or b"")
-            self._db[hook_key(scope, hook)] = b"".join(holder for holder in holders if holder != name)
+        with self._guard:
+            for hook in unpack_hooks(self._db.get(key) or b""):
+                holders = _names(self._db.get(hook_key(scope, hook)) or b"")
+                self._db[hook_key(scope, hook)] = b"".join(holder for holder in holders if holder != name)
         del self._db[key]
         del self._db[key_of(b"s", scope, corpus)]
 

@@ -68,7 +68,7 @@ class Keeper:
                 stored_bytes = await self.keep_reduced(caller, upload, digest, outcome)
             except (Refused, ReductoError, OSError) as error:
                 self._metrics.reduce_failures.inc()
-                self._forget(upload.repository, outcome)
+                await self._offload.io(self._forget, upload.repository, outcome)
                 logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(upload.repository))
                 reason, outcome = str(Reason.FAILED), Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
         if isinstance(outcome, Stored) or self._policy is Policy.ATTACH:
@@ -154,7 +154,7 @@ class Keeper:
         for name in wanted:
             if name in self._corpora.bases or (new is not None and name == new.corpus_id):
                 continue
-            closure = self._relatives.closure(repository, name)
+            closure = await self._offload.io(self._relatives.closure, repository, name)
             if closure is None:
                 raise ReductoError(f"corpus {name} was used and is no longer known in {repository}")
             for home, blob in closure:

@@ -120,7 +120,7 @@ class RecordStore:
         data = await self._offload.io(self._seal.sign, repository, layer.to_manifest())
         await self._put(caller, repository, record_tag(layer.digest), data, layer)
         holder = Digest.of(data)
-        self._learn(repository, layer, holder)
+        await self._learn(repository, layer, holder)
         return holder
 
     def forget_layer(self, repository: Repository, digest: Digest) -> None:
@@ -157,7 +157,7 @@ class RecordStore:
             reference = record_tag(reference)  # by its sha512
         if isinstance(reference, Tag):
             headers = await self._put(caller, repository, reference, data, record)
-        self._learn(repository, record, Digest.of(data))
+        await self._learn(repository, record, Digest.of(data))
         return dict(headers)
 
     def forget_manifest(self, repository: Repository, digest: Digest) -> None:
@@ -174,7 +174,7 @@ class RecordStore:
         except (ReductoError, Untrusted) as error:
             logs.trouble("record-refused", error, repository=str(repository), manifest=str(manifest.digest))
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
-        self._learn(repository, record, manifest.digest)
+        await self._learn(repository, record, manifest.digest)
         return Held(record, manifest.digest, len(manifest.data))
 
     # -- scanning
@@ -216,7 +216,7 @@ class RecordStore:
         found = await self._client.get_manifest(caller, repository, reference)
         return await self.parse(caller, repository, found) if found is not None else None
 
-    def _learn(self, repository: Repository, record: Record, holder: Digest) -> None:
+    async def _learn(self, repository: Repository, record: Record, holder: Digest) -> None:
         if isinstance(record, IndexRecord):
             _remember(self._manifests, (repository, record.digest), holder)
             return
@@ -226,7 +226,7 @@ class RecordStore:
             if known is None or isinstance(record, LayerRecord):
                 _remember(self._layers, (repository, layer.digest), HeldLayer(layer, holder))
                 self._plain.pop((repository, layer.digest), None)
-            self._relatives.learn(repository, layer)
+            await self._offload.io(self._relatives.learn, repository, layer)  # an index on disk, or on a server
         if isinstance(record, ImageRecord):
             _remember(self._manifests, (repository, record.digest), holder)
             for blob in record.stored:
