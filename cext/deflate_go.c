@@ -58,15 +58,16 @@ static inline void slide(state *s, const rdk_run *run, uint32_t position) {
     while (position >= s->slide_at) set_base(s, run, s->base + WINDOW);
 }
 
-/* The longest match at `position` among `tries` candidates; its distance in *distance. 3: none. */
+/* The longest match at `position` among `tries` candidates, its distance in *distance; `least` if none is longer: at least 3,
+ * less than `lookahead`. */
 static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t position, uint32_t head, uint32_t lookahead,
-                              const level *p, uint32_t *distance) {
+                              uint32_t least, const level *p, uint32_t *distance) {
     uint32_t most = lookahead < RDK_MATCH_MAX ? lookahead : RDK_MATCH_MAX, nice = p->nice < most ? p->nice : most;
-    uint32_t length = SHORTEST - 1, tries = p->chain;
+    uint32_t length = least, tries = p->chain;
     int64_t lowest = (int64_t)position - WINDOW > s->base ? (int64_t)position - WINDOW : s->base;
     uint32_t floor = lowest > 0 ? (uint32_t)lowest : 0;
     const uint8_t *here = plain + position;
-    uint32_t tail = rdk_load32(here); /* the four bytes that end one beyond the best length */
+    uint32_t tail = rdk_load32(here + length - 3); /* the four bytes that end one beyond the best length */
     if (head <= floor) return length;
     for (uint32_t at = head - 1, back;; at -= back) {
         const uint8_t *there = plain + at;
@@ -119,7 +120,7 @@ static void deferred(rdk_run *run, state *s, const level *p) {
         uint32_t before = length, before_distance = distance, reached;
         length = SHORTEST - 1;
         if (head && lookahead > before && before < p->lazy)
-            length = search(s, run->plain, position, head, lookahead, p, &distance);
+            length = search(s, run->plain, position, head, lookahead, before, p, &distance);
         if (before >= SHORTEST && length <= before) {
             reached = rdk_emit_match(run, position - 1, before, before_distance);
         } else if (pending) {
@@ -146,7 +147,7 @@ static void immediate(rdk_run *run, state *s, const level *p) {
         slide(s, run, position);
         uint32_t lookahead = end - position, distance = 0, length = SHORTEST - 1, reached;
         uint32_t head = position < insert_stop ? insert(s, run->plain, position) : 0;
-        if (head && lookahead >= SHORTEST) length = search(s, run->plain, position, head, lookahead, p, &distance);
+        if (head && lookahead >= SHORTEST) length = search(s, run->plain, position, head, lookahead, length, p, &distance);
         if (length < SHORTEST) {
             reached = rdk_emit_literal(run, position);
         } else {

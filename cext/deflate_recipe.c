@@ -402,7 +402,9 @@ static int try_model(const rdk_segment *whole, const reading *real, const uint8_
             uint64_t found = sink->found_fixes.count + (uint64_t)sink->surprises;
             /* Following tells nothing of the member's end and of markers, and not all of where blocks end: rebuilding does. */
             if (sink->found_fixes.count == 0) {
-                bool exact = proves(&segment, wire, 0, wire, wire_bits, scratch, scratch_length);
+                /* Where segments of this model must be aligned, one that is not may need to see more. */
+                bool exact = proves(&segment, wire, 0, wire, wire_bits, scratch, scratch_length) ||
+                             (segment.length < whole->length && proves(whole, wire, 0, wire, wire_bits, scratch, scratch_length));
                 found = exact ? 0 : found ? found : 1;
             }
             if (found <= most) *score = (uint32_t)found;

@@ -165,8 +165,9 @@ class MemberReader:
         while self._next_mark < len(self._marks) - complete:
             index = self._next_mark
             plain = self._marks[index][1]
-            behind = self._marks[index + 1][1] if index + 1 < len(self._marks) else self._plain_total
-            if not complete and (behind == plain or self._plain_total < plain + self._lookahead):
+            known = index + 1 < len(self._marks)
+            behind = self._marks[index + 1][1] if known else self._plain_total
+            if not complete and ((behind == plain and not known) or self._plain_total < plain + self._lookahead):
                 return
             if behind > plain and self._may_cut(index):
                 self._dispatch(index, dispatch, complete)

@@ -180,7 +180,7 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
 
     ``hint``: the models of a member before.
 
-    The likeliest model that makes the sample's beginning exactly is taken: if it is wrong about what follows, planning
+    The likeliest model that makes the first MiB or so exactly is taken: if it is wrong about what follows, planning
     finds out and asks the others. If none is exact, those that come near are compared over the rest of the sample.
     """
     spans = _spans(sample)
@@ -189,10 +189,17 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
     if hint and sample.complete and len(spans) == 1:
         return tuple(hint)
     candidates = list(dict.fromkeys([*hint, *sample.telltales.candidates()]))
-    scores = _trial(sample, spans[0], candidates)
-    exact = next((choice for choice, score in scores.items() if score == 0), None)
-    if exact is not None:
-        return (exact,)
+    scores, left = {}, candidates
+    while left:
+        found = _trial(sample, spans[0], left)
+        scores.update(found)
+        exact = next((choice for choice, score in found.items() if score == 0), None)
+        if exact is None:
+            break
+        # From the very start: in mid-stream only aligned segments of some models are exact.
+        if len(spans) == 1 or _trial(sample, (spans[0][0], spans[1][1]), [exact]) == {exact: 0}:
+            return (exact,)
+        left = left[left.index(exact) + 1 :]
     for span in spans[1:]:
         scores = _nearest(scores)
         if len(scores) < 2:
@@ -227,8 +234,7 @@ def _trial(sample: Sample, span: tuple[int, int], choices: Sequence[Choice]) -> 
     """Corrections of one span under each of the models that come near."""
     (bit_start, plain_start), (bit_stop, plain_stop) = sample.boundaries[span[0]], sample.boundaries[span[1]]
     warmup = max(choice.model.warmup_bytes for choice in choices)
-    lookahead = max(choice.model.lookahead_bytes for choice in choices)
-    low, high = max(0, plain_start - warmup), min(len(sample.plain), plain_stop + lookahead)
+    low, high = max(0, plain_start - warmup), min(len(sample.plain), plain_stop + LOOKAHEAD_BYTES)
     last = sample.complete and span[1] == len(sample.boundaries) - 1
     ends = sample.complete and high == len(sample.plain)
     shape = kernel.SegmentShape(

@@ -53,3 +53,14 @@ def test_naming_an_encoder_costs_little_time(length: int) -> None:
         seconds.append(time.thread_time() - start)
     assert isinstance(outcome, GzipRecipe)
     assert min(seconds) < 0.1 + length / 10e6
+
+
+@pytest.mark.parametrize("name", ["pgzip-1.15.12-level1", "pgzip-1.15.12-level5", "pigz-2.6-level1", "go-1.27-level1"])
+def test_long_streams_are_cut_into_segments(name: str) -> None:
+    """Longer than the window, with empty blocks where segments may end."""
+    oracle = next(oracle for oracle in oracles.all_oracles() if oracle.name == name)
+    plain = samples.archive(3_000_000) * 10
+    with workers() as submit:
+        exact = assert_exact(oracle.model, plain, oracle.encode(plain), submit=submit)
+    assert len(exact.recipe.members[0].segments) >= 6
+    assert exact.recipe_bytes < 3000
