@@ -124,6 +124,7 @@ class Sidecar:
 
     async def close(self) -> None:
         """Ends everything and leaves nothing in the spool."""
+        await self.corpora.stop()
         await self.sessions.close()
         await self.rebuilds.close()
         await self.upstream.close()

@@ -6,12 +6,15 @@ local disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Stored
+
+#: The first bytes of a packed corpus, which tell how long its head is.
+HEAD_BYTES = 64
 
 
 class LocalCorpus(Protocol):
@@ -96,8 +99,21 @@ class Codec(Protocol):
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         """Maps a corpus. Raises `Corrupt`, `NotReducto`."""
 
-    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
-        """A packed corpus whose bytes are decoded when they are wanted. Raises `Corrupt`, `NotReducto`."""
+    def lazy(
+        self,
+        packed: Path,
+        expect: CorpusId,
+        parents: Mapping[CorpusId, LocalCorpus],
+        arrived: Callable[[int], None] | None = None,
+    ) -> LocalCorpus:
+        """A packed corpus whose bytes are decoded when they are wanted. Raises `Corrupt`, `NotReducto`.
+
+        While the file is still being written, its head (`head_length`) must be there, and ``arrived(n)`` returns when
+        its first ``n`` bytes are.
+        """
+
+    def head_length(self, packed: Path) -> int:
+        """Bytes of the packed corpus that `lazy` reads at once; its first `HEAD_BYTES` are there. Raises as `lazy`."""
 
     def release(self, corpus: LocalCorpus) -> None:
         """Gives up the temporary file of a corpus from `lazy`; whoever still reads it may go on."""

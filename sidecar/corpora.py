@@ -21,8 +21,9 @@ from pathlib import Path
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.model import CorpusId
 from sidecar import logs
+from sidecar.arrival import Arrival
 from sidecar.atomic import move
-from sidecar.codec import Codec, LocalCorpus
+from sidecar.codec import HEAD_BYTES, Codec, LocalCorpus
 from sidecar.metrics import Metrics
 from sidecar.names import Repository
 from sidecar.offload import Offload
@@ -61,6 +62,8 @@ class Corpora:
         """Bytes on disk of every layer corpus, least recently used first."""
         self._bases: dict[CorpusId, LocalCorpus] = {}
         self._flights: dict[tuple[CorpusId, bool], asyncio.Task[LocalCorpus]] = {}
+        self._arrivals: dict[CorpusId, asyncio.Task[None]] = {}
+        """Transfers that readers follow."""
 
     # -- base corpora
 
@@ -104,6 +107,7 @@ class Corpora:
     async def packed(self, caller: Caller, repository: Repository, blob: CorpusBlob) -> Path:
         """The file of a corpus in its packed form, fetched where it is missing."""
         path = self._file(blob.corpus_id, ".rcp")
+        await self._arrived([blob.corpus_id])
         if not await self._offload.io(path.exists):
             await self._fetch(caller, repository, blob)
         return path
@@ -122,6 +126,12 @@ class Corpora:
                 self._lengths.pop(corpus_id, None)
             for suffix in (".rc", ".rcp"):
                 self._file(corpus_id, suffix).unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        """Ends transfers; who waits for their bytes gets an error."""
+        for fetch in (fetches := list(self._arrivals.values())):
+            fetch.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
 
     def close(self) -> None:
         """Gives up temporary files. For a worker."""
@@ -157,7 +167,11 @@ class Corpora:
     async def _get(
         self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known, mapped: bool
     ) -> LocalCorpus:
+        if mapped:
+            await self._arrived([blob.corpus_id, *known])
         if not await self._offload.io(self._file(blob.corpus_id, ".rcp").exists):
+            if not mapped and not blob.envelope:
+                return await self._begin(caller, repository, blob, known)
             await self._fetch(caller, repository, blob)
         if mapped:
             await self._offload.io(self._map, blob.corpus_id, known)
@@ -166,17 +180,62 @@ class Corpora:
             raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
         return corpus
 
-    async def _fetch(self, caller: Caller, repository: Repository, blob: CorpusBlob) -> None:
-        packed = self._temporary(blob.corpus_id)
+    async def _begin(self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known) -> LocalCorpus:
+        """The corpus as soon as its head is there; whoever reads it waits for what is still on its way.
+
+        What is read before the blob's own digest could be checked is checked against the corpus's identity.
+        """
+        arrival, packed = Arrival(), self._temporary(blob.corpus_id)
+        fetch = asyncio.create_task(self._fetch(caller, repository, blob, packed, arrival))
+        self._arrivals[blob.corpus_id] = fetch
+        fetch.add_done_callback(lambda done: self._settle(blob.corpus_id, done))
         try:
-            await self._client.save_blob(caller, repository, blob.blob, packed)
+            await arrival.reached(min(HEAD_BYTES, blob.blob.size))
+            await arrival.reached(await self._offload.io(self._codec.head_length, packed))
+            corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, arrival.wait)
+        finally:
+            arrival.opened.set()
+        with self._guard:
+            return self._lazy.setdefault(blob.corpus_id, corpus)
+
+    def _settle(self, corpus_id: CorpusId, fetch: asyncio.Task[None]) -> None:
+        failed = fetch.cancelled() or fetch.exception() is not None
+        if self._arrivals.get(corpus_id) is fetch:
+            del self._arrivals[corpus_id]
+            if failed:
+                with self._guard:
+                    self._lazy.pop(corpus_id, None)
+
+    async def _arrived(self, corpus_ids: Iterable[CorpusId]) -> None:
+        """Returns when none of these is on its way any more. Raises what their transfer failed with."""
+        for corpus_id in corpus_ids:
+            if (fetch := self._arrivals.get(corpus_id)) is not None:
+                await asyncio.shield(fetch)
+
+    async def _fetch(
+        self,
+        caller: Caller,
+        repository: Repository,
+        blob: CorpusBlob,
+        packed: Path | None = None,
+        arrival: Arrival | None = None,
+    ) -> None:
+        """Brings the packed corpus to its place; by way of ``packed``, which others read as ``arrival`` tells."""
+        packed = packed or self._temporary(blob.corpus_id)
+        try:
+            await self._client.save_blob(caller, repository, blob.blob, packed, arrival)
             clear = await self._offload.io(self._seal.reveal_file, blob.corpus_id, packed, blob.envelope)
+            if arrival is not None:
+                await arrival.opened.wait()
             await self._offload.io(os.replace, clear, self._file(blob.corpus_id, ".rcp"))
-        except BaseException:
+        except BaseException as error:
             self._metrics.corpus_fetches.labels(result="failed").inc()
+            if arrival is not None:
+                arrival.fail(error if isinstance(error, Exception) else ConnectionError("the sidecar is being stopped"))
             await self._offload.io(packed.unlink, True)
             raise
         self._metrics.corpus_fetches.labels(result="fetched").inc()
+        await self._offload.io(self._use, blob.corpus_id)
 
     def _at_hand(self, corpus_id: CorpusId, known: Known, mapped: bool) -> LocalCorpus | None:
         """The corpus if it can be read without the network. Opens files: for workers."""

@@ -23,10 +23,11 @@ T = TypeVar("T")
 class Offload:
     """Bounded executors. Create one per process, in the composition root, and `close` it last."""
 
-    def __init__(self, workers: int | None = None, disk_workers: int = 16) -> None:
+    def __init__(self, workers: int | None = None, disk_workers: int = 16, waiting_workers: int = 8) -> None:
         count = workers or os.cpu_count() or 2
         self.workers = count
-        self._kernel = ThreadPoolExecutor(count, "kernel")
+        # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
+        self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel")
         self._inner = ThreadPoolExecutor(count, "inner")
         self._disk = ThreadPoolExecutor(disk_workers, "disk")
         self._idle = ThreadPoolExecutor(1, "idle", initializer=_yield_to_others)

@@ -10,13 +10,14 @@ from typing import cast
 from reducto.codec import Decoder as BlobDecoder
 from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked
 from reducto.codec import Encoder as BlobEncoder
+from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
 from reducto.config import Config
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt
 from reducto.kernel.chunking import ChunkParams
 from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Stored
-from sidecar.codec import Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
+from sidecar.codec import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
 
 #: zstd's level at push: fast now, the configured level when nothing else runs.
 PUSH_LEVEL = 3
@@ -47,8 +48,18 @@ class ReductoCodec:
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)
 
-    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus]) -> LocalCorpus:
-        return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir)
+    def lazy(
+        self,
+        packed: Path,
+        expect: CorpusId,
+        parents: Mapping[CorpusId, LocalCorpus],
+        arrived: Callable[[int], None] | None = None,
+    ) -> LocalCorpus:
+        return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir, arrived)
+
+    def head_length(self, packed: Path) -> int:
+        with packed.open("rb") as file:
+            return PackedTable.header_length(file.read(HEAD_BYTES))
 
     def release(self, corpus: LocalCorpus) -> None:
         assert isinstance(corpus, Unpacked)
@@ -122,8 +133,14 @@ def _new_corpus(outcome: Reduced) -> NewCorpus | None:
     return NewCorpus(table.corpus_id, outcome.packed_corpus, table.plain_length, table.parents, outcome.hooks)
 
 
-def _unpacked(path: Path, expect: CorpusId, sources: Mapping[CorpusId, Source], spool_dir: Path) -> Unpacked:
-    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir)
+def _unpacked(
+    path: Path,
+    expect: CorpusId,
+    sources: Mapping[CorpusId, Source],
+    spool_dir: Path,
+    arrived: Callable[[int], None] | None = None,
+) -> Unpacked:
+    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir, arrived=arrived)
     if corpus.id != expect:
         raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
     return corpus

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import IO, cast
 
 import zstandard
 
@@ -94,20 +95,49 @@ def _dictionary(kind: FrameKind, prefix: bytes) -> zstandard.ZstdCompressionDict
     return zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
 
 
-class FrameReader:
-    """Decodes one frame from front to back, as far as it is asked to. Not thread-safe."""
+def _at_hand(_: int) -> None:
+    """Stored bytes that are all there."""
 
-    def __init__(self, kind: FrameKind, stored: bytes | memoryview, prefix: bytes, plain_length: int) -> None:
+
+class _Arriving:
+    """A frame's stored bytes as a stream that waits for those which are still on their way."""
+
+    def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:
+        self._stored, self._arrived, self._at = stored, arrived, 0
+
+    def read(self, length: int) -> bytes:
+        """The next at most ``length`` bytes; empty at the end."""
+        start, self._at = self._at, min(self._at + length, len(self._stored))
+        self._arrived(self._at)
+        return bytes(self._stored[start : self._at])
+
+
+class FrameReader:
+    """Decodes one frame from front to back, as far as it is asked to. Not thread-safe.
+
+    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read.
+    """
+
+    def __init__(
+        self,
+        kind: FrameKind,
+        stored: bytes | memoryview,
+        prefix: bytes,
+        plain_length: int,
+        arrived: Callable[[int], None] = _at_hand,
+    ) -> None:
         self._kind = kind
         self._left = plain_length
         self._stored = stored
+        self._arrived = arrived
         self._at = 0
         self._reader = None
         if kind is not FrameKind.RAW:
             decompressor = zstandard.ZstdDecompressor(
                 dict_data=_dictionary(kind, prefix), max_window_size=1 << _WINDOW_LOG_LIMIT
             )
-            self._reader = decompressor.stream_reader(stored, read_size=1 << 17)
+            source = stored if arrived is _at_hand else _Arriving(stored, arrived)
+            self._reader = decompressor.stream_reader(cast(IO[bytes], source), read_size=1 << 17)
 
     def read_into(self, out: memoryview) -> None:
         """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""
@@ -115,6 +145,7 @@ class FrameReader:
             raise Corrupt("a frame of a packed corpus holds less than its table says")
         self._left -= len(out)
         if self._reader is None:
+            self._arrived(min(self._at + len(out), len(self._stored)))
             piece = self._stored[self._at : self._at + len(out)]
             if len(piece) != len(out):
                 raise Corrupt("a raw frame of a packed corpus is cut off")

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from reducto.codec.frames import Frame, FrameKind, FrameReader
-from reducto.codec.packed import PackedTable
+from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
@@ -27,6 +27,10 @@ from reducto.recipe import Submit
 _WHOLE_FRAME_BYTES = 4 << 20
 #: Plain bytes beyond which a packed corpus is not unpacked: a few bytes can claim to be any number.
 PLAIN_LIMIT_BYTES = 64 << 30
+
+
+#: Returns when so many bytes of a packed corpus may be read; raises when they will not come.
+Arrived = Callable[[int], None]
 
 
 class Source(Protocol):
@@ -84,11 +88,15 @@ def _scratch(spool_dir: str | os.PathLike[str], length: int, limit: int) -> memo
 
 
 class _OpenFrame:
-    """One frame's decoding, as far as it has come. Ranges are filled in their order."""
+    """One frame's decoding, as far as it has come. Ranges are filled in their order.
 
-    def __init__(self, frame: Frame, stored: memoryview) -> None:
+    ``packed_offset`` is where ``stored`` begins in the packed corpus.
+    """
+
+    def __init__(self, frame: Frame, stored: memoryview, packed_offset: int) -> None:
         self.frame = frame
         self.stored = stored
+        self.packed_offset = packed_offset
         self.lock = threading.Lock()
         self.reader: FrameReader | None = None
         self.done = 0
@@ -99,6 +107,7 @@ class Unpacked:
     """The plain bytes of a packed corpus, in a temporary file that has no name. Thread-safe.
 
     ``packed`` must stay valid until `close`. ``sources`` must hold the parents by the time that a frame needs them.
+    While ``packed`` is still being written, ``arrived(n)`` returns when its first ``n`` bytes are there, or raises.
     """
 
     def __init__(
@@ -107,7 +116,12 @@ class Unpacked:
         sources: Mapping[CorpusId, Source],
         spool_dir: str | os.PathLike[str],
         plain_limit_bytes: int = PLAIN_LIMIT_BYTES,
+        arrived: Arrived | None = None,
     ) -> None:
+        if arrived is not None:
+            arrived(HEADER_BYTES)
+            arrived(PackedTable.header_length(packed))
+        self._arrived = arrived
         self.table, at = PackedTable.parse(packed)
         self.id = self.table.corpus_id
         self.plain_length = self.table.plain_length
@@ -116,8 +130,8 @@ class Unpacked:
         self._frames: list[_OpenFrame] = []
         for frame in self.table.frames:
             stored = packed[at : at + frame.stored_length]
+            self._frames.append(_OpenFrame(frame, stored, at))
             at += frame.stored_length
-            self._frames.append(_OpenFrame(frame, stored))
         if at != len(packed):
             raise Corrupt(f"packed corpus: {len(packed)} bytes where its table tells of {at}")
         spans = sorted(
@@ -167,7 +181,7 @@ class Unpacked:
                 return
             if frame.reader is None:
                 prefix = gather(self._sources, self.table.parents, frame.frame)
-                frame.reader = FrameReader(frame.frame.kind, frame.stored, prefix, total)
+                frame.reader = self._reader(frame, prefix)
             goal = total if total <= _WHOLE_FRAME_BYTES else min(total, wanted + SEGMENT_BYTES)
             while frame.done < goal:
                 number = bisect_right(frame.starts, frame.done) - 1
@@ -178,6 +192,12 @@ class Unpacked:
                 frame.done += length
             if frame.done == total:
                 frame.reader = None
+
+    def _reader(self, frame: _OpenFrame, prefix: bytes) -> FrameReader:
+        kind, total, wait = frame.frame.kind, frame.starts[-1], self._arrived
+        if wait is None:
+            return FrameReader(kind, frame.stored, prefix, total)
+        return FrameReader(kind, frame.stored, prefix, total, lambda length: wait(frame.packed_offset + length))
 
     def write_corpus(self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None) -> None:
         """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later.

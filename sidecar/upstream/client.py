@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from multidict import CIMultiDict
 
 from reducto.model import ByteRange, Descriptor, Digest
+from sidecar.arrival import Arrival
 from sidecar.atomic import open_new
 from sidecar.errors import UpstreamBroken
 from sidecar.manifest import ACCEPTED
@@ -139,18 +140,30 @@ class RegistryClient:
             raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
         return bytes(out)
 
-    async def save_blob(self, caller: Caller, repository: Repository, blob: Descriptor, path: Path) -> None:
-        """A blob into a new file, its digest checked; taken up again where a connection broke."""
+    async def save_blob(
+        self, caller: Caller, repository: Repository, blob: Descriptor, path: Path, arrival: Arrival | None = None
+    ) -> None:
+        """A blob into a new file, its digest checked; taken up again where a connection broke.
+
+        With ``arrival`` the file has its full length at once, and others read what has arrived.
+        """
         hasher = blob.digest.hasher()
         handle = await self._offload.io(open_new, path)
         try:
 
-            def take(piece: bytes) -> None:
+            def take(piece: bytes) -> int:
                 handle.write(piece)
+                handle.flush()
                 hasher.update(piece)
+                return handle.tell()
 
+            if arrival is not None:
+                await self._offload.io(handle.truncate, blob.size)
+                arrival.advance(0)
             async for piece in self.blob_pieces(caller, repository, blob):
-                await self._offload.io(take, piece)
+                length = await self._offload.io(take, piece)
+                if arrival is not None:
+                    arrival.advance(length)
         finally:
             await self._offload.io(handle.close)
         if hasher.hexdigest() != blob.digest.hex:

@@ -124,7 +124,12 @@ class DoubleCodec:
     def open(self, path: Path, expect: CorpusId) -> DoubleCorpus:
         return _checked(DoubleCorpus(path, path.read_bytes()), expect)
 
-    def lazy(self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, DoubleCorpus]) -> DoubleCorpus:
+    def head_length(self, packed: Path) -> int:
+        return packed.stat().st_size
+
+    def lazy(
+        self, packed: Path, expect: CorpusId, parents: Mapping[CorpusId, DoubleCorpus], arrived: object = None
+    ) -> DoubleCorpus:
         try:
             plain = zlib.decompress(packed.read_bytes()[32:])
         except zlib.error as error:
