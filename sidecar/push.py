@@ -19,7 +19,7 @@ from reducto.errors import UsageError
 from reducto.model import Digest, Reason, Stored
 from sidecar import routes
 from sidecar.encoding import Encoding
-from sidecar.errors import DigestInvalid
+from sidecar.errors import DigestInvalid, RegistryError, StorageFull
 from sidecar.exchange import Call, relay
 from sidecar.keep import Keeper
 from sidecar.mounts import Mounts
@@ -69,7 +69,11 @@ class Push:
             location = answer.headers.get("Location")
             if answer.status != 202 or not location:
                 return await self._relay_start(call, answer)
-        upload = await self._sessions.start(route.repository, call.caller, location)
+        try:
+            upload = await self._sessions.start(route.repository, call.caller, location)
+        except RegistryError:
+            await self._client.abandon_upload(call.caller, location)
+            raise
         upload.encoding = self._start_encoding(upload)
         if "digest" in call.query and "mount" not in call.query:
             async with upload.lock:
@@ -80,7 +84,7 @@ class Push:
         """PATCH: the next bytes."""
         upload = await self._claim(call)
         async with upload.lock:
-            await self._sessions.receive(upload, call.body(), call.headers.get("Content-Range"))
+            await self._receive(call, upload)
             return _progress(upload, 202)
 
     async def status(self, call: Call) -> web.StreamResponse:
@@ -103,15 +107,27 @@ class Push:
 
     async def _complete(self, call: Call, upload: Upload) -> web.StreamResponse:
         digest = _digest_of(call)
-        await self._sessions.receive(upload, call.body(), call.headers.get("Content-Range"))
+        await self._receive(call, upload)
         started = time.monotonic()
         try:
             await self._check(upload, digest)
             outcome = await upload.encoding.finish(digest) if upload.encoding else Stored(Reason.DISABLED)
             await self._keeper.keep(call.caller, upload, digest, outcome, started)
+        except BaseException:
+            await self._client.abandon_upload(upload.caller, upload.location)
+            raise
         finally:
             await self._sessions.drop(upload)
         return _created(upload.repository, digest)
+
+    async def _receive(self, call: Call, upload: Upload) -> None:
+        """Takes a body in. A full disk ends the session: what it holds is room that others need."""
+        try:
+            await self._sessions.receive(upload, call.body(), call.headers.get("Content-Range"))
+        except StorageFull:
+            await self._sessions.drop(upload)
+            await self._client.abandon_upload(upload.caller, upload.location)
+            raise
 
     async def _check(self, upload: Upload, digest: Digest) -> None:
         """The spool holds what the client says. Raises `DigestInvalid`."""

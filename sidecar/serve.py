@@ -142,7 +142,8 @@ async def _housekeeping(sidecar: Sidecar) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         with contextlib.suppress(OSError):
-            await sidecar.sessions.expire()
+            for upload in await sidecar.sessions.expire():
+                await sidecar.client.abandon_upload(upload.caller, upload.location)
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:

@@ -124,12 +124,13 @@ class UploadSessions:
         await upload.spool.release()
         self._metrics.spool_bytes.set(self.spooled_bytes)
 
-    async def expire(self) -> None:
-        """Drops sessions that nobody touched for too long."""
+    async def expire(self) -> list[Upload]:
+        """Drops sessions that nobody touched for too long, and returns them: they still stand open in the upstream."""
         oldest = time.monotonic() - self._limits.upload_idle
-        for upload in [upload for upload in self._open.values() if upload.last_active < oldest]:
-            if not upload.lock.locked():
-                await self.drop(upload)
+        idle = [each for each in self._open.values() if each.last_active < oldest and not each.lock.locked()]
+        for upload in idle:
+            await self.drop(upload)
+        return idle
 
     async def close(self) -> None:
         """Drops all sessions."""

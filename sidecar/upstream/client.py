@@ -7,6 +7,7 @@ exactly these; "not there" is a value.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from multidict import CIMultiDict
 
+from reducto.errors import ReductoError
 from reducto.model import ByteRange, Descriptor, Digest
 from sidecar.arrival import Arrival
 from sidecar.atomic import open_new
@@ -39,6 +41,7 @@ MANIFEST_LIMIT_BYTES = 8 << 20
 _ERROR_LIMIT_BYTES = 1 << 20
 _LISTING_LIMIT_BYTES = 64 << 20
 _BLOB_ATTEMPTS = 4
+_ABANDON_SECONDS = 3.0
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
@@ -239,6 +242,12 @@ class RegistryClient:
         """Gives an upload session up. A registry that does not know how cleans up by itself later."""
         async with await self.upstream.send(UpstreamRequest("DELETE", location, caller)):
             pass
+
+    async def abandon_upload(self, caller: Caller, location: str) -> None:
+        """`cancel_upload` after something else went wrong: tries briefly, never raises for the upstream."""
+        with contextlib.suppress(ReductoError, OSError, TimeoutError):
+            async with asyncio.timeout(_ABANDON_SECONDS):
+                await self.cancel_upload(caller, location)
 
     async def mount_blob(
         self, caller: Caller, repository: Repository, digest: Digest, source: Repository
