@@ -122,6 +122,11 @@ class Sidecar:
         """Whether a push or a rebuild is under way."""
         return len(self.sessions) > 0 or self.rebuilds.busy
 
+    async def drop_idle_uploads(self) -> None:
+        """Ends upload sessions that nobody touched for too long, here and in the upstream."""
+        for upload in await self.sessions.expire():
+            await self.client.abandon_upload(upload.caller, upload.location)
+
     async def close(self) -> None:
         """Ends everything and leaves nothing in the spool."""
         await self.corpora.stop()

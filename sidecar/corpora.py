@@ -113,9 +113,13 @@ class Corpora:
         return path
 
     async def adopt(self, corpus_id: CorpusId, packed: Path) -> None:
-        """Takes over the packed form that an encoder has just written."""
-        await self._offload.io(move, packed, self._file(corpus_id, ".rcp"))
-        await self._offload.io(self._use, corpus_id)
+        """Takes over the packed form that an encoder has just written, if there is room for it."""
+        try:
+            await self._offload.io(move, packed, self._file(corpus_id, ".rcp"))
+        except OSError as error:
+            logs.event("corpus-not-cached", corpus=corpus_id, error=str(error)[:200])
+        else:
+            await self._offload.io(self._use, corpus_id)
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import time
@@ -134,7 +135,7 @@ class Rebuilds:
             async with self._gate:
                 self._metrics.rebuilds_running.inc()
                 try:
-                    await self._attempts(rebuild, make_decoder)
+                    await self._with_room(rebuild, make_decoder)
                 finally:
                     self._metrics.rebuilds_running.dec()
             await self._keep(rebuild)
@@ -143,7 +144,7 @@ class Rebuilds:
             self._metrics.rebuild_seconds.observe(seconds)
             self._metrics.moved("pull", rebuild.wire_length, seconds)
         except OSError as error:
-            self._failed(rebuild, StorageFull(f"no room to rebuild: {error}") if error.errno == 28 else error)
+            self._failed(rebuild, StorageFull(f"no room to rebuild: {error}") if _is_full(error) else error)
         except BaseException as error:
             self._failed(rebuild, error)
             if isinstance(error, asyncio.CancelledError):
@@ -160,6 +161,18 @@ class Rebuilds:
             self._metrics.rebuild_failures.inc()
             logs.trouble("rebuild-failed", error, digest=str(rebuild.digest))
         rebuild.file.fail(error if isinstance(error, Exception) else Corrupt("the rebuild was stopped"))
+
+    async def _with_room(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
+        """Decodes; once more without what the cache held when the disk is full."""
+        try:
+            await self._attempts(rebuild, make_decoder)
+        except OSError as error:
+            if not _is_full(error) or not self._cached:
+                raise
+            logs.event("cache-emptied", reason=str(error)[:200], bytes=self._bytes)
+            for digest in list(self._cached):
+                await self._drop(digest)
+            await self._attempts(rebuild, make_decoder)
 
     async def _attempts(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
         """Decodes; once more with corpora fetched anew when the first try meets damage. The bytes are the same
@@ -197,11 +210,17 @@ class Rebuilds:
     # -- the cache
 
     async def _keep(self, rebuild: Rebuild) -> None:
+        """Moves what was rebuilt into the cache. Without room there it goes with its last reader."""
         path = self._path(rebuild.digest)
-        await self._offload.io(path.parent.mkdir, 0o755, True, True)
-        await self._offload.io(move, rebuild.file.path, path)
+        try:
+            await self._offload.io(path.parent.mkdir, 0o755, True, True)
+            await self._offload.io(move, rebuild.file.path, path)
+            state = await self._offload.io(os.stat, path)
+        except OSError as error:
+            logs.event("rebuild-not-cached", digest=str(rebuild.digest), error=str(error)[:200])
+            await rebuild.file.remove()
+            return
         rebuild.file.path = path
-        state = await self._offload.io(os.stat, path)
         self._note(rebuild.digest, state)
         await self._evict()
 
@@ -246,6 +265,10 @@ class Rebuilds:
         except OSError:
             pass
         await self._offload.io(path.unlink, True)
+
+
+def _is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _step(pieces: Iterator[bytes | memoryview], file: GrowingFile, hasher: Any, at: int, budget: int) -> int:

@@ -142,8 +142,7 @@ async def _housekeeping(sidecar: Sidecar) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         with contextlib.suppress(OSError):
-            for upload in await sidecar.sessions.expire():
-                await sidecar.client.abandon_upload(upload.caller, upload.location)
+            await sidecar.drop_idle_uploads()
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:

@@ -23,7 +23,7 @@ from reducto.errors import ReductoError
 from reducto.model import ByteRange, Descriptor, Digest
 from sidecar.arrival import Arrival
 from sidecar.atomic import open_new
-from sidecar.errors import UpstreamBroken
+from sidecar.errors import Unavailable, UpstreamBroken
 from sidecar.manifest import ACCEPTED
 from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository
@@ -211,23 +211,29 @@ class RegistryClient:
         length = len(content) if isinstance(content, bytes) else (await self._offload.io(content.stat)).st_size
         body = content if isinstance(content, bytes) else FileBody(content, ByteRange(0, length))
         for attempt in range(_BLOB_ATTEMPTS):
+            where = location
             try:
-                where = location or await self.open_upload(caller, repository)
-                joined = f"{where}{'&' if '?' in where else '?'}digest={quote(str(digest), safe='')}"
-                headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
-                async with await self.upstream.send(UpstreamRequest("PUT", joined, caller, headers, body)) as answer:
-                    if answer.status in (201, 204):
-                        self._metrics.upstream_bytes.labels(direction="out").inc(length)
-                        return length
-                    raise await _refusal(answer)
-            except Refused as refusal:
-                # An upload session may have expired, a gateway may have failed: a new session may do.
-                again = refusal.status in (404, 416, 500, 502, 503, 504)
-                if attempt == _BLOB_ATTEMPTS - 1 or not (again or location):
+                where = where or await self.open_upload(caller, repository)
+                await self._put_whole(caller, where, digest, body, length)
+                return length
+            except (Refused, Unavailable) as error:
+                if where is not None:
+                    await self.abandon_upload(caller, where)
+                if not _may_work_again(error, attempt, fresh=location is None):
                     raise
             location = None
             await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
+
+    async def _put_whole(
+        self, caller: Caller, location: str, digest: Digest, body: bytes | FileBody, length: int
+    ) -> None:
+        joined = f"{location}{'&' if '?' in location else '?'}digest={quote(str(digest), safe='')}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
+        async with await self.upstream.send(UpstreamRequest("PUT", joined, caller, headers, body)) as answer:
+            if answer.status not in (201, 204):
+                raise await _refusal(answer)
+        self._metrics.upstream_bytes.labels(direction="out").inc(length)
 
     async def open_upload(self, caller: Caller, repository: Repository) -> str:
         """The Location of a new upload session."""
@@ -314,6 +320,13 @@ def next_page(answer: UpstreamResponse, target: str) -> str | None:
     if found is None:
         return None
     return found[1] if found[1].startswith(("/", "http")) else target.partition("?")[0] + found[1]
+
+
+def _may_work_again(error: Refused | Unavailable, attempt: int, *, fresh: bool) -> bool:
+    """Whether a blob is worth another try with a new session: the old one may have expired, a gateway have failed."""
+    if isinstance(error, Unavailable):
+        return attempt == 0  # each try may have waited for a time-out
+    return attempt < _BLOB_ATTEMPTS - 1 and (not fresh or error.status in (404, 416, 500, 502, 503, 504))
 
 
 async def _refusal(answer: UpstreamResponse) -> Refused:

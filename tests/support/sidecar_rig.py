@@ -64,8 +64,10 @@ def make_config(
     min_blob_bytes: int = 4096,
     read_timeout: float = 10.0,
     workers: int = 0,
+    corpora: tuple[str, ...] = (),
 ) -> Config:
     return Config(
+        corpora=corpora,
         enabled=enabled,
         role=role,
         policy=policy,
