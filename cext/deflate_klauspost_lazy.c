@@ -52,10 +52,21 @@ static inline int64_t lowest(const walk *w, uint32_t position) {
     return reach > floor ? reach : floor;
 }
 
+/* Bits of the bytes from a position on as literals; summed up as far as it was asked for. */
+typedef struct literal_bits {
+    uint32_t summed;
+    int of[RDK_MATCH_MAX + 1];
+} literal_bits;
+
+static inline int bits_of(const walk *w, literal_bits *bits, uint32_t position, uint32_t length) {
+    for (; bits->summed < length; bits->summed++)
+        bits->of[bits->summed + 1] = bits->of[bits->summed] + w->tables->cost[w->src[position + bits->summed]];
+    return bits->of[length];
+}
+
 /* What coding the match saves, in bits, over literals; the distance's extra bits are those of the next distance. */
-static int gain(const walk *w, uint32_t position, uint32_t length, uint32_t distance) {
-    int bits = 0;
-    for (uint32_t i = 0; i < length; i++) bits += w->tables->cost[w->src[position + i]];
+static int gain(const walk *w, literal_bits *literals, uint32_t position, uint32_t length, uint32_t distance) {
+    int bits = bits_of(w, literals, position, length);
     int distance_bits = distance < KP_WINDOW ? rdk_distance_extra[rdk_distance_code(distance + 1)] : 6;
     return bits - distance_bits - (w->early ? 6 : 3) - rdk_length_extra[rdk_length_code(length)];
 }
@@ -67,10 +78,13 @@ static void search(walk *w, uint32_t position, uint32_t entry, uint32_t lookahea
     uint32_t length = SHORTEST - 1;
     int best = w->early ? 0 : 4;
     int64_t low = lowest(w, position), at = (int64_t)entry - 1;
+    literal_bits literals;
+    literals.summed = 0;
+    literals.of[0] = 0;
     for (uint32_t tries = w->chain; tries > 0; tries--) {
         if (here[length] == src[at + length]) {
             uint32_t n = rdk_common(here, src + at, most);
-            int gained = n > length && w->chain >= 100 ? gain(w, position, n, position - (uint32_t)at) : best + 1;
+            int gained = n > length && w->chain >= 100 ? gain(w, &literals, position, n, position - (uint32_t)at) : best + 1;
             if (n > length && gained > best) {
                 w->length = length = n;
                 w->distance = position - (uint32_t)at;

@@ -11,21 +11,6 @@ const uint8_t rdk_fixed_literal_lengths[288] = {
     SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8),
     SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(7), EIGHT(7), EIGHT(8)};
 
-uint32_t rdk_length_code(uint32_t length) {
-    uint32_t n = length - RDK_MATCH_MIN;
-    if (length == RDK_MATCH_MAX) return 28;
-    if (n < 8) return n;
-    uint32_t extra = 29 - (uint32_t)__builtin_clz(n); /* two bits below the top one select the code */
-    return 4 * extra + (n >> extra);
-}
-
-uint32_t rdk_distance_code(uint32_t distance) {
-    uint32_t n = distance - 1;
-    if (n < 4) return n;
-    uint32_t top = 31 - (uint32_t)__builtin_clz(n);
-    return 2 * top + ((n >> (top - 1)) & 1);
-}
-
 uint64_t rdk_symbol_bits(const uint32_t *counts, const uint8_t *lengths, uint32_t symbols) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < symbols; i++) sum += (uint64_t)counts[i] * lengths[i];

@@ -148,7 +148,8 @@ static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zli
                 rdk_zlib_insert(chains, kind, at - chains->origin,
                                 rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
         }
-        if (gnu) rdk_gnu_after(run, walk, position, standing);
+        if (gnu && (walk->rsyncable || ((run->next - walk->tokens) & 0xfff) == 0))
+            rdk_gnu_after(run, walk, position, standing);
     }
     return position;
 }

@@ -133,8 +133,7 @@ static uint32_t read_code_lengths(const uint8_t *from, size_t length, uint64_t b
         if (used == 0) return 0;
         bits >>= used;
         if (symbol == 16) {
-            if (n == 0) return 0;
-            value = lengths[n - 1];
+            value = n ? lengths[n - 1] : 0;
             times = 3 + (bits & 3);
             used += 2;
         } else if (symbol == 17) {
@@ -151,7 +150,7 @@ static uint32_t read_code_lengths(const uint8_t *from, size_t length, uint64_t b
             *truncated = true;
             return 0;
         }
-        if (n + times > wanted) return 0;
+        if (n + times > wanted || (symbol == 16 && n == 0)) return 0;
         memset(lengths + n, (int)value, times);
         n += times;
     }

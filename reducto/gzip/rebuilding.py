@@ -129,17 +129,17 @@ def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> 
 def _rebuild_group(
     recipe: GzipRecipe, plain: PlainSource, parts: list[Part], first: int, stop: int, wire_stop: int
 ) -> bytes:
-    out = bytearray()
+    out: list[bytes | memoryview] = []
     for index in range(first, stop):
         part = parts[index]
         length = (parts[index + 1].wire_start if index + 1 < stop else wire_stop) - part.wire_start
         if part.verbatim is not None:
-            out += part.verbatim
+            out.append(part.verbatim)
         elif part.segment is None or part.shape is None:
-            out += member_trailer(plain.read(part.plain_offset, part.read_length))
+            out.append(member_trailer(plain.read(part.plain_offset, part.read_length)))
         else:
-            out += _rebuild_segment(recipe, plain, part, part.segment, part.shape)[:length]
-    return bytes(out)
+            out.append(memoryview(_rebuild_segment(recipe, plain, part, part.segment, part.shape))[:length])
+    return b"".join(out)
 
 
 def _rebuild_segment(
