@@ -123,7 +123,8 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path, tree: Path, 
     out.mkdir()
     words = ["corpus", "build", "--output", str(out / "c.rc"), "--input", str(tree)]
     program = (
-        "import sys, time, corpus_builder.build as b, reducto.cli\n"
+        "import signal, sys, time, corpus_builder.build as b, reducto.cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell ignores it
         "b.cut = lambda *_: (print('reading', flush=True), time.sleep(60))\n"
         "sys.exit(reducto.cli.main(sys.argv[1:]))\n"
     )
