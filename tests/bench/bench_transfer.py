@@ -79,41 +79,55 @@ def forget_cache(sidecar: Sidecar) -> None:
     sidecar.daemon.start()
 
 
-def first_byte(sidecar: Sidecar, image: str, layer: int) -> float:
-    """Milliseconds until a cold layer's first byte is here."""
-    digest = manifest(sidecar.url, image)["layers"][layer]["digest"]
+def first_byte(sidecar: Sidecar, image: str) -> tuple[float, int]:
+    """Milliseconds until the first byte of the image's largest layer is here, and its bytes."""
+    layer = max(manifest(sidecar.url, image)["layers"], key=lambda each: int(each["size"]))
     started = time.monotonic()
-    with urllib.request.urlopen(f"{sidecar.url}/v2/{REPOSITORY}/blobs/{digest}", timeout=120) as answer:
+    with urllib.request.urlopen(f"{sidecar.url}/v2/{REPOSITORY}/blobs/{layer['digest']}", timeout=120) as answer:
         answer.read(1)
         milliseconds = (time.monotonic() - started) * 1000
         while answer.read(1 << 20):
             pass
-    return milliseconds
+    return milliseconds, int(layer["size"])
 
 
-@benchmark("transfer", "docker push and pull: time")
+@contextmanager
+def engines(*names: str) -> Iterator[list[DockerEngine]]:
+    """Docker engines; the first holds the series' images."""
+    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as folder, ExitStack() as stack:
+        started = [stack.enter_context(DockerEngine(Path(folder) / name)) for name in names]
+        started[0].docker("load", "--input", dataset("image-series").ensure() / "images.tar")
+        yield started
+
+
+@benchmark("transfer", "docker push: time")
 def transfer(report: Report) -> None:
     pushes: list[list[list[float]]] = []
-    pulls: list[list[float]] = []
-    first: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
-        builder = stack.enter_context(DockerEngine(Path(name) / "builder"))
-        node = stack.enter_context(DockerEngine(Path(name) / "node"))
-        builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
+    with engines("builder") as (builder,):
         for _ in range(ROUNDS):
             # New registries each time: docker remembers where a layer lies and would not send it again.
-            with pushed_series(builder) as (bare, sidecar, seconds):
+            with pushed_series(builder) as (_bare, _sidecar, seconds):
                 pushes.append(seconds)
-                for _known, update in UPDATES:
-                    forget_cache(sidecar)
-                    cold = pull(node, sidecar.host, update)
-                    pulls.append([pull(node, bare.host, update), cold, pull(node, sidecar.host, update)])
-                forget_cache(sidecar)
-                first.append(first_byte(sidecar, "app-bumped", 1))
-                forget_images(node, sidecar.host, "app-bumped")
+                print(*(f"{each:.4g}" for pair in seconds for each in pair), flush=True)
     _report_pushes(report, pushes)
+
+
+@benchmark("pull", "docker pull: time")
+def pulling(report: Report) -> None:
+    pulls: list[list[float]] = []
+    first: list[tuple[float, int]] = []
+    with engines("builder", "node") as (builder, node), pushed_series(builder) as (bare, sidecar, _seconds):
+        for _ in range(ROUNDS):
+            for _known, update in UPDATES:
+                forget_cache(sidecar)
+                cold = pull(node, sidecar.host, update)
+                pulls.append([pull(node, bare.host, update), cold, pull(node, sidecar.host, update)])
+                print(*(f"{each:.4g}" for each in pulls[-1]), flush=True)
+            forget_cache(sidecar)
+            first.append(first_byte(sidecar, "app-bumped"))
     _report_pulls(report, pulls)
-    report.at_most("first byte of a cold 116 MB layer", statistics.median(first), 100, "ms")
+    milliseconds, length = (statistics.median(column) for column in zip(*first, strict=True))
+    report.at_most(f"first byte of a cold layer of {length / 1e6:.0f} MB", milliseconds, 100, "ms")
 
 
 def _report_pushes(report: Report, rounds: list[list[list[float]]]) -> None:
