@@ -10,6 +10,7 @@ from typing import cast
 from reducto.codec import Decoder as BlobDecoder
 from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked
 from reducto.codec import Encoder as BlobEncoder
+from reducto.codec.frames import LongReaders
 from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
 from reducto.config import Config
@@ -29,6 +30,7 @@ class ReductoCodec:
     def __init__(self, config: Config, submit: Callable[..., object] | None, spool_dir: Path) -> None:
         self._submit = submit
         self._spool_dir = spool_dir
+        self._readers = LongReaders()
         self._memory_mapped = config.corpus.memory_mapped
         self.options = EncodeOptions(
             chunking=ChunkParams(config.compression.chunk_size),
@@ -55,7 +57,9 @@ class ReductoCodec:
         parents: Mapping[CorpusId, LocalCorpus],
         arrived: Callable[[int], None] | None = None,
     ) -> LocalCorpus:
-        return _unpacked(packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir, arrived)
+        return _unpacked(
+            packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir, arrived, self._readers
+        )
 
     def head_length(self, packed: Path) -> int:
         with packed.open("rb") as file:
@@ -139,8 +143,9 @@ def _unpacked(
     sources: Mapping[CorpusId, Source],
     spool_dir: Path,
     arrived: Callable[[int], None] | None = None,
+    readers: LongReaders | None = None,
 ) -> Unpacked:
-    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir, arrived=arrived)
+    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir, arrived=arrived, readers=readers)
     if corpus.id != expect:
         raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
     return corpus

@@ -6,6 +6,8 @@ is enough for a long frame, because a layer is full of repeats of itself and a s
 
 from __future__ import annotations
 
+import mmap
+import os
 import tempfile
 from bisect import bisect_right
 from collections import deque
@@ -84,6 +86,7 @@ class FrameBuilder:
         self, fresh: FreshSpool, table: ReferenceTable, options: EncodeOptions, spool_dir: Path, submit: Submit | None
     ) -> None:
         self._fresh, self._table, self._options, self._submit = fresh, table, options, submit
+        self._spool_dir = spool_dir
         self.references: list[Reference] = []
         """The elected corpora; number n of the table is item n - 1."""
         self.members: list[Member] = []
@@ -107,6 +110,7 @@ class FrameBuilder:
         self._batch.fresh_bytes += fresh_bytes
         if self._batch.fresh_bytes >= BATCH_BYTES:
             self._end_batch()
+        self._collect(_IN_FLIGHT)
 
     def finish(self) -> None:
         """Makes the last frames; afterwards `frames` and `spool` are complete."""
@@ -208,7 +212,7 @@ class FrameBuilder:
     def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...], prefix: bytes) -> _Made:
         options = self._options
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
-        data = views[0] if len(views) == 1 else b"".join(views)
+        data = views[0] if len(views) == 1 else self._joined(views)
         if kind is FrameKind.DELTA:
             stored = compress_delta(data, prefix, options.compression_level)
         else:
@@ -223,6 +227,20 @@ class FrameBuilder:
         for span in ranges:
             self._fresh.forget(span.start, span.stop)
         return _Made(Frame(kind, ranges, len(stored), twins), stored)
+
+    def _joined(self, views: Sequence[memoryview]) -> bytes | memoryview:
+        """The views one after the other; in a file without a name if that is much."""
+        length = sum(map(len, views))
+        if length <= _SHORT_LITERAL_BYTES:
+            return b"".join(views)
+        with tempfile.TemporaryFile(dir=self._spool_dir) as file:
+            os.posix_fallocate(file.fileno(), 0, length)
+            joined = memoryview(mmap.mmap(file.fileno(), length))
+        at = 0
+        for view in views:
+            joined[at : at + len(view)] = view
+            at += len(view)
+        return joined
 
     def _with_dictionary(
         self, data: bytes | memoryview, stored: bytes
@@ -239,7 +257,8 @@ class FrameBuilder:
         return FrameKind.LITERAL, stored, (), b""
 
     def _collect(self, in_flight: int) -> None:
-        while len(self._pending) > in_flight:
+        """Takes frames that are made, and waits until at most ``in_flight`` are left."""
+        while self._pending and (len(self._pending) > in_flight or _is_made(self._pending[0])):
             item = self._pending.popleft()
             made = item.result() if isinstance(item, Future) else item
             self.frames.append(made.frame)
@@ -256,6 +275,10 @@ class FrameBuilder:
                 item.cancel() or item.exception()
         self._pending.clear()
         self.spool.close()
+
+
+def _is_made(item: Future[_Made] | _Made) -> bool:
+    return not isinstance(item, Future) or item.done()
 
 
 def _without(span: ByteRange, holes: Sequence[ByteRange]) -> tuple[ByteRange, ...]:

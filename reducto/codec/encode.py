@@ -15,9 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -30,6 +28,7 @@ from reducto.codec.lane import Lane
 from reducto.codec.options import EncodeOptions
 from reducto.codec.packed import PackedTable, read_table, write_packed
 from reducto.codec.receipt import Receipt
+from reducto.codec.reduced import Reduced
 from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import LimitExceeded, ProofFailed
@@ -46,35 +45,6 @@ _SNIFF_BYTES = 64
 # How often relatives are looked for again while little matches.
 _REELECT_BYTES = 32 << 20
 _REELECT_HIT_RATE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Reduced:
-    """A proved result. Valid until its encoder is closed."""
-
-    meta: Meta
-    instructions: bytes
-    """The `.reducto` bytes, with the packed corpus inside if it is small."""
-    packed_corpus: Path | None
-    """The packed corpus of the new bytes, if it is not inside ``instructions``."""
-    corpus_id: CorpusId | None
-    """Identity of the new bytes, wherever they lie; None if there are none."""
-    needs: tuple[CorpusId, ...]
-    """Other corpora that rebuilding needs, parents of the new corpus included."""
-    receipt: Receipt
-    hooks: tuple[ChunkId, ...]
-    """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`)."""
-    parts: tuple[Instructions, PackedTable | None]
-
-    def write_file(self, out: BinaryIO) -> None:
-        """Writes one self-contained `.reducto` file (other corpora excepted)."""
-        if self.packed_corpus is None:
-            out.write(self.instructions)
-            return
-        instructions, table = self.parts
-        out.write(instructions.head(table, self.packed_corpus.stat().st_size))
-        with self.packed_corpus.open("rb") as packed:
-            shutil.copyfileobj(packed, out, 1 << 20)
 
 
 class Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, cast
@@ -110,6 +111,27 @@ class _Arriving:
         start, self._at = self._at, min(self._at + length, len(self._stored))
         self._arrived(self._at)
         return bytes(self._stored[start : self._at])
+
+
+class LongReaders:
+    """How many readers of long frames stay open at once. Each holds zstd's window: up to 128 MiB of memory."""
+
+    def __init__(self, limit: int = 2) -> None:
+        self._free = threading.Semaphore(limit)
+        self.alone = threading.Lock()
+        """Held by whoever decodes a long frame all at once, since no place is free."""
+
+    def place(self) -> object | None:
+        """A place, free again when nobody refers to it any more; None when all are taken."""
+        return _Place(self._free) if self._free.acquire(blocking=False) else None
+
+
+class _Place:
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free.release()
 
 
 class FrameReader:

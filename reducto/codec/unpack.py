@@ -14,7 +14,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from reducto.codec.frames import Frame, FrameKind, FrameReader
+from reducto.codec.frames import Frame, FrameKind, FrameReader, LongReaders
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
@@ -25,6 +25,8 @@ from reducto.recipe import Submit
 
 #: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed.
 _WHOLE_FRAME_BYTES = 4 << 20
+#: A longer one's reader holds so much memory that only a few may stay open (`LongReaders`).
+_LONG_FRAME_BYTES = 16 << 20
 #: Plain bytes beyond which a packed corpus is not unpacked: a few bytes can claim to be any number.
 PLAIN_LIMIT_BYTES = 64 << 30
 
@@ -99,6 +101,8 @@ class _OpenFrame:
         self.packed_offset = packed_offset
         self.lock = threading.Lock()
         self.reader: FrameReader | None = None
+        self.place: object | None = None
+        """What allows a long frame's reader to stay open."""
         self.done = 0
         self.starts = [0, *accumulate(map(len, frame.ranges))]
 
@@ -117,7 +121,9 @@ class Unpacked:
         spool_dir: str | os.PathLike[str],
         plain_limit_bytes: int = PLAIN_LIMIT_BYTES,
         arrived: Arrived | None = None,
+        readers: LongReaders | None = None,
     ) -> None:
+        self._readers = readers or LongReaders()
         if arrived is not None:
             arrived(HEADER_BYTES)
             arrived(PackedTable.header_length(packed))
@@ -180,18 +186,27 @@ class Unpacked:
             if frame.done >= wanted:
                 return
             if frame.reader is None:
-                prefix = gather(self._sources, self.table.parents, frame.frame)
-                frame.reader = self._reader(frame, prefix)
-            goal = total if total <= _WHOLE_FRAME_BYTES else min(total, wanted + SEGMENT_BYTES)
-            while frame.done < goal:
-                number = bisect_right(frame.starts, frame.done) - 1
-                span = frame.frame.ranges[number]
-                start = span.start + frame.done - frame.starts[number]
-                length = min(span.stop - start, goal - frame.done)
-                frame.reader.read_into(self.plain[start : start + length])
-                frame.done += length
-            if frame.done == total:
-                frame.reader = None
+                frame.reader = self._reader(frame, gather(self._sources, self.table.parents, frame.frame))
+                frame.place = self._readers.place() if total > _LONG_FRAME_BYTES else None
+            if total <= _WHOLE_FRAME_BYTES:
+                self._read_on(frame, frame.reader, total)
+            elif total <= _LONG_FRAME_BYTES or frame.place is not None:
+                self._read_on(frame, frame.reader, min(total, wanted + SEGMENT_BYTES))
+            else:
+                with self._readers.alone:
+                    self._read_on(frame, frame.reader, total)
+
+    def _read_on(self, frame: _OpenFrame, reader: FrameReader, goal: int) -> None:
+        """Decodes up to ``goal``; the reader stays open unless that is the frame's end."""
+        while frame.done < goal:
+            number = bisect_right(frame.starts, frame.done) - 1
+            span = frame.frame.ranges[number]
+            start = span.start + frame.done - frame.starts[number]
+            length = min(span.stop - start, goal - frame.done)
+            reader.read_into(self.plain[start : start + length])
+            frame.done += length
+        if frame.done == frame.starts[-1]:
+            frame.reader = frame.place = None
 
     def _reader(self, frame: _OpenFrame, prefix: bytes) -> FrameReader:
         kind, total, wait = frame.frame.kind, frame.starts[-1], self._arrived

@@ -53,7 +53,11 @@ def write_markdown() -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     with open(Path(tempfile.gettempdir()) / "bench.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another benchmark is running; waiting for its end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -1,0 +1,42 @@
+"""What an encoder made of a blob."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from reducto.codec.instructions import Instructions, Meta
+from reducto.codec.packed import PackedTable
+from reducto.codec.receipt import Receipt
+from reducto.model import ChunkId, CorpusId
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """A proved result. Valid until its encoder is closed."""
+
+    meta: Meta
+    instructions: bytes
+    """The `.reducto` bytes, with the packed corpus inside if it is small."""
+    packed_corpus: Path | None
+    """The packed corpus of the new bytes, if it is not inside ``instructions``."""
+    corpus_id: CorpusId | None
+    """Identity of the new bytes, wherever they lie; None if there are none."""
+    needs: tuple[CorpusId, ...]
+    """Other corpora that rebuilding needs, parents of the new corpus included."""
+    receipt: Receipt
+    hooks: tuple[ChunkId, ...]
+    """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`)."""
+    parts: tuple[Instructions, PackedTable | None]
+
+    def write_file(self, out: BinaryIO) -> None:
+        """Writes one self-contained `.reducto` file (other corpora excepted)."""
+        if self.packed_corpus is None:
+            out.write(self.instructions)
+            return
+        instructions, table = self.parts
+        out.write(instructions.head(table, self.packed_corpus.stat().st_size))
+        with self.packed_corpus.open("rb") as packed:
+            shutil.copyfileobj(packed, out, 1 << 20)
