@@ -163,7 +163,13 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     codec = make_codec(config, offload, scratch.path)
     corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
     rebuilds = Rebuilds(
-        cache_dir / "blobs", scratch.path, config.cache.max_size, config.limits.rebuilds, offload, metrics
+        cache_dir / "blobs",
+        scratch.path,
+        config.cache.max_size,
+        config.limits.rebuilds,
+        corpora.empty,
+        offload,
+        metrics,
     )
     records = RecordStore(client, relatives, seal, offload, metrics)
     layers = Layers(client, corpora, codec, seal, offload)

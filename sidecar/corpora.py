@@ -137,6 +137,12 @@ class Corpora:
             fetch.cancel()
         await asyncio.gather(*fetches, return_exceptions=True)
 
+    def empty(self) -> None:
+        """Forgets all local copies. For workers."""
+        with self._guard:
+            names = list(self._lengths)
+        self.drop(names)
+
     def close(self) -> None:
         """Gives up temporary files. For a worker."""
         for corpus in self._lazy.values():

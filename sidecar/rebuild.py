@@ -62,12 +62,21 @@ class Rebuilds:
     """All rebuilds in progress, and the cache of finished ones."""
 
     def __init__(
-        self, folder: Path, scratch: Path, max_bytes: int, parallel: int, offload: Offload, metrics: Metrics
+        self,
+        folder: Path,
+        scratch: Path,
+        max_bytes: int,
+        parallel: int,
+        make_room: Callable[[], None],
+        offload: Offload,
+        metrics: Metrics,
     ) -> None:
+        """``make_room`` frees what others keep on the same disk; it runs on a worker."""
         self._folder = folder
         self._scratch = scratch
         self._max_bytes = max_bytes
         self._gate = asyncio.Semaphore(parallel)
+        self._make_room = make_room
         self._offload = offload
         self._metrics = metrics
         self._starting = asyncio.Lock()
@@ -163,15 +172,16 @@ class Rebuilds:
         rebuild.file.fail(error if isinstance(error, Exception) else Corrupt("the rebuild was stopped"))
 
     async def _with_room(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
-        """Decodes; once more without what the cache held when the disk is full."""
+        """Decodes; once more without anything that is only kept to save time when the disk is full."""
         try:
             await self._attempts(rebuild, make_decoder)
         except OSError as error:
-            if not _is_full(error) or not self._cached:
+            if not _is_full(error):
                 raise
             logs.event("cache-emptied", reason=str(error)[:200], bytes=self._bytes)
             for digest in list(self._cached):
                 await self._drop(digest)
+            await self._offload.io(self._make_room)
             await self._attempts(rebuild, make_decoder)
 
     async def _attempts(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:

@@ -5,6 +5,7 @@ This module speaks the registry API; `sidecar.upstream.layout` keeps the files.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from sidecar.errors import (
     NameInvalid,
     NameUnknown,
     RegistryError,
+    StorageFull,
     TagInvalid,
     Unsupported,
 )
@@ -63,10 +65,11 @@ class EmbeddedUpstream:
         try:
             answer = await self._dispatch(route, request, query)
         except RegistryError as error:
-            response = error.to_response()
-            body = response.body
-            assert isinstance(body, bytes)
-            answer = BytesResponse(error.status, body, "application/json", **error.headers)
+            answer = _refused(error)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            answer = _refused(StorageFull("the store's disk is full"))
         answer.headers.setdefault("Docker-Distribution-API-Version", "registry/2.0")
         if request.method == "HEAD":
             answer.drop_body()
@@ -276,6 +279,12 @@ async def _whole(request: UpstreamRequest, limit_bytes: int) -> bytes:
         if len(out) > limit_bytes:
             raise ManifestTooLarge(f"a manifest has at most {limit_bytes} bytes")
     return bytes(out)
+
+
+def _refused(error: RegistryError) -> BytesResponse:
+    body = error.to_response().body
+    assert isinstance(body, bytes)
+    return BytesResponse(error.status, body, "application/json", **error.headers)
 
 
 def _complaint(route: routes.Other, *, reading: bool) -> RegistryError:

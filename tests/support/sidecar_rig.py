@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
 import math
 import random
 import tarfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -217,3 +219,10 @@ def layer_tar(files: dict[str, bytes], mtime: int = 1) -> bytes:
 def layer_gzip(files: dict[str, bytes], mtime: int = 1) -> bytes:
     """The same, compressed by zlib at its default level."""
     return gzip.compress(layer_tar(files, mtime), 6, mtime=0)
+
+
+async def until(check: Callable[[], bool | Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Returns when ``check`` says so. Raises `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not (await found if isinstance(found := check(), Awaitable) else found):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
