@@ -5,36 +5,43 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from reducto.model import Digest
+from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
+from tests.sidecar.samples import real_layer
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import Registry
-from tests.support.sidecar_rig import Rig, noise
+from tests.support.sidecar_rig import MANIFEST, Answer, Rig
 from tests.support.token_server import TokenServer
 
 pytestmark = pytest.mark.integration
-LAYER = noise(300_000, 1)
+LAYER, NEXT = real_layer(1), real_layer(2)
 PULL, PUSH = {"pull"}, {"pull", "push"}
 
 
 @pytest.fixture
 def tokens() -> Iterator[TokenServer]:
-    grants = {"alice": {"secret/app": PUSH}, "bob": {"bob/app": PUSH}}
+    grants = {
+        "alice": {"secret/app": PUSH, "shared/app": PUSH},
+        "bob": {"bob/app": PUSH, "shared/app": PULL},
+        "": {"public/app": PULL},
+    }
     with TokenServer({"alice": "a", "bob": "b"}, grants) as server:
         yield server
 
 
-@pytest.fixture
-async def guarded(start_registry: StartRegistry, tokens: TokenServer) -> Registry:
-    return await asyncio.to_thread(start_registry, "docker-registry", tokens)
+@pytest.fixture(params=["docker-registry", "distribution", "zot"])
+async def guarded(request: pytest.FixtureRequest, start_registry: StartRegistry, tokens: TokenServer) -> Registry:
+    return await asyncio.to_thread(start_registry, request.param, tokens)
 
 
 @pytest.fixture
 async def rig(new_rig: OpenRig, guarded: Registry) -> Rig:
-    return await new_rig(upstream=guarded.url)
+    return await new_rig(upstream=guarded.url, codec=reducto_codec)
 
 
 def bearer(tokens: TokenServer, user: str, *repositories: str) -> dict[str, str]:
@@ -42,41 +49,94 @@ def bearer(tokens: TokenServer, user: str, *repositories: str) -> dict[str, str]
     return {"Authorization": f"Bearer {tokens.token(user, scopes)}"}
 
 
-async def test_rights_are_the_registrys(rig: Rig, guarded: Registry, tokens: TokenServer) -> None:
-    alice, bob = bearer(tokens, "alice", "secret/app"), bearer(tokens, "bob", "secret/app", "bob/app")
-    rig.headers = alice
+def challenge_of(answer: Answer) -> list[str]:
+    """What a caller is told to ask a token for: docker-registry names scopes and actions in any order."""
+    return sorted(re.split(r'[" ,:]', answer.headers.get("WWW-Authenticate", "")))
+
+
+async def check_same(rig: Rig, guarded: Registry, method: str, path: str, **more: Any) -> Answer:
+    """The sidecar answers as the registry itself does. Returns the answer."""
+    bare, through = await rig(method, guarded.url + path, **more), await rig(method, path, **more)
+    assert through.status == bare.status, (method, path)
+    assert challenge_of(through) == challenge_of(bare), (method, path)
+    assert through.headers.get("Content-Type") == bare.headers.get("Content-Type"), (method, path)
+    assert through.body == bare.body or through.status < 400, (method, path)
+    return through
+
+
+async def warm_up(rig: Rig, tokens: TokenServer) -> tuple[Digest, Digest]:
+    """Alice pushes an image and pulls it twice: all of it is at hand. Its manifest's digest and its layer's."""
+    rig.headers = bearer(tokens, "alice", "secret/app")
     manifest, _ = await rig.push_image("secret/app", "v1", [LAYER])
-    layer = Digest.of(LAYER)
-    assert (await rig.get_blob("secret/app", layer)).body == LAYER, "the cache is warm now"
-    assert (await rig.get_blob("secret/app", layer)).body == LAYER
+    for _ in range(2):
+        assert (await rig.get_blob("secret/app", Digest.of(LAYER))).body == LAYER
+        assert (await rig("GET", "/v2/secret/app/manifests/v1", headers={"Accept": MANIFEST})).status == 200
+    assert await rig.metric("reducto_cache_requests_total", result="warm") == 1
+    return manifest, Digest.of(LAYER)
+
+
+async def test_rights_are_the_registrys(rig: Rig, guarded: Registry, tokens: TokenServer) -> None:
+    manifest, layer = await warm_up(rig, tokens)
     paths = [
         f"/v2/secret/app/blobs/{layer}",
         "/v2/secret/app/manifests/v1",
         f"/v2/secret/app/manifests/{manifest}",
         "/v2/secret/app/tags/list",
+        f"/v2/secret/app/referrers/{manifest}",
     ]
-    for headers in ({}, bob):
-        rig.headers = headers
+    strangers = [{}, bearer(tokens, "bob", "secret/app", "bob/app"), {"Authorization": "Bearer forged"}]
+    for rig.headers in strangers:
         for path in paths:
-            for method in ("GET", "HEAD"):
-                bare = await rig(method, guarded.url + path)
-                through = await rig(method, path)
-                assert through.status == bare.status == 401, path
-                assert through.headers["WWW-Authenticate"] == bare.headers["WWW-Authenticate"]
-                assert through.body == bare.body
+            for method in ("GET", "HEAD", "DELETE"):
+                answer = await check_same(rig, guarded, method, path)
+                assert answer.status in (401, 403, 404, 405), (method, path)
+                assert not answer.body.startswith(LAYER[:100])
+        for headers in ({"Range": "bytes=0-99"}, {"If-None-Match": f'"{layer}"'}):
+            assert (await check_same(rig, guarded, "GET", paths[0], headers=headers)).status == 401
+        body = {"data": b"{}", "headers": {"Content-Type": MANIFEST}}
+        assert (await check_same(rig, guarded, "PUT", "/v2/secret/app/manifests/v1", **body)).status == 401
+        assert (await check_same(rig, guarded, "POST", "/v2/secret/app/blobs/uploads/")).status == 401
+        record = await rig("GET", f"/v2/secret/app/manifests/reducto-{str(layer).replace(':', '-')}")
+        assert (record.status, record.code) == (404, "MANIFEST_UNKNOWN"), "records are for nobody, whoever asks"
+    rig.headers = bearer(tokens, "alice", "secret/app")
+    assert (await rig.get_blob("secret/app", layer)).body == LAYER, "and who has the right still gets it"
 
 
 async def test_a_mount_needs_rights_on_its_source(rig: Rig, guarded: Registry, tokens: TokenServer) -> None:
-    rig.headers = bearer(tokens, "alice", "secret/app")
-    layer = await rig.push_blob("secret/app", LAYER)
+    _, layer = await warm_up(rig, tokens)
     rig.headers = bearer(tokens, "bob", "secret/app", "bob/app")
-    path = f"/v2/bob/app/blobs/uploads/?mount={layer}&from=secret/app"
-    bare, through = await rig("POST", guarded.url + path), await rig("POST", path)
-    assert through.status == bare.status == 401
-    # This registry lists the scopes and their actions in a different order each time.
-    challenges = [sorted(re.split(r'[" ,:]', answer.headers["WWW-Authenticate"])) for answer in (bare, through)]
-    assert challenges[0] == challenges[1]
-    assert (await rig("HEAD", f"/v2/bob/app/blobs/{layer}")).status == 404
+    for path in (f"mount={layer}&from=secret/app", f"mount={layer}", f"mount={layer}&from=not/there"):
+        await check_same(rig, guarded, "POST", f"/v2/bob/app/blobs/uploads/?{path}")
+        for method in ("HEAD", "GET"):
+            assert (await check_same(rig, guarded, method, f"/v2/bob/app/blobs/{layer}")).status == 404
+
+
+async def test_a_mount_from_where_one_may_read(rig: Rig, guarded: Registry, tokens: TokenServer) -> None:
+    rig.headers = bearer(tokens, "alice", "shared/app")
+    layer = await rig.push_blob("shared/app", LAYER)
+    rig.headers = bearer(tokens, "bob", "shared/app", "bob/app")
+    mounted = await rig("POST", f"/v2/bob/app/blobs/uploads/?mount={layer}&from=shared/app")
+    if guarded.kind == "zot":  # declines without its cache
+        assert mounted.status == 202
+        return
+    assert mounted.status == 201
+    assert (await rig.get_blob("bob/app", layer)).body == LAYER
+
+
+async def test_who_may_only_read_changes_nothing(rig: Rig, guarded: Registry, tokens: TokenServer) -> None:
+    rig.headers = bearer(tokens, "alice", "shared/app")
+    manifest, data = await rig.push_image("shared/app", "v1", [LAYER])
+    layer = Digest.of(LAYER)
+    rig.headers = bearer(tokens, "bob", "shared/app")
+    assert (await rig.get_blob("shared/app", layer)).body == LAYER
+    for method, path in (
+        ("DELETE", f"/v2/shared/app/blobs/{layer}"),
+        ("DELETE", f"/v2/shared/app/manifests/{manifest}"),
+        ("POST", "/v2/shared/app/blobs/uploads/"),
+    ):
+        assert (await rig(method, path)).status in (401, 403), (method, path)
+    assert (await rig.put_manifest("shared/app", "v2", data)).status in (401, 403)
+    assert (await rig("GET", "/v2/shared/app/manifests/v1", headers={"Accept": MANIFEST})).body == data
 
 
 async def test_an_upload_belongs_to_who_opened_it(rig: Rig, tokens: TokenServer) -> None:
@@ -92,8 +152,8 @@ async def test_an_upload_belongs_to_who_opened_it(rig: Rig, tokens: TokenServer)
 
 async def test_what_another_tenant_pushed_changes_nothing(rig: Rig, tokens: TokenServer) -> None:
     rig.headers = bearer(tokens, "bob", "bob/app")
-    await rig.push_blob("bob/app", LAYER + b"first")
+    await rig.push_blob("bob/app", NEXT)
     alone = await rig.metric("reducto_layer_stored_bytes_total")
     rig.headers = bearer(tokens, "alice", "secret/app")
     await rig.push_blob("secret/app", LAYER)
-    assert await rig.metric("reducto_layer_stored_bytes_total") - alone > 0.95 * len(LAYER)
+    assert await rig.metric("reducto_layer_stored_bytes_total") - alone > 0.6 * len(LAYER)
