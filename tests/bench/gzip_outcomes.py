@@ -1,0 +1,141 @@
+"""What the gzip benchmark measures, kept per tar and encoder: a run that was broken off goes on where it stopped.
+
+Outcomes lie beside the benchmark data, under a key of the code that was measured: after a change of a model all is
+measured anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reducto.gzip import GzipRecipe, open_unframer
+from tests.bench.data import dataset
+from tests.bench.report import ROOT
+from tests.gzip.helpers import PlainBytes
+from tests.gzip.oracles import Oracle
+
+FEED_BYTES = 1 << 20
+#: `gzip -6` and the rebuild take turns; of each the best counts, for other work on the machine only slows down.
+TIMED_ROUNDS = 3
+
+
+@dataclass
+class Outcome:
+    """One encoder on one tar."""
+
+    encoder: str
+    model: str
+    """Name of the model that was taken, or why the file would be stored as it came."""
+    exact: bool
+    """Rebuilt bit for bit, or stored."""
+    corrections: int
+    recipe_bytes: int
+    wire_bytes: int
+    rebuild: float | None = None
+    """Speed as a multiple of `gzip -6` on the same bytes, on one core; None where it was not timed."""
+    gzip_mb_s: float | None = None
+
+    @property
+    def percent(self) -> float:
+        """Recipe in percent of the gzip file."""
+        return 100 * self.recipe_bytes / self.wire_bytes
+
+
+def code_key() -> str:
+    """A digest of the sources that decide over outcomes."""
+    digest = hashlib.sha256()
+    folders = (ROOT / "cext", ROOT / "reducto" / "gzip", ROOT / "reducto" / "kernel")
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".c", ".h", ".py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Outcomes:
+    """Measured outcomes on disk, of one length of tar and the present code."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self._folder = folder / f"{code_key()}-{megabytes}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, tar: str, oracle: Oracle) -> Outcome | None:
+        """What was measured, if it was."""
+        path = self._path(tar, oracle.name)
+        return Outcome(**json.loads(path.read_text())) if path.exists() else None
+
+    def put(self, tar: str, outcome: Outcome) -> None:
+        """Keeps it; a part of a file is never seen."""
+        path = self._path(tar, outcome.encoder)
+        fresh = path.with_suffix(".partial")
+        fresh.write_text(json.dumps(asdict(outcome)))
+        fresh.replace(path)
+
+    def same_bytes(self, tar: str, wire: bytes, measure: Callable[[], Outcome]) -> Outcome:
+        """``measure()``, unless another release made the very same bytes of this tar: then what was measured there."""
+        path = self._path(tar, "sha256-" + hashlib.sha256(wire).hexdigest())
+        if not path.exists():
+            path.write_text(json.dumps(asdict(measure())))
+        return Outcome(**json.loads(path.read_text()))
+
+    def _path(self, tar: str, name: str) -> Path:
+        return self._folder / f"{tar.split()[0].lower()}-{name}.json"
+
+
+def plan(wire: bytes) -> object:
+    """The recipe or why there is none."""
+    unframer = open_unframer(wire[:16])
+    for at in range(0, len(wire), FEED_BYTES):
+        unframer.feed(wire[at : at + FEED_BYTES], lambda piece: None)
+    return unframer.finish()
+
+
+def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
+    """Plans, and rebuilds all of it."""
+    recipe = plan(wire)
+    if not isinstance(recipe, GzipRecipe):
+        return Outcome(oracle.name, f"stored: {recipe}", True, 0, 0, len(wire))
+    exact = b"".join(recipe.rebuild(PlainBytes(plain))) == wire
+    return Outcome(oracle.name, recipe.encoder, exact, recipe.corrections or 0, len(recipe.to_bytes()), len(wire))
+
+
+def time_rebuild(outcome: Outcome, plain: bytes, wire: bytes) -> None:
+    """Adds the speed: processor seconds of this thread against those of the real `gzip -6`."""
+    recipe = plan(wire)
+    assert isinstance(recipe, GzipRecipe)
+    gzip, rebuild = [], []
+    for _ in range(TIMED_ROUNDS):
+        gzip.append(gzip_6_seconds(plain))
+        start = time.thread_time()
+        for _ in recipe.rebuild(PlainBytes(plain)):
+            pass
+        rebuild.append(time.thread_time() - start)
+    outcome.rebuild = min(gzip) / min(rebuild)
+    outcome.gzip_mb_s = len(plain) / min(gzip) / 1e6
+
+
+def gzip_6_seconds(plain: bytes) -> float:
+    """Processor seconds of the real `gzip -6`."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["gzip", "-6"], input=plain, stdout=subprocess.DEVNULL, check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
+
+
+def tars(megabytes: int) -> dict[str, bytes]:
+    """A Debian root, a Python application, a Node application: the first megabytes of each."""
+    series = sorted((dataset("image-series").path / "layers").iterdir(), key=lambda path: path.stat().st_size)
+    paths = {
+        "Debian root": dataset("python-base").path / "base.tar",
+        "Python application": series[len(series) // 2],
+        "Node application": dataset("node-layers").path / "new.tar",
+    }
+    found = {}
+    for name, path in paths.items():
+        with path.open("rb") as file:
+            found[name] = file.read(megabytes * 1_000_000)
+    return found
