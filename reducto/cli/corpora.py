@@ -5,12 +5,17 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reducto.cli.context import Context
 from reducto.corpus.reader import Corpus
-from reducto.fetch.artifact import Advance
-from reducto.fetch.corpora import CorpusFinder
+from reducto.fetch.local import local_files
+
+if TYPE_CHECKING:
+    from reducto.fetch.artifact import Advance
+    from reducto.fetch.corpora import CorpusFinder
 
 CORPUS_HELP = "corpus: a file, a directory, a name, an oci:// or https:// address; may be repeated"
 
@@ -43,6 +48,8 @@ def add_registry_options(parser: ArgumentParser) -> None:
 
 def finder(arguments: Namespace, context: Context, advance: Advance = lambda _: None) -> CorpusFinder:
     """What finds and fetches corpora as configuration and options say. ``advance`` is told of bytes that arrive."""
+    from reducto.fetch.corpora import CorpusFinder  # it takes longer to import than a small file to compress
+
     return CorpusFinder(
         context.config.corpus,
         ca_file=context.config.upstream.ca_file,
@@ -54,8 +61,9 @@ def finder(arguments: Namespace, context: Context, advance: Advance = lambda _: 
 
 def corpus_files(names: Iterable[str], arguments: Namespace, context: Context) -> list[Path]:
     """The files that ``--corpus`` arguments name, each once, fetched where that is needed."""
-    found = finder(arguments, context)
-    return list(dict.fromkeys(path for name in names for path in found.find(name)))
+    found = cache(lambda: finder(arguments, context))
+    files = [path for name in names for path in local_files(name) or found().find(name)]
+    return list(dict.fromkeys(files))
 
 
 @contextmanager

@@ -28,8 +28,8 @@ PIECE_BYTES = 4 << 20
 #: The first pieces are short, so that a reader gets its first bytes early.
 _FIRST_PIECE_BYTES = 256 << 10
 _AHEAD = 2
-#: Pieces of a file: small enough that the bytes are still in the cache when they are hashed and written.
-_FILE_PIECE_BYTES = 1 << 20
+#: Plain bytes that are written to a file at a time, while they are still in the processor's cache.
+_WRITE_BYTES = 256 << 10
 #: Zeros are left out of a file in blocks of this size, as zstd and cp do.
 _SPARSE_BLOCK_BYTES = 32 << 10
 
@@ -113,15 +113,19 @@ class Decoder:
 
     def read_into(self, plain_offset: int, out: memoryview | bytearray) -> None:
         """Fills ``out`` with plain bytes from ``plain_offset``. Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`."""
+        self._plan.execute(self._verified(plain_offset, len(out)), plain_offset, out)
+
+    def _verified(self, plain_offset: int, length: int) -> ReferenceTable:
+        """The references, after the segments that hold these plain bytes were verified."""
         table, sources = self._resolve()
         for number, source in enumerate(sources):
             if source is None:
                 continue
-            length = source.plain_length
-            segments = self._plan.touched(plain_offset, len(out), number, SEGMENT_BYTES, length)
+            end = source.plain_length
+            segments = self._plan.touched(plain_offset, length, number, SEGMENT_BYTES, end)
             if segments:
-                source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, length)) for s in segments)
-        self._plan.execute(table, plain_offset, out)
+                source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
+        return table
 
     def read(self, plain_offset: int, length: int) -> memoryview:
         """``length`` plain bytes from ``plain_offset`` in a buffer of their own; raises as `read_into`."""
@@ -210,7 +214,7 @@ class Decoder:
                 advance(len(piece))
             return
         hasher = blake3()
-        spare = [bytearray(_FILE_PIECE_BYTES) for _ in range(_AHEAD + 2)]
+        spare = [bytearray(PIECE_BYTES) for _ in range(_AHEAD + 2)]
         pending: deque[Future[memoryview]] = deque()
 
         def collect(left: int) -> None:
@@ -221,7 +225,7 @@ class Decoder:
                 spare.append(cast(bytearray, piece.obj))
 
         try:
-            for start in range(0, self.wire_length, _FILE_PIECE_BYTES):
+            for start in range(0, self.wire_length, PIECE_BYTES):
                 out = memoryview(spare.pop())[: self.wire_length - start]
                 pending.append(self._submit(self._write_piece, descriptor, start, out))
                 collect(_AHEAD)
@@ -231,8 +235,11 @@ class Decoder:
         self._check_hash(hasher)
 
     def _write_piece(self, descriptor: int, start: int, out: memoryview) -> memoryview:
-        self.read_into(start, out)
-        _write_at(descriptor, out, start)
+        table = self._verified(start, len(out))
+        for at in range(0, len(out), _WRITE_BYTES):
+            part = out[at : at + _WRITE_BYTES]
+            self._plan.execute(table, start + at, part)
+            _write_at(descriptor, part, start + at)
         return out
 
     def close(self) -> None:

@@ -22,11 +22,11 @@ from reducto.corpus.atomic import AtomicFile
 from reducto.corpus.reader import Corpus
 from reducto.errors import LimitExceeded, ReductoError, UsageError
 from reducto.fetch.artifact import PARTS_LIMIT, Advance, CorpusArtifact, fetch_part
+from reducto.fetch.local import SCHEMES, local_files
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import NotInRegistry, Registry, RegistryError
 from reducto.model import CorpusId, parse_corpus_id
 
-_SCHEMES = ("oci://", "https://", "http://")
 _TIMEOUT_SECONDS = 60
 _PIECE_BYTES = 1 << 20
 
@@ -62,18 +62,12 @@ class CorpusFinder:
         A file; a directory, for every ``.rc`` in it; an address; or a name, looked up in the configured repositories.
         Raises `UsageError` if nothing is found, `RegistryError`, `Corrupt`.
         """
-        if name.startswith(_SCHEMES):
+        if name.startswith(SCHEMES):
             return self._use(self._address(name))
-        path = Path(name).expanduser()
-        if path.is_dir():
-            found = sorted(path.glob("*.rc"))
-            if not found:
-                raise UsageError(f"{path} holds no .rc files")
-            return found
-        if path.is_file():
-            return [path]
+        if files := local_files(name):
+            return files
         if os.sep in name or name.endswith(".rc"):
-            raise UsageError(f"there is no corpus {path}")
+            raise UsageError(f"there is no corpus {Path(name).expanduser()}")
         return self._use(self._named(name))
 
     def _named(self, name: str) -> list[Path]:
@@ -84,7 +78,7 @@ class CorpusFinder:
         for repository in self._options.repositories:
             if repository.startswith("oci://"):
                 address = f"{repository.rstrip('/')}:{name}"
-            elif repository.startswith(_SCHEMES):
+            elif repository.startswith(SCHEMES):
                 address = f"{repository.rstrip('/')}/{name}.rc"
             else:
                 local = Path(repository).expanduser() / f"{name}.rc"
