@@ -11,6 +11,10 @@ class UnframeLimits:
 
     plain_limit_bytes: int = 32 << 30
     """Plain bytes of one blob."""
+    expansion_limit: int = 200
+    """Plain bytes per wire byte, once there are `expansion_floor_bytes` of them: beyond it a blob is a bomb or next to
+    empty, and so small already that there is nothing to gain."""
+    expansion_floor_bytes: int = 1 << 30
     recipe_percent: float = 1.0
     """Serialised recipe, in percent of the wire bytes; beyond it a recipe is not worth keeping."""
     recipe_floor_bytes: int = 4096

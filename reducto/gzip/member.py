@@ -23,7 +23,7 @@ Dispatch = Callable[[Job, int], None]
 
 
 class PlainLimitReached(Exception):
-    """The blob's plain bytes go beyond the limit."""
+    """The blob's plain bytes go beyond a limit."""
 
 
 class NoModel(Exception):
@@ -37,7 +37,7 @@ class MemberReader:
         self._limits = limits
         self._inflater = kernel.Inflater()
         self._plain = bytearray()
-        self._blob_plain = 0
+        self._blob_plain = self._blob_wire = 0
         self._warmup = max(model.warmup_bytes for model in kernel.models().values())
         self._lookahead = max(model.lookahead_bytes for model in kernel.models().values())
         self._vain_trials = 0
@@ -54,6 +54,7 @@ class MemberReader:
         self._wire = bytearray()  # of the segment being read, and what is not inflated yet
         self._wire_base = 0  # position in the deflate stream of _wire[0]
         self._wire_at = 0
+        self._all_tried = False
         self._marks: list[tuple[int, int]] = []  # bit and plain position of block starts; the first is the segment's
         self._next_mark = 1
         self._raw_blocks = bytearray()
@@ -72,6 +73,7 @@ class MemberReader:
     def read(self, wire: bytearray, sink: Sink, dispatch: Dispatch) -> bool:
         """Inflates ``wire`` and empties it; True at the stream's end: what follows it is left in ``wire``."""
         self._wire += wire
+        self._blob_wire += len(wire)
         wire.clear()
         while True:
             self._make_room()
@@ -82,6 +84,7 @@ class MemberReader:
                 self._hand_out(before, sink)
             if status == kernel.DONE:
                 wire += self._close()
+                self._blob_wire -= len(wire)
                 return True
             self._cut(dispatch)
             if status == kernel.NEEDS_INPUT:
@@ -103,6 +106,8 @@ class MemberReader:
         self._blob_plain += self._used - before
         if self._blob_plain > self._limits.plain_limit_bytes:
             raise PlainLimitReached(f"more than {self._limits.plain_limit_bytes} plain bytes")
+        if self._blob_plain > max(self._limits.expansion_floor_bytes, self._limits.expansion_limit * self._blob_wire):
+            raise PlainLimitReached(f"more than {self._limits.expansion_limit} plain bytes for each of the wire")
         with memoryview(self._plain) as view, view[before : self._used] as fresh:
             sink(fresh)
 
@@ -146,6 +151,7 @@ class MemberReader:
         with memoryview(self._plain) as view, view[: self._used] as plain, memoryview(self._wire) as wire:
             sample = Sample(plain, wire, self._marks, complete, self._telltales())
             choices = classify(sample, self._hint)
+            self._all_tried = sample.is_one_trial and not self._hint
         if choices is None:
             return False
         if not choices:
@@ -199,7 +205,8 @@ class MemberReader:
             at_hand = bytes(view[low - self._plain_base : high - self._plain_base])
         wire = bytes(self._wire[wire_low:wire_high])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
-        telltales = self._telltales() if self._vain_trials < _VAIN_TRIALS else None
+        ask_all = self._vain_trials < _VAIN_TRIALS and not self._all_tried
+        telltales = self._telltales() if ask_all else None
         dispatch(Job(shape, at_hand, wire, self.choices, trailer, telltales), shared)
         del self._marks[:index]
         self._next_mark = 1

@@ -174,6 +174,11 @@ class Sample:
     complete: bool
     telltales: Telltales
 
+    @property
+    def is_one_trial(self) -> bool:
+        """Whether the first trial of the models is over all of the member."""
+        return self.complete and len(_spans(self)) == 1
+
 
 def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] | None:
     """The models that fit the sample, best first; empty if none does; None if it is too short to tell.
@@ -186,7 +191,7 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
     spans = _spans(sample)
     if not spans:
         return None
-    if hint and sample.complete and len(spans) == 1:
+    if hint and sample.is_one_trial:
         return tuple(hint)
     candidates = list(dict.fromkeys([*hint, *sample.telltales.candidates()]))
     scores, left = {}, candidates
