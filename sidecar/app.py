@@ -21,6 +21,7 @@ from reducto.model import CorpusId
 from sidecar import logs, routes
 from sidecar.atomic import OwnedDirectory
 from sidecar.bases import BaseCorpora
+from sidecar.blob_cache import BlobCache
 from sidecar.codec import Codec
 from sidecar.control import Health, build_control, disk_check
 from sidecar.corpora import Corpora
@@ -162,15 +163,8 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     scratch = await offload.io(OwnedDirectory, config.spool.dir)
     codec = make_codec(config, offload, scratch.path)
     corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
-    rebuilds = Rebuilds(
-        cache_dir / "blobs",
-        scratch.path,
-        config.cache.max_size,
-        config.limits.rebuilds,
-        corpora.empty,
-        offload,
-        metrics,
-    )
+    blobs = BlobCache(cache_dir / "blobs", config.cache.max_size, offload, metrics)
+    rebuilds = Rebuilds(blobs, scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
     records = RecordStore(client, relatives, seal, offload, metrics)
     layers = Layers(client, corpora, codec, seal, offload)
     passthrough = Passthrough(upstream, base, offload)
@@ -208,7 +202,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     health.checks["corpora"] = bases.check
     await bases.load()
     await offload.io(corpora.restore)
-    await offload.io(rebuilds.restore)
+    await offload.io(blobs.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
         layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
-from reducto.model import CorpusId
+from reducto.model import CorpusId, Digest
 from sidecar import logs
 from sidecar.arrival import Arrival
 from sidecar.atomic import move
@@ -61,7 +61,7 @@ class Corpora:
         self._lengths: OrderedDict[CorpusId, int] = OrderedDict()
         """Bytes on disk of every layer corpus, least recently used first."""
         self._bases: dict[CorpusId, LocalCorpus] = {}
-        self._flights: dict[tuple[CorpusId, bool], asyncio.Task[LocalCorpus]] = {}
+        self._flights: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
         self._arrivals: dict[CorpusId, asyncio.Task[None]] = {}
         """Transfers that readers follow."""
 
@@ -166,13 +166,16 @@ class Corpora:
         corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
         if corpus is not None:
             return corpus
-        key = (blob.corpus_id, mapped)
+        key = (blob.corpus_id, blob.blob.digest, mapped)
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._get(caller, repository, blob, known, mapped))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+        try:
+            return await asyncio.shield(flight)
+        finally:
+            del flight  # which keeps its exception, whose traceback keeps this frame
 
     async def _get(
         self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known, mapped: bool

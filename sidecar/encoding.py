@@ -14,7 +14,7 @@ from sidecar import logs
 from sidecar.codec import Encoder, Reduction
 from sidecar.growing import READ_BYTES, GrowingFile
 from sidecar.metrics import Metrics
-from sidecar.offload import Offload
+from sidecar.offload import Offload, clear_frames
 
 #: How long a client waits for its 201 at most after its last byte; then the original is stored. Clients give up
 #: after five minutes without an answer.
@@ -76,6 +76,13 @@ class Encoding:
         return self._encoder
 
     async def _run(self) -> Reduction | Stored:
+        try:
+            return await self._encode()
+        except Exception as error:
+            clear_frames(error)  # the task keeps it
+            raise
+
+    async def _encode(self) -> Reduction | Stored:
         while self._spool.length < self._smallest_bytes:
             if self._spool.ended:
                 return Stored(Reason.TOO_SMALL)

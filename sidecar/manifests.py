@@ -19,7 +19,7 @@ from sidecar.names import Reference, Repository, Tag, record_tag
 from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
 from sidecar.record_store import Held, RecordStore
-from sidecar.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.records import ImageRecord, IndexRecord, LayerRecord, is_record, record_media_type
 from sidecar.upstream.base import Caller, UpstreamRequest
 from sidecar.upstream.client import Refused, RegistryClient
 
@@ -110,6 +110,8 @@ class Manifests:
         if isinstance(route.reference, Tag) and route.reference.is_record:
             raise TagInvalid("tags that begin with reducto- are reserved")
         data = await self._read(call)
+        if is_record(data):  # somebody copies images as they are stored
+            await self._records.check(call.caller, route.repository, data)
         record = await self._record_for(call, route, data)
         if record is None:
             return await self._put_plain(call, data)

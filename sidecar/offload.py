@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -56,7 +57,7 @@ class Offload:
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
         """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""
-        return self._inner.submit(function, *args, **kwargs)
+        return self._inner.submit(_called, function, *args, **kwargs)
 
     def close(self) -> None:
         """Waits for running work and ends the threads."""
@@ -71,7 +72,7 @@ def _yield_to_others() -> None:
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
     """Awaits the call. A cancelled caller leaves only when the thread is done: nobody frees memory under it."""
-    future = pool.submit(function, *args)
+    future = pool.submit(_called, function, *args)
     wrapped = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(wrapped)
@@ -82,3 +83,26 @@ async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: 
             if not future.cancelled():
                 future.exception()
         raise
+    finally:
+        del future, wrapped  # or an exception, its traceback, this frame and the future would keep each other
+
+
+def _called(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """The call's result; a failure leaves nothing behind but itself."""
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:
+        clear_frames(error)
+        raise
+
+
+def clear_frames(error: BaseException) -> None:
+    """Makes the frames through which ``error`` came let go of what they hold: decoders, buffers, mappings.
+
+    Its traceback would keep these as long as anybody keeps the exception, and if that ends in a reference cycle, it is
+    the garbage collector that ends them. Python 3.11's crashes on memory views that are in use (gh-77894).
+    """
+    chained: BaseException | None = error
+    while chained is not None:
+        traceback.clear_frames(chained.__traceback__)
+        chained = chained.__cause__ or chained.__context__

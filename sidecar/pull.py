@@ -115,7 +115,7 @@ class Pull:
         if wanted is not None:
             headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{layer.wire_length}"
         status, span = (200 if wanted is None else 206), wanted or ByteRange(0, layer.wire_length)
-        warm = await self._rebuilds.warm(layer.digest)
+        warm = await self._rebuilds.cache.warm(layer.digest, layer.instructions.digest)
         self._metrics.cache_requests.labels(result="cold" if warm is None else "warm").inc()
         if warm is not None:
             self._metrics.first_byte_seconds.labels(source="warm").observe(time.monotonic() - started)
@@ -130,9 +130,7 @@ class Pull:
         route = call.route
         assert isinstance(route, routes.BlobAt)
         rebuild = await self._rebuilds.cold(
-            layer.digest,
-            layer.wire_length,
-            lambda distrust: self._layers.decoder(call.caller, route.repository, layer, distrust),
+            layer, lambda distrust: self._layers.decoder(call.caller, route.repository, layer, distrust)
         )
         try:
             pieces = rebuild.read(span)

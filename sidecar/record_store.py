@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from reducto.errors import ReductoError, Untrusted
 from reducto.model import Digest
 from sidecar import logs, originals
-from sidecar.errors import UpstreamBroken
+from sidecar.errors import ManifestInvalid, UpstreamBroken
 from sidecar.manifest import OCI_MANIFEST
 from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository, Tag, record_tag
@@ -176,6 +176,14 @@ class RecordStore:
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
         await self._learn(repository, record, manifest.digest)
         return Held(record, manifest.digest, len(manifest.data))
+
+    async def check(self, caller: Caller, repository: Repository, data: bytes) -> None:
+        """Returns when a record that a client brings would be believed here. Raises `ManifestInvalid`, `Refused`."""
+        try:
+            await self._offload.io(self._seal.verify, repository, data)
+            parse_record(data, await self._read_original(caller, repository, data))
+        except ReductoError as error:
+            raise ManifestInvalid(f"this record of Reducto's would not be believed in {repository}: {error}") from error
 
     # -- scanning
 

@@ -11,6 +11,7 @@ The format is described in docs/formats/records.md; this module is its only read
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -115,6 +116,12 @@ class LayerRecord:
         if self.envelope:
             notes[_ENVELOPE] = self.envelope
         return replace(self.instructions, annotations=notes).to_json()
+
+    @property
+    def recipe_id(self) -> str:
+        """The same for records that rebuild the layer in the same way from the same blobs."""
+        said = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def rewrapped(self, rewrap: Callable[[str], str]) -> LayerRecord:
         """The same record with ``rewrap`` of every envelope: for another repository, or another key."""

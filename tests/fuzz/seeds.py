@@ -16,7 +16,7 @@ from reducto.crypt import BlobKey, Content, Envelope, Sealer
 from reducto.fetch import artifact
 from reducto.keys import Signer
 from reducto.model import CorpusId, Descriptor, Digest
-from sidecar.records import EMPTY_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord
+from sidecar.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
 from tests.corpus.samples import SIGNER, write_small
 
@@ -111,7 +111,7 @@ def _records() -> list[bytes]:
 
 def _image_manifest() -> bytes:
     layers = [_descriptor("layer").to_json() | {"annotations": {"key": "value"}}]
-    document = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": EMPTY_DESCRIPTOR.to_json(), "layers": layers}
+    document = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": CONFIG_DESCRIPTOR.to_json(), "layers": layers}
     document |= {"subject": _descriptor("subject").to_json(), "artifactType": "text/x", "annotations": {"a": "b"}}
     return json.dumps(document).encode()
 

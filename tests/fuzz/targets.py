@@ -34,6 +34,7 @@ from sidecar import ranges, records, routes
 from sidecar.errors import RegistryError
 from sidecar.limits import path_complaint
 from sidecar.manifest import Manifest as ClientManifest
+from sidecar.originals import EMBEDDED_LIMIT_BYTES
 from tests.fuzz import seeds
 
 PLAIN_LIMIT_BYTES = 1 << 20
@@ -62,9 +63,8 @@ def record(data: bytes) -> None:
     with refused():
         records.original_pointer(data)
         parsed = records.parse_record(data)
-        again = records.parse_record(parsed.to_manifest())
-        if not (isinstance(parsed, records.ImageRecord) and parsed.original_blob is not None):
-            assert again.to_manifest() == parsed.to_manifest()
+        if isinstance(parsed, records.LayerRecord) or len(parsed.original) <= EMBEDDED_LIMIT_BYTES:
+            assert records.parse_record(parsed.to_manifest()).to_manifest() == parsed.to_manifest()
 
 
 @target
