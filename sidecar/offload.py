@@ -11,6 +11,8 @@ Four pools, so that work which waits for other work can never starve it:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import threading
 import traceback
@@ -79,9 +81,10 @@ async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: 
     except asyncio.CancelledError:
         if not future.cancel():
             while not future.done():
-                await asyncio.wait([wrapped])
-            if not future.cancelled():
-                future.exception()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([wrapped])
+            if future.exception() is None and isinstance(unwanted := future.result(), io.IOBase):
+                unwanted.close()  # a file that nobody will get
         raise
     finally:
         del future, wrapped  # or an exception, its traceback, this frame and the future would keep each other

@@ -101,7 +101,10 @@ def _at_hand(_: int) -> None:
 
 
 class _Arriving:
-    """A frame's stored bytes as a stream that waits for those which are still on their way."""
+    """A frame's stored bytes as a stream that waits for those which are still on their way.
+
+    Given a memory view itself, zstd's reader would keep it exported: see `reducto.kernel._lib.hold`.
+    """
 
     def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:
         self._stored, self._arrived, self._at = stored, arrived, 0
@@ -158,8 +161,8 @@ class FrameReader:
             decompressor = zstandard.ZstdDecompressor(
                 dict_data=_dictionary(kind, prefix), max_window_size=1 << _WINDOW_LOG_LIMIT
             )
-            source = stored if arrived is _at_hand else _Arriving(stored, arrived)
-            self._reader = decompressor.stream_reader(cast(IO[bytes], source), read_size=1 << 17)
+            source = cast(IO[bytes], _Arriving(stored, arrived))
+            self._reader = decompressor.stream_reader(source, read_size=1 << 17)
 
     def read_into(self, out: memoryview) -> None:
         """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from reducto.kernel._lib import Buffer, check, ffi, lib
+from reducto.kernel._lib import Buffer, check, ffi, hold, lib
 
 #: Bytes of one slot: fingerprint and plain offset, both u64 little-endian.
 SLOT_BYTES = 16
@@ -66,7 +66,8 @@ class TableView:
     """Look-ups in a table that lies in ``slots`` (bytes or a mapping)."""
 
     def __init__(self, slots: Buffer, home: int) -> None:
-        self._slots = ffi.from_buffer("rdk_entry[]", slots)
+        self._held = hold(slots)
+        self._slots = ffi.cast("rdk_entry *", ffi.from_buffer(slots))
         self._count = len(slots) // SLOT_BYTES
         self._home = home
 

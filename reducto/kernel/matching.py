@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from reducto.errors import Corrupt
-from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
+from reducto.kernel._lib import Buffer, check, ffi, hold, lib, pointer
 from reducto.kernel.chunking import ChunkParams
 
 #: Reference number of a blob's own new bytes.
@@ -57,20 +57,19 @@ class ReferenceTable:
 
     def set_own(self, plain: Buffer, plain_length: int) -> None:
         """Names the blob's own new bytes, of which ``plain_length`` are valid."""
-        self._own = pointer(plain)
-        self.native[0].plain = self._own
+        self._own = hold(plain)
+        self.native[0].plain = pointer(plain)
         self.native[0].plain_length = plain_length
 
     def add(self, plain: Buffer, index: tuple[Buffer, int] | None = None) -> int:
         """Adds a reference and returns its number."""
         check(-1 if self.count >= REFERENCES_LIMIT else 0, f"more than {REFERENCES_LIMIT - 1} references")
         entry = self.native[self.count]
-        view = pointer(plain)
-        self._keep.append(view)
-        entry.plain, entry.plain_length = view, len(plain)
+        self._keep.append(hold(plain))
+        entry.plain, entry.plain_length = pointer(plain), len(plain)
         if index is not None:
             slots = pointer(index[0], "rdk_entry[]")
-            self._keep.append(slots)
+            self._keep.append(hold(index[0]))
             entry.slots, entry.slot_count, entry.home_slots = slots, len(slots), index[1]
         self.count += 1
         return self.count - 1

@@ -168,7 +168,7 @@ class RegistryClient:
                 if arrival is not None:
                     arrival.advance(length)
         finally:
-            await self._offload.io(handle.close)
+            handle.close()  # here: cancelled once more, a worker might never come to it; all is flushed
         if hasher.hexdigest() != blob.digest.hex:
             await self._offload.io(os.unlink, path)
             raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
