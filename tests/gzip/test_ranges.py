@@ -11,27 +11,34 @@ from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, unframe, workers
 
 
-@pytest.mark.parametrize("level", ["level1", "level6"])
-def test_range_from_the_middle_reads_one_segment_before_its_first_byte(level: str) -> None:
-    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == level)
-    part = samples.archive(10_000_000, 21)
-    plain = b"".join(bytes([number]) * 1000 + part for number in range(4))
+@pytest.mark.parametrize(
+    "name",
+    ["go-1.26-level1", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6", "pgzip-1.15.12-level5", "zlib-level1",
+     "zlib-level6", "gnu-gzip-level1", "pigz-level1", "pigz-level6"],
+)  # fmt: skip
+def test_range_from_the_middle_rebuilds_one_segment_before_its_first_byte(name: str) -> None:
+    encoder, level = name.rsplit("-", 1)
+    oracle = next(o for o in oracles.all_oracles() if o.name.startswith(encoder) and o.level == level)
+    part = samples.archive(3_000_000, 21)
+    plain = b"".join(bytes([number]) * 1000 + part for number in range(10))
     wire = oracle.encode(plain)
-    recipe, _ = unframe(wire)
+    with workers() as submit:
+        recipe, _ = unframe(wire, submit=submit)
     assert isinstance(recipe, GzipRecipe)
     model = next(model for model in models().values() if model.name == recipe.encoder)
     middle = len(wire) // 2
     source = PlainBytes(plain)
-    first = next(iter(recipe.rebuild(source, ByteRange(middle, middle + 1_000_000))))
+    first = next(iter(recipe.rebuild(source, ByteRange(middle, min(middle + (8 << 20), len(wire))))))
     assert wire[middle : middle + len(first)] == first
     longest = max(segment.plain_length for segment in recipe.members[0].segments)
+    assert longest < model.segment_bytes + (2 << 20)
     assert source.read_bytes <= longest + model.warmup_bytes + model.lookahead_bytes
     assert source.lowest > len(plain) // 4
 
 
 def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
-    plain = samples.archive(5_000_000, 22)
+    plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
     recipe, _ = unframe(wire)
     assert isinstance(recipe, GzipRecipe)
@@ -48,7 +55,7 @@ def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
 
 def test_abandoned_rebuild_leaves_no_work_behind() -> None:
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
-    plain = samples.archive(5_000_000, 22)
+    plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
     recipe, _ = unframe(wire)
     assert isinstance(recipe, GzipRecipe)
@@ -61,7 +68,7 @@ def test_abandoned_rebuild_leaves_no_work_behind() -> None:
 def test_workers_that_read_do_not_wait_for_each_other() -> None:
     """Readers and planners on the very pool that they submit to: nobody may wait for a task that cannot start."""
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
-    plain = samples.archive(9_000_000, 23)
+    plain = samples.archive(3_000_000, 23) * 3
     wire = oracle.encode(plain)
     with workers(2) as submit:
         encoders = [submit(unframe, wire, submit=submit) for _ in range(3)]
