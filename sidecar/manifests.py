@@ -112,6 +112,10 @@ class Manifests:
         data = await self._read(call)
         if is_record(data):  # somebody copies images as they are stored
             await self._records.check(call.caller, route.repository, data)
+        async with self._records.turns.shared(route.repository):
+            return await self._put(call, route, data)
+
+    async def _put(self, call: Call, route: routes.ManifestAt, data: bytes) -> web.StreamResponse:
         record = await self._record_for(call, route, data)
         if record is None:
             return await self._put_plain(call, data)
@@ -199,11 +203,14 @@ class Manifests:
         """Deletes a manifest with its record, or a tag."""
         route = call.route
         assert isinstance(route, routes.ManifestAt)
-        if isinstance(route.reference, Tag):
-            if route.reference.is_record:
-                raise ManifestUnknown(f"no manifest {route.reference} in {route.repository}")
-            return await self._passthrough(call)
-        repository, digest = route.repository, route.reference
+        if isinstance(route.reference, Tag) and route.reference.is_record:
+            raise ManifestUnknown(f"no manifest {route.reference} in {route.repository}")
+        async with self._records.turns.shared(route.repository):
+            if isinstance(route.reference, Tag):
+                return await self._passthrough(call)
+            return await self._delete(call, route.repository, route.reference)
+
+    async def _delete(self, call: Call, repository: Repository, digest: Digest) -> web.StreamResponse:
         try:
             held = await self._records.manifest(call.caller, repository, digest)
         except Refused:

@@ -38,6 +38,7 @@ from sidecar.records import (
 )
 from sidecar.relatives import Relatives
 from sidecar.seal import Seal
+from sidecar.turns import Turns
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient, StoredManifest
 
@@ -85,6 +86,8 @@ class RecordStore:
         self._configured: set[Repository] = set()
         self._scans: dict[Repository, tuple[float, asyncio.Task[None]]] = {}
         self._seen: set[tuple[Repository, str]] = set()
+        self.turns = Turns()
+        """Who writes manifests holds a turn, so that records are never rewritten over a push."""
 
     # -- layers
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reducto.model import Descriptor, Digest
+from reducto.model import Descriptor
 from sidecar.app import Sidecar
 from sidecar.codec import Reduction
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
 from sidecar.manifest import Manifest
-from sidecar.names import Repository, Tag
+from sidecar.names import Repository
 from sidecar.upstream.base import StreamBody
 from sidecar.upstream.client import StoredManifest
 
@@ -77,12 +77,15 @@ async def _adopt_manifest(
     keep_originals: bool,
     result: Adopted,
 ) -> None:
-    record = await sidecar.manifests.build_record(SERVICE, contents.repository, manifest, found.data)
+    repository, records = contents.repository, sidecar.records
+    record = await sidecar.manifests.build_record(SERVICE, repository, manifest, found.data)
     if record is None:
         return
-    tags: list[Tag | Digest] = [*contents.tags.get(found.digest, ())]
-    for tag in tags or [found.digest]:
-        await sidecar.records.put_manifest(SERVICE, contents.repository, record, tag)
+    async with records.turns.alone(repository):
+        await records.put_manifest(SERVICE, repository, record, found.digest)
+        for tag in contents.tags.get(found.digest, ()):
+            if await names(sidecar, repository, tag, found.digest):
+                await records.put_manifest(SERVICE, repository, record, tag)
     result.images += 1
     if not keep_originals:
         await sidecar.client.delete_manifest(SERVICE, contents.repository, found.digest)

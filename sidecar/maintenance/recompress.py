@@ -16,7 +16,7 @@ from sidecar import logs
 from sidecar.app import Sidecar
 from sidecar.keep import digest_file
 from sidecar.maintenance.rewrite import rewrite
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.maintenance.walk import SERVICE, contents_of
 from sidecar.names import Repository
 from sidecar.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
 from sidecar.upstream.client import Refused
@@ -39,7 +39,7 @@ async def recompress(sidecar: Sidecar, repository: Repository, only: set[CorpusI
             swaps[corpus_id] = smaller
             saved += corpus.blob.size - smaller.blob.size
     if swaps:
-        await _swap(sidecar, contents, swaps)
+        await _swap(sidecar, repository, swaps)
         sidecar.metrics.recompressed.inc(saved)
         logs.event("recompressed", repository=repository.name, corpora=len(swaps), saved_bytes=saved)
     return saved
@@ -68,7 +68,7 @@ async def _pack_again(
     return replace(corpus, blob=Descriptor(PACKED_CORPUS_TYPE, digest, length), envelope=envelope)
 
 
-async def _swap(sidecar: Sidecar, contents: Contents, swaps: dict[CorpusId, CorpusBlob]) -> None:
+async def _swap(sidecar: Sidecar, repository: Repository, swaps: dict[CorpusId, CorpusBlob]) -> None:
     """Puts records that name the new blobs in place of the old."""
 
     def changed(layer: LayerRecord) -> LayerRecord:
@@ -78,7 +78,7 @@ async def _swap(sidecar: Sidecar, contents: Contents, swaps: dict[CorpusId, Corp
         )
         return replace(layer, corpora=corpora)
 
-    await rewrite(sidecar, contents, changed)
+    await rewrite(sidecar, repository, changed)
 
 
 async def when_idle(sidecar: Sidecar) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reducto.errors import ProofFailed
 from reducto.model import Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
 from sidecar.names import Repository
 from sidecar.records import ImageRecord, IndexRecord, LayerRecord
 
@@ -73,10 +73,12 @@ async def _restore_blob(sidecar: Sidecar, repository: Repository, layer: LayerRe
 async def _restore_manifest(
     sidecar: Sidecar, contents: Contents, holder: Digest, record: ImageRecord | IndexRecord
 ) -> None:
-    put = sidecar.client.put_manifest
-    await put(SERVICE, contents.repository, record.digest, record.original, record.media_type)
-    for tag in contents.tags.get(holder, ()):
-        await put(SERVICE, contents.repository, tag, record.original, record.media_type)
+    put, repository = sidecar.client.put_manifest, contents.repository
+    async with sidecar.records.turns.alone(repository):
+        await put(SERVICE, repository, record.digest, record.original, record.media_type)
+        for tag in contents.tags.get(holder, ()):
+            if await names(sidecar, repository, tag, holder):
+                await put(SERVICE, repository, tag, record.original, record.media_type)
 
 
 def _children_first(contents: Contents) -> list[Digest]:

@@ -1,17 +1,25 @@
-"""Puts changed records in place of old ones: layers, then images, then the indexes that name those by digest."""
+"""Puts changed records in place of old ones: layers, then images, then the indexes that name those by digest.
+
+Pushes go on meanwhile, and none of them may be lost: every stage reads the repository anew, every tag is looked at once
+more before it is set, and while it is set nobody else writes. After a stage nothing that is pushed through this process
+names what it replaced, so the old manifests can go at the end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from reducto.errors import ReductoError
 from reducto.model import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
-from sidecar.names import Repository, Tag
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
+from sidecar.names import Repository, Tag, record_tag
 from sidecar.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
+
+#: Indexes may name indexes; nobody nests them deeper than this.
+_NESTING_LIMIT = 16
+Changed = Callable[[LayerRecord], LayerRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,46 +35,79 @@ async def rewrap(sidecar: Sidecar, repository: Repository) -> Rewritten:
 
     Blobs stay as they are. Raises `Refused`, `KeyUnavailable`, `UpstreamBroken`.
     """
-    contents = await contents_of(sidecar, repository)
     wrap = partial(sidecar.seal.rewrap, repository)
-    await rewrite(sidecar, contents, lambda layer: layer.rewrapped(wrap), always=True)
-    return Rewritten(str(repository), len(contents.records))
+    count = await rewrite(sidecar, repository, lambda layer: layer.rewrapped(wrap), always=True)
+    return Rewritten(str(repository), count)
 
 
-async def rewrite(
-    sidecar: Sidecar, contents: Contents, changed: Callable[[LayerRecord], LayerRecord], always: bool = False
-) -> None:
-    """Stores ``changed`` of every layer record, and what follows from it. ``always`` also where nothing changes.
+async def rewrite(sidecar: Sidecar, repository: Repository, changed: Changed, *, always: bool = False) -> int:
+    """Stores ``changed`` of every layer record, and what follows from it; returns how many records were written.
 
-    New records come first; an old manifest is deleted only when its tags name the new one.
+    ``always`` also where nothing changes. New records come first; an old manifest goes when its tags name the new one.
     """
-    repository, records = contents.repository, sidecar.records
-    for layer in contents.layers.values():
+    work = _Rewriting(sidecar, repository)
+    contents = await contents_of(sidecar, repository)
+    for holder, layer in contents.layers.items():
         if always or changed(layer) != layer:
-            await records.put_layer(SERVICE, repository, changed(layer))
-    moved: dict[Digest, Descriptor] = {}
+            await work.replace_layer(holder, changed(layer))
+    contents = await contents_of(sidecar, repository)
     for holder, image in contents.images.items():
         new_image = replace(image, layers=tuple(changed(layer) for layer in image.layers))
         if always or new_image != image:
-            moved[holder] = await _put(sidecar, contents, holder, new_image)
-    pending, written = dict(contents.indexes), set[Digest]()
-    for _ in range(len(pending) + 1):  # an index may name indexes: once round per level at most
-        for holder, index in list(pending.items()):
-            children = tuple(moved.get(child.digest, child) for child in index.children)
-            if children != index.children or (always and holder not in written):
-                pending[holder] = replace(index, children=children)
-                moved[holder] = await _put(sidecar, contents, holder, pending[holder])
-                written.add(holder)
-    for old, new in moved.items():
-        if new.digest != old:
-            await sidecar.client.delete_manifest(SERVICE, repository, old)
+            await work.replace_manifest(contents, holder, new_image)
+    for _ in range(_NESTING_LIMIT):
+        contents = await contents_of(sidecar, repository)
+        before = len(work.moved)
+        for holder, index in contents.indexes.items():
+            children = tuple(work.moved.get(child.digest, child) for child in index.children)
+            if children != index.children or (always and holder not in work.written):
+                await work.replace_manifest(contents, holder, replace(index, children=children))
+        if len(work.moved) == before:
+            break
+    await work.remove_old()
+    return len(work.written)
 
 
-async def _put(sidecar: Sidecar, contents: Contents, holder: Digest, record: ImageRecord | IndexRecord) -> Descriptor:
-    tags: list[Tag | None] = [*contents.tags.get(holder, [])]
-    for tag in tags or [None]:
-        await sidecar.records.put_manifest(SERVICE, contents.repository, record, tag)
-    held = await sidecar.records.manifest(SERVICE, contents.repository, record.digest)
-    if held is None:
-        raise ReductoError(f"the record of {record.digest} vanished while it was replaced")
-    return Descriptor(record_media_type(record), held.holder, held.length)
+@dataclass(slots=True)
+class _Rewriting:
+    """One rewriting of a repository."""
+
+    sidecar: Sidecar
+    repository: Repository
+    moved: dict[Digest, Descriptor] = field(default_factory=dict)
+    """What stands in place of old manifests."""
+    written: set[Digest] = field(default_factory=set)
+    """New manifests."""
+
+    async def replace_layer(self, holder: Digest, layer: LayerRecord) -> None:
+        """Puts a layer's record in place of the one that ``holder`` is, if that still is the layer's."""
+        async with self.sidecar.records.turns.alone(self.repository):
+            if await names(self.sidecar, self.repository, record_tag(layer.digest), holder):
+                digest = await self.sidecar.records.put_layer(SERVICE, self.repository, layer)
+                self._note(holder, Descriptor(record_media_type(layer), digest, 0))
+
+    async def replace_manifest(self, contents: Contents, holder: Digest, record: ImageRecord | IndexRecord) -> None:
+        """Puts an image's or index's record in place of ``holder``, under all tags that still name that."""
+        records = self.sidecar.records
+        async with records.turns.alone(self.repository):
+            known = contents.tags.get(holder, ())
+            tags: list[Tag | None] = [tag for tag in known if await names(self.sidecar, self.repository, tag, holder)]
+            if not await self.sidecar.client.may_read(SERVICE, self.repository, holder):
+                return  # deleted meanwhile
+            for reference in tags or [None]:
+                await records.put_manifest(SERVICE, self.repository, record, reference)
+            held = await records.manifest(SERVICE, self.repository, record.digest)
+            if held is not None:
+                self._note(holder, Descriptor(record_media_type(record), held.holder, held.length))
+
+    async def remove_old(self) -> None:
+        """Deletes what was replaced, unless another replica has tagged it meanwhile."""
+        old = {holder for holder, new in self.moved.items() if new.digest != holder}
+        if old:
+            contents = await contents_of(self.sidecar, self.repository)
+            for holder in old - contents.records.keys():
+                await self.sidecar.client.delete_manifest(SERVICE, self.repository, holder)
+
+    def _note(self, old: Digest, new: Descriptor) -> None:
+        self.moved[old] = new
+        self.written.add(new.digest)

@@ -57,6 +57,12 @@ async def contents_of(sidecar: Sidecar, repository: Repository) -> Contents:
     return contents
 
 
+async def names(sidecar: Sidecar, repository: Repository, tag: Tag, manifest: Digest) -> bool:
+    """Whether the tag names this manifest just now: a client may have moved it since `contents_of`."""
+    found = await sidecar.client.get_manifest(SERVICE, repository, tag)
+    return found is not None and found.digest == manifest
+
+
 async def repositories_of(sidecar: Sidecar, named: list[str]) -> list[Repository]:
     """The repositories that the command line names, or all that the catalog lists. Raises `UsageError`."""
     if named:

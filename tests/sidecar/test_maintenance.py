@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,10 @@ from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
 from sidecar.maintenance.recompress import recompress
 from sidecar.maintenance.rehydrate import rehydrate
+from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.names import Repository
 from tests.sidecar.conftest import OpenRig
+from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise
 
 APP = Repository("app")
@@ -138,6 +142,67 @@ async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig)
         assert await pull(fresh, Digest.of(layer)) == layer
     assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
     assert await recompress(fresh.running.sidecar, APP) == 0, "a second time there is nothing to gain"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("upstream", ["embedded", "docker-registry", "distribution", "zot"])
+async def test_pushes_during_recompression_are_not_lost(
+    new_rig: OpenRig, start_registry: StartRegistry, monkeypatch: pytest.MonkeyPatch, upstream: str
+) -> None:
+    """A tag that moves, an image that is deleted and one that gets a further tag, at the worst moments."""
+    url = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, upstream)).url
+    rig = await new_rig(upstream=url, codec=reducto_codec)
+    layers = {
+        tag: layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number, tag in enumerate(TAGS)
+    }
+    for tag in TAGS[:4]:
+        await rig.push_image("app", tag, [layers[tag]])
+    expected = {
+        tag: (await rig("GET", f"/v2/app/manifests/{tag}", headers={"Accept": MANIFEST})).body for tag in TAGS[:4]
+    }
+    steps = [meanwhile(rig, expected, layers, number) for number in range(3)]
+
+    async def contents_and_then(*arguments: Any) -> Contents:
+        contents = await contents_of(*arguments)
+        if steps:
+            await steps.pop(0)
+        return contents
+
+    monkeypatch.setattr("sidecar.maintenance.rewrite.contents_of", contents_and_then)
+    assert await recompress(rig.running.sidecar, APP) > 0
+    assert not steps
+    fresh = await new_rig(upstream=url, state="fresh", codec=reducto_codec)
+    for side in (rig, fresh):
+        for tag, data in expected.items():
+            found = await side("GET", f"/v2/app/manifests/{tag}", headers={"Accept": f"{MANIFEST}, {INDEX}"})
+            assert (found.status, found.body) == ((404, found.body) if not data else (200, data)), tag
+        assert sorted(await side.tags("app")) == sorted(tag for tag, data in expected.items() if data)
+    for tag, layer in layers.items():
+        if tag != "deleted":
+            assert await pull(fresh, Digest.of(layer)) == layer
+    assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
+
+
+TAGS = ["moved", "deleted", "tagged-again", "stays", "new"]
+
+
+async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, bytes], number: int) -> None:
+    """What clients do after the first, second and third look at the repository."""
+    if number == 1:  # images are about to be written
+        _, expected["moved"] = await rig.push_image("app", "moved", [layers["new"]])
+    if number == 0:
+        digest = Digest.of(expected["deleted"])
+        assert (await rig("DELETE", f"/v2/app/manifests/{digest}")).status == 202
+        expected["deleted"] = b""
+    tag = f"again-{number}"
+    assert (await rig.put_manifest("app", tag, expected["tagged-again"])).status == 201
+    expected[tag] = expected["tagged-again"]
+    children = [descriptor(expected[tag], MANIFEST) for tag in ("stays", "tagged-again")]
+    index = json.dumps(
+        {"schemaVersion": 2, "mediaType": INDEX, "manifests": children, "annotations": {"n": tag}}
+    ).encode()
+    assert (await rig.put_manifest("app", f"index-{number}", index, INDEX)).status == 201
+    expected[f"index-{number}"] = index
 
 
 @pytest.mark.parametrize("command", [["fsck"], ["gc", "--dry-run"], ["rehydrate"], ["adopt"]])
