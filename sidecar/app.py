@@ -44,6 +44,7 @@ from sidecar.rebuild import Rebuilds
 from sidecar.record_store import RecordStore
 from sidecar.reducer import ReductoCodec
 from sidecar.relatives import Relatives, UploadReferences
+from sidecar.replicas import Replicas
 from sidecar.seal import Seal, seal_of
 from sidecar.shared_hooks import RedisHookIndex
 from sidecar.uploads import Upload, UploadSessions
@@ -83,6 +84,7 @@ class Sidecar:
     """The upstream itself, without the service's credentials."""
     start_encoding: StartEncoding
     bases: BaseCorpora
+    replicas: Replicas
     in_flight: int = 0
     """Requests being answered on the data port."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -134,6 +136,7 @@ class Sidecar:
         await self.sessions.close()
         await self.rebuilds.close()
         await self.upstream.close()
+        await self.replicas.close()
         await self.offload.io(self.corpora.close)
         await self.offload.io(self.hook_index.close)
         await self.offload.io(self.scratch.close)
@@ -170,7 +173,8 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     passthrough = Passthrough(upstream, base, offload)
     mounts = Mounts(client, records)
     keeper = Keeper(client, records, relatives, corpora, mounts, seal, config.policy, offload, metrics)
-    sessions = UploadSessions(scratch.path, config.spool, config.limits, offload, metrics)
+    replicas = await offload.io(Replicas, config, offload)
+    sessions = UploadSessions(scratch.path, config.spool, config.limits, offload, metrics, replicas.mark)
     manifests = Manifests(passthrough, client, records, config.policy, config.limits.manifest_size, offload)
     encode_gate = asyncio.Semaphore(config.limits.encodes)
 
@@ -195,6 +199,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
         Pull(passthrough, records, layers, rebuilds, offload, metrics, prefer_records),
         manifests,
         Listings(passthrough, client, records, offload),
+        replicas,
     )
     health.checks["upstream"] = _upstream_check(upstream)
     health.checks["spool"] = disk_check(str(scratch.path), config.spool.min_free, offload)
@@ -206,6 +211,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
         layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,
+        replicas,
     )  # fmt: skip
 
 
@@ -219,12 +225,14 @@ class RegistryApi:
         pull: Pull,
         manifests: Manifests,
         listings: Listings,
+        replicas: Replicas,
     ) -> None:
         self._passthrough = passthrough
         self._push = push
         self._pull = pull
         self._manifests = manifests
         self._listings = listings
+        self._replicas = replicas
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request on the data port."""
@@ -239,6 +247,8 @@ class RegistryApi:
                 return self._manifests.delete_layer
             case routes.Uploads(), "POST":
                 return self._push.open
+            case routes.UploadAt(), _ if self._replicas.elsewhere(call):
+                return self._replicas.forward
             case routes.UploadAt(), "PATCH":
                 return self._push.append
             case routes.UploadAt(), "PUT":

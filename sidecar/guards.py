@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Guards:
     tls: ReloadingTls | None
 
     @classmethod
-    def of(cls, config: Config, signer: Signer | None) -> Guards:
+    def of(cls, config: Config, signer: Signer | None, is_replica: Callable[[str], bool] = lambda _: False) -> Guards:
         """The guards that the configuration asks for. Reads and opens files: for a worker. Raises `UsageError`."""
         limits, security, tls = config.limits, config.security, config.listen.tls
         reloading = None
@@ -51,7 +51,7 @@ class Guards:
             reloading = ReloadingTls(tls.certificate_file, tls.key_file)
         return cls(
             config,
-            ClientAddresses(security.access.trusted_proxies),
+            ClientAddresses(security.access.trusted_proxies, is_replica),
             RateLimiter(limits.requests_per_second, limits.burst),
             Connections(limits.connections, limits.header_timeout),
             Connections(_CONTROL_CONNECTIONS, limits.header_timeout),

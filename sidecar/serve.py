@@ -23,6 +23,8 @@ from sidecar.tracing import Tracing
 
 _HOUSEKEEPING_SECONDS = 15.0
 _LAG_SECONDS = 0.05
+#: Clients that push leave no longer pauses between the requests of an upload.
+_SESSION_PAUSE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -45,6 +47,9 @@ class Running:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await sidecar.idle.wait()
+                while sidecar.replicas.mark and sidecar.sessions.busy(_SESSION_PAUSE_SECONDS):
+                    await asyncio.sleep(0.2)  # others still pass on what belongs to these sessions
+                    await sidecar.idle.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -66,7 +71,7 @@ async def start(
     runners: list[web.AppRunner] = []
     guards: Guards | None = None
     try:
-        guards = await sidecar.offload.io(Guards.of, config, sidecar.seal.signer)
+        guards = await sidecar.offload.io(Guards.of, config, sidecar.seal.signer, sidecar.replicas.knows)
         sidecar.health.checks["audit"] = guards.audit_problem
         listen = config.listen
         data = _runner(sidecar.data_app([*guards.data_middlewares(), *middlewares]), config)
@@ -82,7 +87,8 @@ async def start(
         if guards is not None:
             await guards.close()
         raise
-    work = [_housekeeping(sidecar), _watch_lag(sidecar), sidecar.bases.watch(), *guards.watchers()]
+    work = [_housekeeping(sidecar), _watch_lag(sidecar), sidecar.bases.watch(), sidecar.replicas.watch()]
+    work += guards.watchers()
     if config.recompression.enabled and config.enabled and config.role is Role.ORIGIN:
         work.append(when_idle(sidecar))
     tasks = [asyncio.create_task(coroutine) for coroutine in work]

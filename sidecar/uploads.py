@@ -61,8 +61,16 @@ class UploadSessions:
     """All open sessions of this process."""
 
     def __init__(
-        self, folder: Path, spool: SpoolOptions, limits: LimitOptions, offload: Offload, metrics: Metrics
+        self,
+        folder: Path,
+        spool: SpoolOptions,
+        limits: LimitOptions,
+        offload: Offload,
+        metrics: Metrics,
+        mark: str = "",
     ) -> None:
+        """``mark`` is what ids begin with, so that other replicas know whose they are."""
+        self._mark = mark
         self.folder = folder
         self._spool = spool
         self._limits = limits
@@ -79,7 +87,7 @@ class UploadSessions:
             raise TooManyRequests(f"{len(self._open)} uploads are open", headers={"Retry-After": "10"})
         if self.spooled_bytes >= self._spool.max_size:
             raise TooManyRequests("the spool is full", headers={"Retry-After": "10"})
-        session_id = secrets.token_hex(16)
+        session_id = self._mark + secrets.token_hex(16)
         try:
             spool = await GrowingFile.create(self.folder / f"upload-{session_id}", self._offload)
         except OSError as error:
@@ -131,6 +139,11 @@ class UploadSessions:
         for upload in idle:
             await self.drop(upload)
         return idle
+
+    def busy(self, within_seconds: float) -> bool:
+        """Whether any session was touched so lately that its client probably goes on."""
+        since = time.monotonic() - within_seconds
+        return any(upload.last_active >= since for upload in self._open.values())
 
     async def close(self) -> None:
         """Drops all sessions."""

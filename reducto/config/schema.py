@@ -223,6 +223,18 @@ class DedupeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaOptions:
+    """Other sidecars before the same registry, behind one address for clients."""
+
+    peers: tuple[str, ...] = option(
+        (),
+        "Names (of a headless service) or addresses of all replicas. Requests of an upload are passed on to the one "
+        "that opened it, on `listen.data_port`. Empty: there is only one.",
+    )
+    address: str = option("", "The address of this replica among them; by default the one that this host's name has.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolOptions:
     """Uploads on their way in. Nothing acknowledged lies only here."""
 
@@ -317,6 +329,7 @@ class Config:
     listen: ListenOptions = section(ListenOptions)
     upstream: UpstreamOptions = section(UpstreamOptions)
     dedupe: DedupeOptions = section(DedupeOptions)
+    replicas: ReplicaOptions = section(ReplicaOptions)
     corpus: CorpusOptions = section(CorpusOptions)
     compression: CompressionOptions = section(CompressionOptions)
     gate: GateOptions = section(GateOptions)

@@ -44,14 +44,17 @@ _CONNECTION_ERRORS = (
 class RegistryUpstream:
     """Speaks to one registry. Holds the connection pool; `close` it."""
 
-    def __init__(self, config: UpstreamOptions, offload: Offload, metrics: Metrics) -> None:
+    def __init__(
+        self, config: UpstreamOptions, offload: Offload, metrics: Metrics, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` takes the place of what ``config`` says of certificates."""
         self._config = config
         self._offload = offload
         self._metrics = metrics
         self._base = URL(config.url.rstrip("/"))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=config.max_connections, ssl=_tls_context(config), keepalive_timeout=30
+                limit=config.max_connections, ssl=tls or _tls_context(config), keepalive_timeout=30
             ),
             timeout=aiohttp.ClientTimeout(
                 total=None,

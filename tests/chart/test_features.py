@@ -144,10 +144,23 @@ def test_high_availability() -> None:
     registry, control = policy["ingress"]
     assert registry == {
         "ports": [{"port": "registry"}],
-        "from": [{"namespaceSelector": {"matchLabels": {"team": "builds"}}}],
+        "from": [{"podSelector": {"matchLabels": labels}}, {"namespaceSelector": {"matchLabels": {"team": "builds"}}}],
     }
     assert control["from"][0] == {"podSelector": {}}
     assert {"port": 53, "protocol": "UDP"} in policy["egress"][0]["ports"]
+
+
+def test_replicas_find_each_other_by_a_headless_service() -> None:
+    for kind in ("Deployment", "StatefulSet"):
+        objects = render(kind=kind, replicas=3)
+        (name,) = config(objects)["replicas"]["peers"]
+        service = pick(objects, "Service", name)["spec"]
+        assert service["clusterIP"] == "None"
+        assert service["publishNotReadyAddresses"] is True, "one that drains still has the sessions that it opened"
+        template = pick(objects, kind)["spec"]["template"]
+        assert service["selector"].items() <= template["metadata"]["labels"].items()
+    for kind in ("DaemonSet", "None"):
+        assert "replicas" not in config(render(kind=kind))
 
 
 def test_network_policy_is_open_for_clients_and_upstreams_by_default() -> None:

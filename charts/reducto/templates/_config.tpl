@@ -32,6 +32,10 @@ upstream:
   {{- if $secrets.credentials.existingSecret }}
   credentials_file: /etc/reducto/credentials/.dockerconfigjson
   {{- end }}
+{{- if has .Values.kind (list "Deployment" "StatefulSet") }}
+replicas:
+  peers: [{{ include "reducto.fullname" . }}-control]
+{{- end }}
 spool:
   dir: /var/lib/reducto/spool
   max_size: {{ include "reducto.share" (list 90 .Values.spool.size) }}
