@@ -183,7 +183,7 @@ async def test_pushes_during_recompression_are_not_lost(
     assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
 
 
-TAGS = ["moved", "deleted", "tagged-again", "stays", "new"]
+TAGS = ["stays", "deleted", "tagged-again", "moved", "new"]
 
 
 async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, bytes], number: int) -> None:
