@@ -21,6 +21,7 @@ from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.names import Repository
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
+from tests.support.registries import collect_garbage
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise
 
 APP = Repository("app")
@@ -203,6 +204,32 @@ async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, byte
     ).encode()
     assert (await rig.put_manifest("app", f"index-{number}", index, INDEX)).status == 201
     expected[f"index-{number}"] = index
+
+
+@pytest.mark.integration
+async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_registry: StartRegistry) -> None:
+    """It takes what recompression and deletion left, nothing that is needed; and what it took is not referred to."""
+    registry = await asyncio.to_thread(start_registry, "docker-registry")
+    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(4)]
+    images = [await rig.push_image("app", f"v{number}", [layer]) for number, layer in enumerate(layers[:3])]
+    saved = await recompress(rig.running.sidecar, APP)
+    before = await asyncio.to_thread(lambda: registry.stored_bytes)
+    await asyncio.to_thread(collect_garbage, registry)
+    assert before - await asyncio.to_thread(lambda: registry.stored_bytes) >= saved > 0
+    fresh = await new_rig(upstream=registry.url, state="fresh", codec=reducto_codec)
+    for layer in layers[:3]:
+        assert await pull(fresh, Digest.of(layer)) == layer
+    for (digest, _), layer in zip(images, layers, strict=False):
+        assert (await rig("DELETE", f"/v2/app/manifests/{digest}")).status == 202
+        assert (await rig("DELETE", f"/v2/app/blobs/{Digest.of(layer)}")).status == 202
+    await asyncio.to_thread(collect_garbage, registry)
+    assert await asyncio.to_thread(lambda: registry.stored_bytes) < 10_000
+    for side in (rig, fresh):  # both have corpora at hand that the registry no longer has
+        digest, data = await side.push_image("app", "v3", [layers[3]])
+    last = await new_rig(upstream=registry.url, state="last", codec=reducto_codec)
+    assert (await last("GET", f"/v2/app/manifests/{digest}", headers={"Accept": MANIFEST})).body == data
+    assert await pull(last, Digest.of(layers[3])) == layers[3]
 
 
 @pytest.mark.parametrize("command", [["fsck"], ["gc", "--dry-run"], ["rehydrate"], ["adopt"]])
