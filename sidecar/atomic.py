@@ -8,8 +8,11 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import BinaryIO
+
+_MAKING_SECONDS = 60.0
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -98,7 +101,8 @@ def _remove_abandoned(parent: Path) -> None:
         try:
             descriptor = os.open(entry / ".lock", os.O_RDWR)
         except FileNotFoundError:
-            continue  # being made, or being removed, by somebody else
+            _remove_if_old(entry)
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(entry, ignore_errors=True)
@@ -106,3 +110,10 @@ def _remove_abandoned(parent: Path) -> None:
             pass
         finally:
             os.close(descriptor)
+
+
+def _remove_if_old(entry: Path) -> None:
+    """Without a lock it is being made, or being removed, by somebody else; or by one who was killed at that."""
+    with contextlib.suppress(OSError):
+        if entry.stat().st_mtime < time.time() - _MAKING_SECONDS:
+            shutil.rmtree(entry)

@@ -16,6 +16,7 @@ from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
 from sidecar.names import Repository, Tag, record_tag
 from sidecar.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.upstream.client import Refused
 
 #: Indexes may name indexes; nobody nests them deeper than this.
 _NESTING_LIMIT = 16
@@ -105,8 +106,12 @@ class _Rewriting:
         old = {holder for holder, new in self.moved.items() if new.digest != holder}
         if old:
             contents = await contents_of(self.sidecar, self.repository)
-            for holder in old - contents.records.keys():
-                await self.sidecar.client.delete_manifest(SERVICE, self.repository, holder)
+            try:
+                for holder in old - contents.records.keys():
+                    await self.sidecar.client.delete_manifest(SERVICE, self.repository, holder)
+            except Refused as refusal:
+                if refusal.status != 405:  # a registry where nothing can be deleted
+                    raise
 
     def _note(self, old: Digest, new: Descriptor) -> None:
         self.moved[old] = new

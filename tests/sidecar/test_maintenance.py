@@ -207,6 +207,20 @@ async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, byte
 
 
 @pytest.mark.integration
+async def test_recompression_where_nothing_can_be_deleted(new_rig: OpenRig, start_registry: StartRegistry) -> None:
+    settings = {"storage": {"delete": {"enabled": False}}}
+    registry = await asyncio.to_thread(start_registry, "docker-registry", settings=settings)
+    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(2)]
+    for number, layer in enumerate(layers):
+        await rig.push_image("app", f"v{number}", [layer])
+    assert await recompress(rig.running.sidecar, APP) > 0
+    fresh = await new_rig(upstream=registry.url, state="fresh", codec=reducto_codec)
+    for layer in layers:
+        assert await pull(fresh, Digest.of(layer)) == layer
+
+
+@pytest.mark.integration
 async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_registry: StartRegistry) -> None:
     """It takes what recompression and deletion left, nothing that is needed; and what it took is not referred to."""
     registry = await asyncio.to_thread(start_registry, "docker-registry")

@@ -10,6 +10,7 @@ import pytest
 from reducto.config import Policy, Role, Scope
 from reducto.model import Digest
 from sidecar.app import reducto_codec
+from sidecar.maintenance.gc import sweep
 from sidecar.names import Repository, record_tag
 from sidecar.upstream.base import Caller
 from tests.codec.samples import words
@@ -225,6 +226,7 @@ async def test_an_index_near_the_limit(new_rig: OpenRig) -> None:
     document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named], "annotations": {"x": "y" * 3_900_000}}
     index = json.dumps(document).encode()
     assert (await rig.put_manifest("app", "big", index, INDEX)).status == 201
+    await sweep(rig.running.sidecar, 0.0)
     fresh = await new_rig(state="fresh")
     for side in (rig, fresh):
         for reference in ("big", str(Digest.of(index))):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.atomic import move
+from sidecar.atomic import OwnedDirectory, move
 
 
 @pytest.fixture
@@ -52,3 +52,17 @@ def test_a_copy_that_fails_leaves_both_as_they_were(
     assert target.read_bytes() == b"old"
     assert source.read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
+    """A directory without its lock goes only when it is too old to be in the making."""
+    new, old, locked = (tmp_path / name for name in ("new", "old", "locked"))
+    for folder in (new, old, locked):
+        folder.mkdir()
+        (folder / "upload").write_bytes(b"part")
+    (locked / ".lock").touch()
+    os.utime(old, (1, 1))
+    owned = OwnedDirectory(tmp_path)
+    assert sorted(path for path in tmp_path.iterdir()) == sorted([new, owned.path])
+    owned.close()
+    assert list(tmp_path.iterdir()) == [new]

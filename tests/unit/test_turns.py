@@ -1,0 +1,54 @@
+"""Turns: writers share, a rewriting is alone, and whoever gives up leaves no trace."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.names import Repository
+from sidecar.turns import Turns
+
+APP, OTHER = Repository("app"), Repository("other")
+
+
+async def test_writers_share_and_one_is_alone() -> None:
+    turns, log = Turns(), []
+
+    async def write(name: str) -> None:
+        async with turns.shared(APP):
+            log.append(f"{name} begins")
+            await asyncio.sleep(0.01)
+            log.append(f"{name} ends")
+
+    async def rewrite() -> None:
+        async with turns.alone(APP):
+            log.append("alone begins")
+            await asyncio.sleep(0.01)
+            log.append("alone ends")
+
+    first = [asyncio.create_task(write(name)) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    rewriting = asyncio.create_task(rewrite())
+    await asyncio.sleep(0.001)
+    late = asyncio.create_task(write("c"))
+    async with turns.alone(OTHER):
+        log.append("another repository")
+    await asyncio.gather(*first, rewriting, late)
+    assert log[:3] == ["a begins", "b begins", "another repository"]
+    assert log[5:] == ["alone begins", "alone ends", "c begins", "c ends"]
+
+
+async def test_who_gives_up_leaves_no_trace() -> None:
+    turns = Turns()
+    async with turns.shared(APP):
+        waiting = asyncio.create_task(turns.alone(APP).__aenter__())
+        await asyncio.sleep(0.001)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with asyncio.timeout(1), turns.shared(APP):
+            pass
+    async with asyncio.timeout(1), turns.alone(APP):
+        pass
+    assert not turns._turns
