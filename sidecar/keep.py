@@ -81,13 +81,15 @@ class Keeper:
         self.report(upload, digest, outcome, reason, stored_bytes, started)
 
     async def _is_kept(self, caller: Caller, upload: Upload, digest: Digest) -> bool:
-        """Whether the repository has a record of the layer already: then that stays, and with it the records of all
-        images that name it."""
+        """Whether the repository has a good record of the layer already: then that stays, and with it the records of
+        all images that name it."""
         try:
             known = await self._records.layer(caller, upload.repository, digest)
+            if known is None or not await self._records.is_whole(caller, upload.repository, known):
+                return False
         except Refused:
             return False
-        if known is None or self._policy is Policy.ATTACH:
+        if self._policy is Policy.ATTACH:
             return False
         await self._client.cancel_upload(caller, upload.location)
         return True

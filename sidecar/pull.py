@@ -70,7 +70,7 @@ class Pull:
         if self._prefer_records and not self._records.is_plain(route.repository, route.digest):
             layer = await self._find(call, route)
             if layer is not None:
-                return await self._serve(call, layer)
+                return await self._serve_either(call, layer)
         async with await self._passthrough.upstream.send(call.upstream_request()) as answer:
             if answer.status == 404 and (layer := await self._search(call, route)) is not None:
                 return await self._serve(call, layer)
@@ -93,6 +93,18 @@ class Pull:
             if self._records.remembered_layer(route.repository, route.digest):
                 layer = await self._find(call, route)
         return layer
+
+    async def _serve_either(self, call: Call, layer: LayerRecord) -> web.StreamResponse:
+        """The rebuilt blob; where that fails, the original, if the upstream has it as well."""
+        try:
+            return await self._serve(call, layer)
+        except RegistryError as error:
+            if error.status < 500:
+                raise
+            async with await self._passthrough.upstream.send(call.upstream_request()) as answer:
+                if answer.status not in (200, 206):
+                    raise
+                return await relay(call, answer, self._passthrough.base, self._offload)
 
     async def _serve(self, call: Call, layer: LayerRecord) -> web.StreamResponse:
         started = time.monotonic()
@@ -137,6 +149,7 @@ class Pull:
             try:
                 first = await anext(pieces, b"")
             except (Refused, ReductoError, OSError) as error:
+                self._records.doubt(route.repository, layer.digest)
                 raise _as_answer(error, layer) from error
             self._metrics.first_byte_seconds.labels(source="cold").observe(time.monotonic() - started)
             response = web.StreamResponse(status=status, headers=headers)

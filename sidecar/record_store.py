@@ -82,6 +82,7 @@ class RecordStore:
         self._metrics = metrics
         self._layers: OrderedDict[tuple[Repository, Digest], HeldLayer] = OrderedDict()
         self._manifests: OrderedDict[tuple[Repository, Digest], Digest] = OrderedDict()
+        self._doubted: OrderedDict[tuple[Repository, Digest], None] = OrderedDict()
         self._plain: OrderedDict[tuple[Repository, Digest], None] = OrderedDict()
         self._configured: set[Repository] = set()
         self._scans: dict[Repository, tuple[float, asyncio.Task[None]]] = {}
@@ -123,11 +124,24 @@ class RecordStore:
         data = await self._offload.io(self._seal.sign, repository, layer.to_manifest())
         await self._put(caller, repository, record_tag(layer.digest), data, layer)
         holder = Digest.of(data)
+        self._doubted.pop((repository, layer.digest), None)
         await self._learn(repository, layer, holder)
         return holder
 
+    def doubt(self, repository: Repository, digest: Digest) -> None:
+        """Notes that the layer could not be rebuilt: if somebody pushes it again, that is not superfluous."""
+        _remember(self._doubted, (repository, digest), None)
+
+    async def is_whole(self, caller: Caller, repository: Repository, layer: LayerRecord) -> bool:
+        """Whether all that the record names is there, and no rebuild has failed. Raises `Refused`."""
+        if (repository, layer.digest) in self._doubted:
+            return False
+        blobs = [layer.instructions, *(corpus.blob for corpus in layer.corpora)]
+        return all(await asyncio.gather(*(self._client.has_blob(caller, repository, blob.digest) for blob in blobs)))
+
     def forget_layer(self, repository: Repository, digest: Digest) -> None:
         """Drops what is remembered of a layer."""
+        self._doubted.pop((repository, digest), None)
         self._layers.pop((repository, digest), None)
         self._plain.pop((repository, digest), None)
 

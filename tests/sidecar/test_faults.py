@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from reducto.config import LimitOptions
+from reducto.config import LimitOptions, Policy, Role
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams
@@ -198,6 +198,10 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     assert (await fresh.get_blob("other", other)).body == LAYER
     following = await fresh.push_blob("app", NEXT)
     assert (await fresh.get_blob("app", following)).body == NEXT
+    for side in (rig, fresh):  # who pushes it again mends it, whatever is at hand and whoever knew of it
+        assert await side.push_blob("app", LAYER) == digest
+        last = await new_rig(upstream=registry.url, codec=reducto_codec, state=f"last-{side.folder.name}")
+        assert (await last.get_blob("app", digest)).body == LAYER
     await check_clean(fresh, registry)
 
 
@@ -218,6 +222,19 @@ async def test_a_missing_base_corpus_is_named(new_rig: OpenRig, tmp_path: Path) 
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")
     assert "CorpusMissing" in answer.body.decode()
     assert (await rig.get_blob("app", digest)).body == NEXT
+
+
+async def test_an_original_beside_its_record_stands_in_for_it(new_rig: OpenRig, tmp_path: Path) -> None:
+    """At an edge without the base corpus that the record needs."""
+    path = tmp_path / "base.rc"
+    await asyncio.to_thread(write_base, path, gzip.decompress(LAYER))
+    rig = await new_rig(codec=reducto_codec, corpora=(str(path),), policy=Policy.ATTACH)
+    digest = await rig.push_blob("app", NEXT)
+    edge = await new_rig(codec=reducto_codec, state="edge", role=Role.EDGE)
+    assert (await edge.get_blob("app", digest)).body == NEXT
+    part = await edge.get_blob("app", digest, headers={"Range": "bytes=100-199"})
+    assert (part.status, part.body) == (206, NEXT[100:200])
+    assert await edge.metric("reducto_rebuild_failures_total") >= 1
 
 
 async def test_an_idle_session_is_dropped_here_and_in_the_upstream(new_rig: OpenRig, registry: Registry) -> None:
