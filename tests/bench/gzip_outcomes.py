@@ -87,6 +87,15 @@ class Outcomes:
             path.write_text(json.dumps(asdict(measure())))
         return Outcome(**json.loads(path.read_text()))
 
+    def figures(self, tar: str) -> dict[str, float]:
+        """What else was measured of a tar, by name."""
+        path = self._path(tar, "figures")
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def put_figures(self, tar: str, figures: dict[str, float]) -> None:
+        """Keeps them."""
+        self._path(tar, "figures").write_text(json.dumps(figures))
+
     def _path(self, tar: str, name: str) -> Path:
         return self._folder / f"{tar.split()[0].lower()}-{name}.json"
 

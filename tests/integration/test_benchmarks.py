@@ -1,12 +1,14 @@
 """The end-to-end benchmarks run, on small images: what they measure is right before it is measured for an hour."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.bench import bench_load, bench_series, bench_transfer, report
+from tests.bench import bench_gzip, bench_load, bench_series, bench_transfer, report
 from tests.bench.report import Report
+from tests.gzip import samples
 from tests.support.images import busybox_layer, library_layer, write_archive
 from tests.support.requirements import promised, require_root, require_tool
 from tests.support.shaped_link import available
@@ -73,3 +75,20 @@ def test_load_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.Mon
     monkeypatch.setattr(bench_load, "PIECES", 2)
     made = run(bench_load.load)
     assert [row[0] for row in made.tables[0].rows] == ["8 pulls, cold", "8 pulls, warm", "4 pushes"]
+
+
+def test_gzip_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"Debian root": samples.archive(400_000), "Node application": samples.words(300_000)}
+    monkeypatch.setattr(bench_gzip, "tars", lambda megabytes: small)
+    monkeypatch.setattr(bench_gzip, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(bench_gzip, "WANTED", re.compile(r"^zlib-[\d.]+-level[16]$"))
+    monkeypatch.setattr(bench_gzip, "SECONDS", 0.0)
+    begun = run(bench_gzip.gzip_models)
+    assert [len(table.rows) for table in begun.tables] == [0, 0]
+    monkeypatch.setattr(bench_gzip, "SECONDS", 600.0)
+    made = run(bench_gzip.gzip_models)
+    assert [[row[1] for row in table.rows] for table in made.tables] == [["zlib-level-1", "zlib-level-6"]] * 2
+    assert {row[2] for table in made.tables for row in table.rows} == {"yes"}
+    measured = {bar.what: bar.measured for bar in made.bars}
+    assert measured["encoders, versions and levels on three tars, measured"] == 4
+    assert all(measured[f"rebuild on two threads, {tar}"] > 0 for tar in small)
