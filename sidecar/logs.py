@@ -7,6 +7,8 @@ import logging
 import time
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 _LOGGER = logging.getLogger("reducto.sidecar")
 
 
@@ -27,6 +29,24 @@ def configure(level: str, form: str) -> None:
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
     _LOGGER.setLevel(level.upper())
+
+
+class _WithoutWhatWasSent(logging.Filter):
+    """Makes one short line of a malformed request: aiohttp's own quotes all that a stranger sent, with a trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.msg, record.args, record.levelno, record.levelname = "malformed-request", (), logging.INFO, "INFO"
+            record.exc_info = None
+        return True
+
+
+def protocol_logger() -> logging.Logger:
+    """For aiohttp: what it says of requests that are no HTTP."""
+    logger = _LOGGER.getChild("protocol")
+    if not logger.filters:
+        logger.addFilter(_WithoutWhatWasSent())
+    return logger
 
 
 class JsonFormatter(logging.Formatter):

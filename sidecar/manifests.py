@@ -23,6 +23,9 @@ from sidecar.records import ImageRecord, IndexRecord, LayerRecord, is_record, re
 from sidecar.upstream.base import Caller, UpstreamRequest
 from sidecar.upstream.client import Refused, RegistryClient
 
+#: What one manifest may name: each may cost a question to the upstream.
+NAMED_LIMIT = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -164,6 +167,8 @@ class Manifests:
             manifest = Manifest.parse(data, call.headers.get("Content-Type", ""))
         except ManifestInvalid:
             return None
+        if len(manifest.blobs) + len(manifest.children) > NAMED_LIMIT:
+            raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
         return await self.build_record(call.caller, route.repository, manifest, data)
 
     async def build_record(

@@ -122,6 +122,7 @@ def _runner(app: web.Application, config: Config) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
+        logger=logs.protocol_logger(),
         handle_signals=False,
         keepalive_timeout=75.0,
         max_line_size=16 << 10,

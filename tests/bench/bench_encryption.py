@@ -19,7 +19,7 @@ from tests.bench.data.cache import dataset
 from tests.bench.report import Report, benchmark
 from tests.trust.sidecars import Client, config_of, sidecar
 
-PAIRS = 9
+PAIRS = 7
 KEYS = ("push seconds", "push CPU seconds", "pull seconds", "pull CPU seconds", "stored bytes")
 _PIECE = 1 << 20
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.trust.sidecars import layer_of, words
+from tests.trust.sidecars import MANIFEST_TYPE, layer_of, words
 
 SERVER = """
 import asyncio, json, pathlib, sys
@@ -54,9 +54,11 @@ class Server:
         path = folder / "sidecar.yaml"
         path.write_text(json.dumps(config))
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
         assert self.process.stdout is not None
         self.data_port, self.control_port = map(int, self.process.stdout.readline().split())
 
@@ -203,6 +205,66 @@ async def test_oversized_bodies_are_cut_off(tmp_path: Path) -> None:
         await healthy(server)
     finally:
         server.stop()
+
+
+UPLOADS = b"POST /v2/a/b/blobs/uploads/"
+OVERSIZED = {
+    "query": b"GET /v2/a/b/tags/list?n=" + b"9" * 60_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "page size": b"GET /v2/a/b/tags/list?n=" + b"9" * 4000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "digest": UPLOADS + b"?digest=sha256:" + b"0" * 8000 + b" HTTP/1.1\r\nContent-Length: 0\r\n" + HOST + b"\r\n",
+    "mount": UPLOADS + b"?mount=sha256:" + b"0" * 64 + b"&from=" + b"a/" * 4000 + b"a HTTP/1.1\r\n" + HOST + b"\r\n",
+    "repository": b"GET /v2/" + b"a" * 300 + b"/manifests/x HTTP/1.1\r\n" + HOST + b"\r\n",
+    "tag": b"GET /v2/a/b/manifests/" + b"x" * 129 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+    "range": b"GET /v2/a/b/blobs/sha256:"
+    + b"0" * 64
+    + b" HTTP/1.1\r\n"
+    + HOST
+    + b"Range: bytes="
+    + b"0-1," * 3500
+    + b"\r\n\r\n",
+    "length": b"PUT /v2/a/b/manifests/x HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n",
+    "chunk": b"PUT /v2/a/b/manifests/x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 200_000,
+    "chunk extension": b"PUT /v2/a/b/manifests/x HTTP/1.1\r\n"
+    + HOST
+    + b"Transfer-Encoding: chunked\r\n\r\n1;"
+    + b"x" * 200_000,
+    "credentials": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"Authorization: Bearer " + b"x" * 70_000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", OVERSIZED)
+async def test_oversized_parts_of_requests_are_refused(server: Server, what: str) -> None:
+    before = server.memory_mib()
+    answer = await say(server.data_port, OVERSIZED[what])
+    assert status_of(answer) in (0, 202, 400, 404, 413, 414, 416, 431), answer[:200]
+    assert status_of(answer) != 202 or what == "mount", "a mount that cannot be is an upload"
+    assert server.memory_mib() - before < 32
+    await healthy(server)
+    assert b"xxxxxxxx" not in server.log.read_bytes()
+    assert b"11111111" not in server.log.read_bytes(), "what strangers send is not for the log"
+
+
+def manifest_of(layers: int) -> bytes:
+    """A manifest of that many layers, none of which exists."""
+    names = [{"mediaType": "x", "size": 1, "digest": f"sha256:{number:064x}"} for number in range(layers)]
+    config = {"mediaType": "x", "size": 2, "digest": "sha256:" + "e" * 64}
+    document = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": names}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "body", [manifest_of(4000), manifest_of(38_000), b"[" * 4_000_000, b'{"a":' * 500_000, b"\xff" * 4_000_000]
+)
+async def test_oversized_manifests_cost_little(server: Server, body: bytes) -> None:
+    before, began = server.memory_mib(), time.monotonic()
+    async with aiohttp.ClientSession(timeout=PATIENCE) as session:
+        headers = {"Content-Type": MANIFEST_TYPE}
+        data = io.BytesIO(body)
+        async with session.put(f"{server.url}/v2/a/b/manifests/x", data=data, headers=headers) as answer:
+            assert answer.status in (400, 404, 413), await answer.text()
+    assert time.monotonic() - began < 10
+    assert server.memory_mib() - before < 64
+    await healthy(server)
 
 
 async def endless(limit_bytes: int) -> AsyncIterator[bytes]:
