@@ -82,7 +82,22 @@ class RegistryClient:
     async def get_manifest(
         self, caller: Caller, repository: Repository, reference: Reference, accept: tuple[str, ...] = ACCEPTED
     ) -> StoredManifest | None:
-        """The manifest, or None. Its bytes are checked against the digest that was asked for."""
+        """The manifest, or None; asked for again where a connection broke.
+
+        Its bytes are checked against the digest that was asked for, or that the upstream states of a tag.
+        """
+        for attempt in range(_BLOB_ATTEMPTS):
+            try:
+                return await self._get_manifest(caller, repository, reference, accept)
+            except UpstreamCut as error:
+                if attempt == _BLOB_ATTEMPTS - 1:
+                    raise Unavailable(f"the upstream breaks off when asked for manifest {reference}") from error
+            await asyncio.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def _get_manifest(
+        self, caller: Caller, repository: Repository, reference: Reference, accept: tuple[str, ...]
+    ) -> StoredManifest | None:
         request = UpstreamRequest(
             "GET", f"/v2/{repository}/manifests/{reference}", caller, CIMultiDict(("Accept", kind) for kind in accept)
         )
@@ -93,8 +108,12 @@ class RegistryClient:
                 raise await _refusal(answer)
             data = await answer.read(MANIFEST_LIMIT_BYTES)
             digest = Digest.of(data, reference.algorithm if isinstance(reference, Digest) else "sha256")
-            if isinstance(reference, Digest) and digest != reference:
-                raise UpstreamBroken(f"the upstream returned {digest} for the manifest {reference}")
+            stated = answer.headers.get("Docker-Content-Digest", "")
+            expected = str(reference) if isinstance(reference, Digest) else stated
+            if expected.startswith(f"{digest.algorithm}:") and expected != str(digest):
+                raise UpstreamBroken(
+                    f"the upstream returned {digest} for the manifest {reference}, which is {expected}"
+                )
             media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
             return StoredManifest(data, media_type, digest, answer.headers)
 

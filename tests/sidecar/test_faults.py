@@ -7,6 +7,7 @@ import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -104,6 +105,29 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
     assert answer.code
     wicked.behave()
     assert (await behind.get_blob("app", digest)).body == LAYER
+    await check_clean(behind, registry)
+
+
+@pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
+async def test_a_fault_with_manifests(behind: Rig, wicked: Wicked, registry: Registry, how: str) -> None:
+    """By tag and by digest, of what was reduced and of what was not: the right bytes or an error."""
+    for tag, layer in (("reduced", LAYER), ("plain", b"small")):
+        digest, data = await behind.push_image("app", tag, [layer])
+        for lasting in (False, True):
+            for reference in (tag, str(digest)):
+                (wicked.always if lasting else wicked.once)(how, lambda request: "/manifests/" in request.path)
+                try:
+                    answer = await behind("GET", f"/v2/app/manifests/{reference}", headers={"Accept": MANIFEST})
+                except aiohttp.ClientPayloadError:
+                    assert how == "cut"
+                    continue
+                finally:
+                    wicked.behave()
+                stated = answer.headers.get("Docker-Content-Digest")
+                right = answer.status == 200 and answer.body == data and stated == str(digest)
+                assert right or answer.status in (500, 502, 503), answer
+                assert right or lasting or how == "lie" or tag == "plain", "a passing fault is not seen"
+        assert (await behind("GET", f"/v2/app/manifests/{tag}", headers={"Accept": MANIFEST})).body == data
     await check_clean(behind, registry)
 
 
