@@ -99,7 +99,8 @@ class Pull:
         try:
             return await self._serve(call, layer)
         except RegistryError as error:
-            if error.status < 500:
+            transport = call.request.transport
+            if error.status < 500 or transport is None or transport.is_closing():  # in the middle of its answer
                 raise
             async with await self._passthrough.upstream.send(call.upstream_request()) as answer:
                 if answer.status not in (200, 206):
