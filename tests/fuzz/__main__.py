@@ -41,7 +41,7 @@ def search(name: str, seconds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="reducto-seeds-") as folder:
         for number, seed in enumerate(seed_inputs()[name]):
             (Path(folder) / f"seed-{number}").write_bytes(seed)
-        options = [f"-max_total_time={seconds}", "-max_len=100000", f"-rss_limit_mb={RSS_LIMIT_MIB}", "-timeout=20"]
+        options = [f"-max_total_time={seconds}", "-max_len=100000", f"-rss_limit_mb={RSS_LIMIT_MIB}", "-timeout=1200"]
         options += ["-print_final_stats=1", f"-artifact_prefix={name}-", "-verbosity=0"]
         atheris.Setup(["fuzz", *options, folder], TARGETS[name])
         atheris.Fuzz()
