@@ -83,13 +83,14 @@ class Keeper:
     async def _is_kept(self, caller: Caller, upload: Upload, digest: Digest) -> bool:
         """Whether the repository has a good record of the layer already: then that stays, and with it the records of
         all images that name it."""
+        records, repository = self._records, upload.repository
+        if self._policy is Policy.ATTACH or records.is_doubted(repository, digest):
+            return False
         try:
-            known = await self._records.layer(caller, upload.repository, digest)
-            if known is None or not await self._records.is_whole(caller, upload.repository, known):
+            known = await records.layer(caller, repository, digest)
+            if known is None or not await records.has_all(caller, repository, known):
                 return False
         except Refused:
-            return False
-        if self._policy is Policy.ATTACH:
             return False
         await self._client.cancel_upload(caller, upload.location)
         return True

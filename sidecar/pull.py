@@ -70,7 +70,7 @@ class Pull:
         if self._prefer_records and not self._records.is_plain(route.repository, route.digest):
             layer = await self._find(call, route)
             if layer is not None:
-                return await self._serve_either(call, layer)
+                return await self._serve_either(call, route, layer)
         async with await self._passthrough.upstream.send(call.upstream_request()) as answer:
             if answer.status == 404 and (layer := await self._search(call, route)) is not None:
                 return await self._serve(call, layer)
@@ -94,8 +94,17 @@ class Pull:
                 layer = await self._find(call, route)
         return layer
 
-    async def _serve_either(self, call: Call, layer: LayerRecord) -> web.StreamResponse:
-        """The rebuilt blob; where that fails, the original, if the upstream has it as well."""
+    async def _serve_either(self, call: Call, route: routes.BlobAt, layer: LayerRecord) -> web.StreamResponse:
+        """The rebuilt blob; where that fails, the original, if the upstream has it as well.
+
+        Of a blob that cannot be rebuilt for good, HEAD says what the upstream says, so that a client pushes it again.
+        """
+        if (
+            call.method == "HEAD"
+            and self._records.is_doubted(route.repository, layer.digest)
+            and not await self._records.has_all(call.caller, route.repository, layer)
+        ):
+            return await self._passthrough(call)
         try:
             return await self._serve(call, layer)
         except RegistryError as error:

@@ -132,10 +132,12 @@ class RecordStore:
         """Notes that the layer could not be rebuilt: if somebody pushes it again, that is not superfluous."""
         _remember(self._doubted, (repository, digest), None)
 
-    async def is_whole(self, caller: Caller, repository: Repository, layer: LayerRecord) -> bool:
-        """Whether all that the record names is there, and no rebuild has failed. Raises `Refused`."""
-        if (repository, layer.digest) in self._doubted:
-            return False
+    def is_doubted(self, repository: Repository, digest: Digest) -> bool:
+        """Whether `doubt` was noted, and nothing was stored since."""
+        return (repository, digest) in self._doubted
+
+    async def has_all(self, caller: Caller, repository: Repository, layer: LayerRecord) -> bool:
+        """Whether every blob that the record names is there. Raises `Refused`."""
         blobs = [layer.instructions, *(corpus.blob for corpus in layer.corpora)]
         return all(await asyncio.gather(*(self._client.has_blob(caller, repository, blob.digest) for blob in blobs)))
 

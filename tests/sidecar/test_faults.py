@@ -219,6 +219,7 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     answer = await fresh.get_blob("app", digest)
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")
     assert await fresh.metric("reducto_rebuild_failures_total") == 1
+    assert (await fresh("HEAD", f"/v2/app/blobs/{digest}")).status == 404, "so that a client pushes it again"
     assert (await fresh.get_blob("other", other)).body == LAYER
     following = await fresh.push_blob("app", NEXT)
     assert (await fresh.get_blob("app", following)).body == NEXT
