@@ -12,6 +12,7 @@ from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
 from tests.support.clients import Client
 from tests.support.fixtures import StartRegistry
+from tests.support.requirements import require_root
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -26,6 +27,7 @@ async def test_digests_are_those_of_the_bare_registry(
     small_application: Callable[[int], Path],
     upstream: str,
 ) -> None:
+    require_root()  # to run what was pulled
     kind = "docker-registry" if upstream == "embedded" else upstream
     bare = (await asyncio.to_thread(start_registry, kind)).host
     behind = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, kind)).url
