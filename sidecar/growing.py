@@ -63,10 +63,6 @@ class GrowingFile:
         self.error = error
         self.complete()
 
-    def retract(self, length: int) -> None:
-        """Takes unpublished bytes back, after a body that broke off."""
-        os.ftruncate(self._descriptor, length)
-
     # -- readers
 
     async def changed(self) -> None:
