@@ -60,6 +60,8 @@ class Manifest:
         """The manifest in ``data``, sent as ``content_type``. Raises `ManifestInvalid`, for schema 1 too."""
         document = _object(data)
         media_type = content_type.partition(";")[0].strip() or document.get("mediaType") or ""
+        if not isinstance(media_type, str):
+            raise ManifestInvalid("the manifest's mediaType is not text")
         if document.get("schemaVersion") != 2 or (media_type and media_type not in _KNOWN):
             raise ManifestInvalid(f"a manifest of schema 2 is needed, not {media_type or 'this'}")
         if not media_type:

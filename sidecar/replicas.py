@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import ipaddress
+import logging
 import socket
 import ssl
 from dataclasses import replace
@@ -18,7 +19,6 @@ from dataclasses import replace
 from aiohttp import web
 
 from reducto.config import Config, Seconds, UpstreamOptions
-from reducto.errors import UsageError
 from sidecar import logs, routes
 from sidecar.errors import UploadUnknown
 from sidecar.exchange import Call, relay
@@ -42,9 +42,9 @@ class Replicas:
     """The other replicas, as the names in ``replicas.peers`` tell. One per process; made by a worker; `close` it."""
 
     def __init__(self, config: Config, offload: Offload) -> None:
-        self._names = config.replicas.peers
+        self._own = _canonical(config.replicas.address or _host_address()) if config.replicas.peers else ""
+        self._names = config.replicas.peers if self._own else ()
         self._unknown: set[str] = set()
-        self._own = _canonical(config.replicas.address or _host_address()) if self._names else ""
         self._port = config.listen.data_port
         self._certificate = config.listen.tls.certificate_file
         self._offload = offload
@@ -151,11 +151,16 @@ class Replicas:
 
 
 def _host_address() -> str:
-    """In a pod, the pod's. Raises `UsageError`."""
+    """In a pod, the pod's. Empty, and said, when there is none: this replica then keeps to itself."""
     try:
-        return str(socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)[0][4][0])
+        address = str(socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)[0][4][0])
+        if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+            return address
+        problem = f"this host's name means {address}"
     except OSError as error:
-        raise UsageError(f"this host's name has no address ({error}): set replicas.address") from None
+        problem = str(error)[:200]
+    logs.event("replicas-without-address", logging.WARNING, problem=problem, remedy="set replicas.address")
+    return ""
 
 
 def _canonical(address: str) -> str:

@@ -46,8 +46,22 @@ def sources() -> Mapping[CorpusId, Corpus]:
     return {corpus.id: corpus for corpus in corpora()}
 
 
+#: What fuzzing found, once.
+FOUND = {
+    "client_manifest": [b'{"schemaVersion":2,"mediaType":{"t":1}}'],
+    "corpus_artifact": [b'{"artifactType":"application/vnd.reducto.corpus.v1","layers":[{"size":1e999},{}]}'],
+}
+
+
 def make() -> dict[str, list[bytes]]:
-    """Good inputs by target."""
+    """Good inputs by target, and those that once failed."""
+    inputs = _good()
+    for name, found in FOUND.items():
+        inputs[name] += found
+    return inputs
+
+
+def _good() -> dict[str, list[bytes]]:
     reduced = _reduced()
     return {
         "record": _records(),
