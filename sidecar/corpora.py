@@ -30,7 +30,7 @@ from sidecar.offload import Offload
 from sidecar.records import CorpusBlob
 from sidecar.seal import Seal
 from sidecar.upstream.base import Caller
-from sidecar.upstream.client import RegistryClient
+from sidecar.upstream.client import Refused, RegistryClient
 
 Known = Mapping[CorpusId, LocalCorpus]
 
@@ -64,6 +64,7 @@ class Corpora:
         self._flights: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
         self._arrivals: dict[CorpusId, asyncio.Task[None]] = {}
         """Transfers that readers follow."""
+        self._preparing: set[asyncio.Task[None]] = set()
 
     # -- base corpora
 
@@ -121,6 +122,13 @@ class Corpora:
         else:
             await self._offload.io(self._use, corpus_id)
 
+    def prepare(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        """Makes the mapped form of the last of ``blobs`` (its parents before it) when there is nothing better to do,
+        so that the encoder that elects it need not wait for that."""
+        task = asyncio.create_task(self._prepare(caller, repository, blobs))
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
+
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
         for corpus_id in corpus_ids:
@@ -132,10 +140,10 @@ class Corpora:
                 self._file(corpus_id, suffix).unlink(missing_ok=True)
 
     async def stop(self) -> None:
-        """Ends transfers; who waits for their bytes gets an error."""
-        for fetch in (fetches := list(self._arrivals.values())):
-            fetch.cancel()
-        await asyncio.gather(*fetches, return_exceptions=True)
+        """Ends transfers and preparations; who waits for a transfer's bytes gets an error."""
+        for task in (tasks := [*self._preparing, *self._arrivals.values()]):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def empty(self) -> None:
         """Forgets all local copies. For workers."""
@@ -250,6 +258,14 @@ class Corpora:
         self._metrics.corpus_fetches.labels(result="fetched").inc()
         await self._offload.io(self._use, blob.corpus_id)
 
+    async def _prepare(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        try:
+            known = await self.gather(caller, repository, blobs[:-1])
+            await self._arrived(known)
+            await self._offload.background(self._map, blobs[-1].corpus_id, {**self._bases, **known})
+        except (Refused, ReductoError, OSError) as error:  # whoever elects it will see for himself
+            logs.event("corpus-not-prepared", corpus=blobs[-1].corpus_id, error=str(error)[:200])
+
     def _at_hand(self, corpus_id: CorpusId, known: Known, mapped: bool) -> LocalCorpus | None:
         """The corpus if it can be read without the network. Opens files: for workers."""
         if corpus_id in self._bases:
@@ -291,6 +307,8 @@ class Corpora:
 
         For disk workers: encoders on all kernel workers may be waiting for it.
         """
+        if self._file(corpus_id, ".rc").exists():
+            return
         source = self._open_lazy(corpus_id, known)
         if source is None:
             raise Corrupt(f"the packed corpus {corpus_id} is damaged")

@@ -127,6 +127,8 @@ class Keeper:
             self.fresh.setdefault(repository, set()).add(reduction.corpus.corpus_id)
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
         await self._records.put_layer(caller, repository, layer)
+        if own:
+            self._corpora.prepare(caller, repository, layer.corpora)
         return stored + len(layer.to_manifest())
 
     def _forget(self, repository: Repository, reduction: Reduction) -> None:

@@ -5,7 +5,7 @@ Four pools, so that work which waits for other work can never starve it:
 - ``kernel``: steps of encoders and decoders (`Offload.run`);
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
 - ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
-- ``idle``: one thread of the lowest priority, for work that nobody waits for (`Offload.background`).
+- ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Offload:
 
 
 def _yield_to_others() -> None:
-    """Linux gives each thread a priority of its own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    """Linux gives each thread a priority of its own. Not the lowest: now and then this one holds the interpreter."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
