@@ -43,7 +43,9 @@ def model_rebuilds(name: str, plain: bytes, wire: bytes) -> bool:
 @pytest.mark.parametrize("oracle", ORACLES, ids=by_name)
 def test_archive_is_exact_without_corrections(oracle: oracles.Oracle) -> None:
     plain = samples.archive(3_000_000)
-    assert assert_exact(oracle.model, plain, oracle.encode(plain)).correction_bytes == 0
+    # Without compression only the last block tells Go 1.27 from the releases before it.
+    name = None if oracle.name == "go-1.27-level0" else oracle.model
+    assert assert_exact(name, plain, oracle.encode(plain)).correction_bytes == 0
 
 
 @pytest.mark.parametrize("oracle", CURRENT, ids=by_name)
