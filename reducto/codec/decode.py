@@ -216,6 +216,8 @@ class Decoder:
         hasher = blake3()
         spare = [bytearray(PIECE_BYTES) for _ in range(_AHEAD + 2)]
         pending: deque[Future[memoryview]] = deque()
+        enough = threading.Event()
+        unpacking = self._submit(self._unpack_ahead, enough)
 
         def collect(left: int) -> None:
             while len(pending) > left:
@@ -231,8 +233,18 @@ class Decoder:
                 collect(_AHEAD)
             collect(0)
         finally:
-            wait(pending)
+            enough.set()
+            wait([unpacking, *pending])
         self._check_hash(hasher)
+
+    def _unpack_ahead(self, enough: threading.Event) -> None:
+        """Makes the embedded corpus readable from its front, so that pieces seldom wait for their frame."""
+        source = self._embedded
+        length = source.plain_length if source is not None else 0
+        for start in range(0, length, SEGMENT_BYTES):
+            if source is None or enough.is_set():
+                return
+            source.ensure([ByteRange(start, min(start + SEGMENT_BYTES, length))])
 
     def _write_piece(self, descriptor: int, start: int, out: memoryview) -> memoryview:
         table = self._verified(start, len(out))
