@@ -50,7 +50,8 @@ _DICTIONARY_LIMIT_BYTES = 128 << 10
 # and the next one would have no relative.
 _SHORT_LITERAL_BYTES = 16 << 20
 _SHORT_LITERAL_LEVEL = 9
-_IN_FLIGHT = 3
+# Frames that wait hold no memory to speak of: their bytes are in the spool and in corpora.
+_IN_FLIGHT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +196,10 @@ class FrameBuilder:
     # -- compressing -------------------------------------------------------------------------------------------
 
     def _launch(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> None:
-        prefix = self._prefix(twins)
         if self._submit is None:
-            self._pending.append(self._make(kind, ranges, twins, prefix))
+            self._pending.append(self._make(kind, ranges, twins))
         else:
-            self._pending.append(self._submit(self._make, kind, ranges, twins, prefix))
+            self._pending.append(self._submit(self._make, kind, ranges, twins))
         self._collect(_IN_FLIGHT)
 
     def _prefix(self, twins: tuple[Stretch, ...]) -> bytes:
@@ -209,8 +209,8 @@ class FrameBuilder:
             parts.append(corpus.view(twin.offset, twin.length))
         return b"".join(parts)
 
-    def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...], prefix: bytes) -> _Made:
-        options = self._options
+    def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
+        options, prefix = self._options, self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
         data = views[0] if len(views) == 1 else self._joined(views)
         if kind is FrameKind.DELTA:
