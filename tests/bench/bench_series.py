@@ -117,7 +117,7 @@ def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
     grown, seen = [], set()
     for image in IMAGES:
         layers = manifest(running.sidecar.url, image)["layers"]
-        names = ["", ""] if image not in wanted else wanted[image]
+        names = wanted.get(image, ["", ""])
         for name, layer in zip(names, layers[-2:], strict=False):
             try:
                 record = manifest(running.upstream.url, f"reducto-sha256-{layer['digest'][7:]}")
