@@ -18,6 +18,7 @@ WIRE_BYTES_PER_CORRECTION = 250
 _GO_ZERO_TIME = bytes.fromhex("00096e88")  # what Go's time.Time{} becomes in 32 bits; pgzip writes it
 _OS_UNKNOWN = 255
 _HAS_NAME = 0x08
+_LEAST_JOB_BYTES = 32768  # pigz takes no smaller block
 
 
 def _most_in_trial(wire_length: int) -> int:
@@ -50,7 +51,13 @@ class Telltales:
         ordered = sorted(
             kernel.models().values(), key=lambda model: (model.level != level, not model.name.startswith(families))
         )
-        return [Choice(model.model_id, kernel.detect_param(model.model_id, self.raw_blocks)) for model in ordered]
+        choices = []
+        for model in ordered:
+            param = kernel.detect_param(model.model_id, self.raw_blocks)
+            choices.append(Choice(model.model_id, param))
+            if model.name.startswith("pigz-") and param >= 2 * _LEAST_JOB_BYTES:
+                choices.append(Choice(model.model_id, param // 2))  # every other job may have left no marker
+        return choices
 
     def _likely(self) -> tuple[int, tuple[str, ...]]:
         """Level by XFL, families by the fields that each fills in its own way (RFC 1952 2.3.1)."""
