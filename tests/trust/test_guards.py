@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from reducto import audit
 from reducto.apikeys import ApiKey, ApiKeys, ApiScope
@@ -19,6 +20,7 @@ from sidecar.access import scope_needed
 from sidecar.audit import outcome_of, principal
 from sidecar.clients import ClientAddresses, group_of
 from sidecar.limits import CLIENT_LIMIT, RateLimiter, path_complaint
+from tests.support.wicked import Wicked
 from tests.trust.sidecars import config_of, layer_of, sidecar, words
 
 # -- rates
@@ -132,7 +134,7 @@ async def test_the_control_port_asks_for_a_key(tmp_path: Path) -> None:
 
         assert await ask("GET", "/metrics") == await ask("GET", "/health/live") == 200
         assert await ask("GET", "/api/v1/status") == 401
-        assert await ask("GET", "/api/v1/status", token[:-1] + "A") == 401
+        assert await ask("GET", "/api/v1/status", token[:-1] + ("B" if token.endswith("A") else "A")) == 401
         assert await ask("GET", "/api/v1/status", token) == 404, "let in; there is nothing here yet"
         assert await ask("POST", "/api/v1/status", token) == 403
         assert await ask("GET", "/api/v1/admin/gc", token) == 403
@@ -228,6 +230,29 @@ async def test_the_audit_log_says_who_did_what(tmp_path: Path) -> None:
     assert (pushed["reference"], pushed["digest"], pushed["outcome"]) == ("v1", digest, "ok")
     assert (pulled["digest"], pulled["status"], pulled["who"]) == (digest, 200, {"scheme": "basic", "user": "ci"})
     assert (missing["outcome"], missing["client"], missing["request_id"]) == ("refused", "127.0.0.1", "r-1")
+
+
+async def test_request_ids_go_on_to_the_upstream(tmp_path: Path) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def note(request: web.Request) -> None:
+        seen.append((request.method, request.headers.get("X-Request-Id")))
+
+    layer = layer_of({"a": words(1, 50_000)})
+    async with (
+        sidecar(config_of(tmp_path / "registry", tmp_path / "store")) as registry,
+        Wicked(registry.base) as proxy,
+    ):
+        proxy.how = note
+        async with sidecar(config_of(tmp_path / "sidecar", proxy.url)) as client:
+            client.session.headers["X-Request-Id"] = "build-7/push"
+            await client.push_image("team/app", "v1", layer)
+            pushed = {name for method, name in seen if method in ("POST", "PUT", "PATCH")}
+            assert pushed == {"build-7/push"}
+            seen.clear()
+            async with client.session.get(f"{client.base}/v2/team/app/manifests/v1") as answer:
+                assert answer.headers["X-Request-Id"] == "build-7/push"
+            assert ("GET", "build-7/push") in seen
 
 
 def claims(document: object) -> str:
