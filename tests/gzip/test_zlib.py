@@ -72,9 +72,10 @@ def test_edge_lengths_are_exact(oracle: oracles.Oracle, kind) -> None:
 @given(length=st.integers(0, 2_500_000), seed=st.integers(0, 50))
 def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: int) -> None:
     plain = samples.mixed(2_500_000, seed)[:length]
-    exact = assert_exact(None, plain, oracle.encode(plain), seed=seed)
+    wire = oracle.encode(plain)
+    exact = assert_exact(None, plain, wire, seed=seed)
     # Where no job of pigz leaves a marker, nothing tells how long jobs are; without a hit they end unannounced.
-    assert exact.correction_bytes <= (64 if oracle.encoder == "pigz" else 0)
+    assert exact.correction_bytes <= (64 + len(wire) // 2_000 if oracle.encoder == "pigz" else 0)
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 6, 9])

@@ -188,7 +188,8 @@ async def test_mounts_from_another_repository(
 
     await asyncio.to_thread(scenario)
     if upstream != "zot":  # which declines without its cache: then the layers are pushed again
-        assert await sides.rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 2
+        # Two layers, twice pushed: without mounts there would be four. A busy machine makes crane send one again.
+        assert 2 <= await sides.rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") < 4
     await check_health(sides.rig)
 
 
