@@ -188,7 +188,7 @@ async def test_mounts_from_another_repository(
 
     await asyncio.to_thread(scenario)
     if upstream != "zot":  # which declines without its cache: then the layers are pushed again
-        # Two layers, twice pushed: without mounts there would be four. A busy machine makes crane send one again.
+        # Two layers, twice pushed: without mounts there would be four. On a busy machine one was seen to be sent again.
         assert 2 <= await sides.rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") < 4
     await check_health(sides.rig)
 
