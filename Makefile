@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-C_SOURCES := $(wildcard cext/*.c cext/*.h cext/*/*.h cext/*.py)
+C_SOURCES := $(wildcard cext/*.h cext/*/*.[ch] cext/*.py)
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reducto/version.py)
 COMMIT ?= $(shell git rev-parse HEAD)

@@ -2,7 +2,7 @@
 
 The declarations in ``api/*.h`` are plain C without preprocessor lines: the compiler includes them
 through ``reducto_kernel.h`` and cffi reads the very same files, so the two cannot drift apart.
-Every ``*.c`` file beside this one is part of the kernel.
+Every ``*.c`` file in ``matching/`` and ``deflate/`` is part of the kernel.
 """
 
 import os
@@ -13,6 +13,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+ROOMS = ("matching", "deflate")
 
 
 def include_folders() -> list[str]:
@@ -27,6 +28,8 @@ def include_folders() -> list[str]:
     return [own, f"{own}/stable_abi"]
 
 
+_SOURCES = sorted(path for room in ROOMS for path in (HERE / room).glob("*.c"))
+
 ffibuilder = FFI()
 for declarations in sorted((HERE / "api").glob("*.h")):
     ffibuilder.cdef(declarations.read_text())
@@ -34,7 +37,7 @@ for declarations in sorted((HERE / "api").glob("*.h")):
 ffibuilder.set_source(
     "reducto._kernel",
     '#include "reducto_kernel.h"',
-    sources=[str(path.relative_to(ROOT)) for path in sorted(HERE.glob("*.c"))],
+    sources=[str(path.relative_to(ROOT)) for path in _SOURCES],
     depends=[str(path.relative_to(ROOT)) for path in sorted(HERE.rglob("*.h"))],
     include_dirs=include_folders(),
     extra_compile_args=["-std=c11", "-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wextra"],

@@ -15,7 +15,7 @@ for source in "$here"/fuzz_*.c; do
     name=$(basename "$source" .c)
     [ $# -eq 0 ] || case " $* " in *" $name "*) ;; *) continue ;; esac
     ${CC:-clang} -std=c11 -O1 -g -fno-strict-aliasing -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-        -I"$here/.." "$source" "$here"/../*.c -o "$work/$name"
+        -I"$here/.." "$source" "$here"/../matching/*.c "$here"/../deflate/*.c -o "$work/$name"
     mkdir -p "$work/corpus-$name"
     "$work/$name" -max_total_time="$seconds" -max_len=100000 -rss_limit_mb=3000 -timeout=120 -print_final_stats=1 \
         -artifact_prefix="$work/$name-" "$work/corpus-$name" "$work/seeds" "$here/found" 2>&1 | tail -12

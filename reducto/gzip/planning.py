@@ -125,14 +125,22 @@ def plan(job: Job) -> Planned | None:
     if (best is not None and best.exact) or job.telltales is None:
         return best
     others = [choice for choice in job.telltales.candidates() if choice not in job.choices]
-    scores = _try_segment(job, others, max(best.corrections if best else 0, _most_in_trial(len(job.wire))))
+    most = max(best.corrections if best else 0, _most_in_trial(len(job.wire)))
+    scores = _scores(job.shape, job.plain, job.wire, others, most)
     best = _best(job, sorted(scores, key=lambda choice: scores[choice])[:1], best)
     return best and replace(best, all_asked=True)
 
 
-def _try_segment(job: Job, choices: Sequence[Choice], most: int) -> dict[Choice, int]:
+def _scores(
+    shape: kernel.SegmentShape,
+    plain: bytes | memoryview,
+    wire: bytes | memoryview,
+    choices: Sequence[Choice],
+    most: int,
+) -> dict[Choice, int]:
+    """Corrections of a segment under each of these models that needs at most ``most``."""
     pairs = [(choice.model_id, choice.member_param) for choice in choices]
-    scores = kernel.try_models(job.shape, job.plain, job.wire, pairs, most)
+    scores = kernel.try_models(shape, plain, wire, pairs, most)
     return {choice: score for choice, score in zip(choices, scores, strict=True) if score is not None}
 
 
@@ -253,6 +261,4 @@ def _trial(sample: Sample, span: tuple[int, int], choices: Sequence[Choice]) -> 
         plain_start - low, plain_stop - low, low, ends, last, bit_start & 7, bit_stop - bit_start
     )
     wire = sample.wire[bit_start // 8 : (bit_stop + 7) // 8]
-    pairs = [(choice.model_id, choice.member_param) for choice in choices]
-    scores = kernel.try_models(shape, sample.plain[low:high], wire, pairs, _most_in_trial(len(wire)))
-    return {choice: score for choice, score in zip(choices, scores, strict=True) if score is not None}
+    return _scores(shape, sample.plain[low:high], wire, choices, _most_in_trial(len(wire)))

@@ -55,8 +55,10 @@ class Outcome:
 def code_key() -> str:
     """A digest of the sources that decide over outcomes."""
     digest = hashlib.sha256()
-    folders = (ROOT / "cext", ROOT / "reducto" / "gzip", ROOT / "reducto" / "kernel")
-    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".c", ".h", ".py")):
+    folders = (ROOT / "cext" / "deflate", ROOT / "reducto" / "gzip")
+    kernel = (ROOT / "cext" / "api" / "20_gzip.h", ROOT / "reducto" / "kernel" / "gzip.py")
+    sources = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".c", ".h", ".py")]
+    for path in sorted([*kernel, *sources]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,5 +1,5 @@
 /* How the family writes a chunk: stored, with fixed codes, with a new table, or going on with the open block's table. */
-#include "deflate_klauspost.h"
+#include "klauspost.h"
 
 #include <float.h>
 

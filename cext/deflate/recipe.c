@@ -6,7 +6,7 @@
  *   CHUNKS  count; with STOPS the plain length of each; a note byte each; for verbatim notes the header's bit count and bits */
 #include <stdlib.h>
 
-#include "deflate_sink.h"
+#include "sink.h"
 
 enum { FLAG_FIXES = 1, FLAG_CHUNKS = 2, FLAG_STOPS = 4, FLAG_RAW = 8, FLAGS_ALL = 15, FIXES_MOST = 1 << 20, PIECES_MOST = 1 << 17 };
 

@@ -5,7 +5,7 @@
  * bytes that lie ahead in the buffer when it was filled; blocks written while the last buffer is searched are "flushed" ones; a
  * block whose beginning has left the buffer cannot be stored. Every position is inserted once, so that chains depend on the last
  * window's bytes alone; the rest of the state is found again by simulating from a little before a segment. */
-#include "deflate_klauspost.h"
+#include "klauspost.h"
 
 enum { HASH_BITS = 17, SHORTEST = 4, LEFT = SHORTEST + RDK_MATCH_MAX, COUNTED_MOST = 1 << 15 };
 

@@ -1,5 +1,5 @@
 /* The models of the klauspost family, and how its fast levels walk over the plain bytes chunk by chunk. */
-#include "deflate_klauspost.h"
+#include "klauspost.h"
 
 static void simulate(rdk_run *run);
 

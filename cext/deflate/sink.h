@@ -1,8 +1,8 @@
-/* The driver behind a run: where emitted tokens go. Shared by deflate_run.c (what models call) and deflate_recipe.c. */
+/* The driver behind a run: where emitted tokens go. Shared by run.c (what models call) and recipe.c. */
 #ifndef RDK_DEFLATE_SINK_H
 #define RDK_DEFLATE_SINK_H
 
-#include "deflate_bits.h"
+#include "bits.h"
 
 #define RDK_NOTE_FINAL 0x80 /* in a chunk's note: BFINAL */
 

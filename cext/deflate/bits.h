@@ -2,7 +2,7 @@
 #ifndef RDK_DEFLATE_BITS_H
 #define RDK_DEFLATE_BITS_H
 
-#include "deflate_model.h"
+#include "model.h"
 
 typedef struct rdk_bits { /* little-endian over a fixed buffer; `full` is sticky and nothing is written beyond `end` */
     uint8_t *at, *end;

@@ -1,5 +1,5 @@
 /* Writing deflate bits: RFC 1951 3.1.1 order, codes of 3.2.2, tokens of 3.2.5. */
-#include "deflate_bits.h"
+#include "bits.h"
 
 void rdk_bits_open(rdk_bits *bits, uint8_t *at, size_t capacity, uint32_t zero_bits) {
     *bits = (rdk_bits){.at = at, .end = at + capacity, .held = zero_bits};

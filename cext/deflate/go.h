@@ -2,7 +2,7 @@
 #ifndef RDK_DEFLATE_GO_H
 #define RDK_DEFLATE_GO_H
 
-#include "deflate_model.h"
+#include "model.h"
 
 enum { GO_CHUNK_BYTES = 65535 };
 

@@ -1,7 +1,7 @@
 /* What an encoder family file sees: how a model of a deflate encoder plugs into the kernel.
  *
  * A model *simulates* one encoder: given plain bytes it decides tokens, block boundaries, block types and Huffman tables as
- * that encoder does. The driver (deflate_run.c) owns everything else: warm-up, corrections, the bit stream, comparison with a
+ * that encoder does. The driver (run.c) owns everything else: warm-up, corrections, the bit stream, comparison with a
  * real stream. The same model code runs in two modes and cannot tell them apart:
  *
  *   rebuild  every token is what the model says, except where a correction says otherwise;
@@ -9,7 +9,7 @@
  *
  * In both modes the emit functions return the plain position that was *really* reached. A model whose prediction was
  * overruled carries on from that position, in whatever deterministic way; it must never assume its own answer.
- * cext/README.md explains how to add a family. */
+ * MODELS.md explains how to add a family. */
 #ifndef RDK_DEFLATE_MODEL_H
 #define RDK_DEFLATE_MODEL_H
 

@@ -6,7 +6,7 @@
 #ifndef RDK_DEFLATE_KLAUSPOST_H
 #define RDK_DEFLATE_KLAUSPOST_H
 
-#include "deflate_model.h"
+#include "model.h"
 
 /* rdk_model.parameter: the level and what sets the version apart. */
 enum kp_parameter {

@@ -4,7 +4,7 @@
  * stream (a plan). In the last two a token never crosses the end: it is cut to a literal. */
 #include <stdlib.h>
 
-#include "deflate_sink.h"
+#include "sink.h"
 
 static void fail(rdk_run *run, int status) {
     if (run->sink->status == RDK_OK) run->sink->status = status;

@@ -1,5 +1,5 @@
 /* Huffman tables, headers and the choice of block type as zlib and GNU gzip make them. */
-#include "deflate_zlib.h"
+#include "zlib.h"
 
 /* ---- code lengths ---------------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
  *   search reaches back to the buffer's beginning, less than a full window;
  * - a block whose first byte has slid out of the buffer cannot be stored;
  * - the last 3 positions before the end are not inserted; the stream ends with an empty stored block. */
-#include "deflate_go.h"
+#include "go.h"
 
 enum {
     WINDOW = 1 << 15,

@@ -1,6 +1,6 @@
 /* zlib 1.2.5.1 and later: levels 1 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx, ...
  * And Chromium's fork of it, which Node has: another hash. */
-#include "deflate_zlib.h"
+#include "zlib.h"
 
 enum { DEFAULT_MEMORY = 8 };
 

@@ -1,5 +1,5 @@
 /* The searches of zlib's lineage: fast and lazy levels, run lengths, literals only. */
-#include "deflate_zlib.h"
+#include "zlib.h"
 
 const rdk_zlib_effort rdk_zlib_efforts[10] = {
     {0, 0, 0, 0},      {4, 4, 8, 4},        {4, 5, 16, 8},      {4, 6, 32, 32},       {4, 4, 16, 16},

@@ -1,5 +1,5 @@
 /* The table of encoder models: one line per family. */
-#include "deflate_model.h"
+#include "model.h"
 
 extern const rdk_family rdk_family_go;
 extern const rdk_family rdk_family_go_fast;

@@ -2,7 +2,7 @@
  *
  * With several threads each job is a new stream of zlib's with the 32 KiB before it as dictionary; with one thread (-p 1) one
  * stream goes on over the flushes; with -i each job begins with nothing. With --rsyncable the input also decides where flushes are. */
-#include "deflate_zlib.h"
+#include "zlib.h"
 
 enum { BLOCK_TOKENS = 16383, HASH_BITS = 15, LEAST_JOB = 32768, USUAL_JOB = 131072 };
 

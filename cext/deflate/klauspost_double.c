@@ -1,5 +1,5 @@
 /* Levels 4 to 6: a table of 4-byte hashes and one of 7-byte hashes; a match may be given up for a longer one a little on. */
-#include "deflate_klauspost.h"
+#include "klauspost.h"
 
 enum { BITS = 15, ENTRIES = 1 << BITS };
 

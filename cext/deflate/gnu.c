@@ -1,6 +1,6 @@
 /* GNU gzip: zlib's ancestor. Its own are blocks of up to 32,767 tokens that may end early, and an end of input at which it
  * compares with what its window happens to hold. */
-#include "deflate_zlib.h"
+#include "zlib.h"
 
 enum { BLOCK_TOKENS = 32767, CHECKED_TOKENS = 4096, SUMMED_BYTES = 4096 };
 

@@ -1,5 +1,5 @@
 /* Levels 1 to 3: one hash table, sparse insertion, the first match found is taken. */
-#include "deflate_klauspost.h"
+#include "klauspost.h"
 
 enum { BITS1 = 15, BITS2 = 17, BITS3 = 16 };
 

@@ -5,7 +5,7 @@
  * input and room for a match are certain; the careful one does the rest, symbol by symbol. */
 #include <stdlib.h>
 
-#include "deflate_bits.h"
+#include "bits.h"
 
 enum {
     LITERAL_ROOT = 11,

@@ -5,7 +5,7 @@
 #ifndef RDK_DEFLATE_ZLIB_H
 #define RDK_DEFLATE_ZLIB_H
 
-#include "deflate_model.h"
+#include "model.h"
 
 enum {
     RDK_ZLIB_WINDOW = 32768,
@@ -119,7 +119,7 @@ static inline uint32_t rdk_zlib_longest(const rdk_zlib_chains *chains, const uin
     return best;
 }
 
-/* ---- tables (deflate_zlib_trees.c) ----------------------------------------------------------------------------- */
+/* ---- tables (zlib_trees.c) ----------------------------------------------------------------------------- */
 
 /* Code lengths by a heap that prefers the shallower of two equal weights; lengths beyond `longest` are repaired afterwards.
  * At least two symbols get a code. Returns one more than the last symbol with a code. */
@@ -136,7 +136,7 @@ typedef struct rdk_zlib_policy {
 } rdk_zlib_policy;
 void rdk_zlib_choose(rdk_block *block, uint8_t want, const rdk_zlib_policy *policy);
 
-/* ---- walking (deflate_zlib_walk.c) ----------------------------------------------------------------------------- */
+/* ---- walking (zlib_walk.c) ----------------------------------------------------------------------------- */
 
 /* One encoder at work. Lives in run->state. */
 typedef struct rdk_zlib_walk {
@@ -165,7 +165,7 @@ uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_
 uint32_t rdk_zlib_fast(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end);
 /* Inserts [from, to) into the chains of a fast level, as an encoder does with a dictionary and before a flush ends. */
 void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to);
-/* GNU gzip (deflate_gnu.c): the search near the end of its input; that the encoder stands at `position` without a search; and
+/* GNU gzip (gnu.c): the search near the end of its input; that the encoder stands at `position` without a search; and
  * whether a block ends after the token that reached `position` while the encoder stood at `standing`. */
 uint32_t rdk_gnu_tail_longest(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position, const rdk_zlib_search *ask,
                               uint32_t *distance);

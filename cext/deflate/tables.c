@@ -1,5 +1,5 @@
 /* Code lengths and block headers: RFC 1951 3.2.7. */
-#include "deflate_bits.h"
+#include "bits.h"
 
 const uint8_t rdk_length_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
 const uint8_t rdk_distance_extra[30] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,

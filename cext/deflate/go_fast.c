@@ -3,7 +3,7 @@
  * BestSpeed keeps one table of 2^14 entries (position and four bytes) over all chunks, probes ever more sparsely while nothing
  * matches, and stops matching 15 bytes before a chunk's end; matches may begin in the chunk before but never cross the chunk's end. Chunks with
  * few matches are written as literals only or stored, so their tokens are hidden. A last chunk under 128 bytes is not searched at all. */
-#include "deflate_go.h"
+#include "go.h"
 
 enum { TABLE_BITS = 14, FARTHEST = 32768, MARGIN = 15, SMALL_CHUNK = 128, TINY_CHUNK = 16, NOWHERE = 2 * FARTHEST };
 
