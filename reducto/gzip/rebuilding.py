@@ -12,16 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from reducto.errors import Corrupt
+from reducto.gzip.layout import Layout, Member, Segment
 from reducto.gzip.planning import member_trailer
 from reducto.kernel import gzip as kernel
 from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
-
-if TYPE_CHECKING:
-    from reducto.gzip.recipe import GzipRecipe, Member, Segment
 
 GROUP_WIRE_BYTES = 256 << 10
 GROUPS_AHEAD = 4
@@ -44,29 +41,29 @@ class Part:
     read_length: int = 0
 
 
-def parts_of(recipe: GzipRecipe) -> list[Part]:
+def parts_of(layout: Layout) -> list[Part]:
     """All parts in wire order."""
     parts: list[Part] = []
     wire = plain = 0
-    for member in recipe.members:
+    for member in layout.members:
         parts.append(Part(wire, verbatim=member.header))
         wire += len(member.header)
-        parts += _segment_parts(recipe, member, wire, plain)
+        parts += _segment_parts(layout, member, wire, plain)
         member_plain = sum(segment.plain_length for segment in member.segments)
         wire += (sum(segment.wire_bits for segment in member.segments) + 7) // 8
         trailer = Part(wire, plain_offset=plain, read_length=member_plain)
         parts.append(trailer if member.trailer is None else Part(wire, verbatim=member.trailer))
         wire += 8
         plain += member_plain
-    parts.append(Part(wire, verbatim=recipe.trailing))
+    parts.append(Part(wire, verbatim=layout.trailing))
     return parts
 
 
-def _segment_parts(recipe: GzipRecipe, member: Member, wire: int, plain: int) -> Iterator[Part]:
+def _segment_parts(layout: Layout, member: Member, wire: int, plain: int) -> Iterator[Part]:
     bit = offset = 0
     total = sum(segment.plain_length for segment in member.segments)
     for index, segment in enumerate(member.segments):
-        model = recipe.choices[segment.model].model
+        model = layout.choices[segment.model].model
         start = max(0, offset - model.warmup_bytes)
         stop = min(total, offset + segment.plain_length + model.lookahead_bytes)
         shape = kernel.SegmentShape(
@@ -83,26 +80,26 @@ def _segment_parts(recipe: GzipRecipe, member: Member, wire: int, plain: int) ->
         offset += segment.plain_length
 
 
-def rebuild(recipe: GzipRecipe, plain: PlainSource, wire: ByteRange, submit: Submit | None) -> Iterator[bytes]:
+def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit | None) -> Iterator[bytes]:
     """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
 
     A group that no worker has begun when it is needed is rebuilt here: all workers may be readers that wait like us.
     """
-    parts = parts_of(recipe)
-    stop = min(wire.stop, recipe.wire_length)
+    parts = parts_of(layout)
+    stop = min(wire.stop, layout.wire_length)
     starts = [part.wire_start for part in parts]
     first = max(0, bisect_right(starts, wire.start) - 1)
-    groups = _groups(parts, first, stop, recipe.wire_length)
+    groups = _groups(parts, first, stop, layout.wire_length)
     ahead: deque[tuple[tuple[int, int, int], Future[bytes] | None]] = deque()
     try:
         while True:
             for group in islice(groups, (GROUPS_AHEAD if submit else 1) - len(ahead)):
-                ahead.append((group, submit(_rebuild_group, recipe, plain, parts, *group) if submit else None))
+                ahead.append((group, submit(_rebuild_group, layout, plain, parts, *group) if submit else None))
             if not ahead:
                 return
             group, future = ahead.popleft()
             here = future is None or future.cancel()
-            data = _rebuild_group(recipe, plain, parts, *group) if here or future is None else future.result()
+            data = _rebuild_group(layout, plain, parts, *group) if here or future is None else future.result()
             at = parts[group[0]].wire_start
             low, high = max(0, wire.start - at), stop - at
             if low < min(high, len(data)):
@@ -127,7 +124,7 @@ def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> 
 
 
 def _rebuild_group(
-    recipe: GzipRecipe, plain: PlainSource, parts: list[Part], first: int, stop: int, wire_stop: int
+    layout: Layout, plain: PlainSource, parts: list[Part], first: int, stop: int, wire_stop: int
 ) -> bytes:
     out: list[bytes | memoryview] = []
     for index in range(first, stop):
@@ -138,14 +135,14 @@ def _rebuild_group(
         elif part.segment is None or part.shape is None:
             out.append(member_trailer(plain.read(part.plain_offset, part.read_length)))
         else:
-            out.append(memoryview(_rebuild_segment(recipe, plain, part, part.segment, part.shape))[:length])
+            out.append(memoryview(_rebuild_segment(layout, plain, part, part.segment, part.shape))[:length])
     return b"".join(out)
 
 
 def _rebuild_segment(
-    recipe: GzipRecipe, plain: PlainSource, part: Part, segment: Segment, shape: kernel.SegmentShape
+    layout: Layout, plain: PlainSource, part: Part, segment: Segment, shape: kernel.SegmentShape
 ) -> bytearray:
-    choice = recipe.choices[segment.model]
+    choice = layout.choices[segment.model]
     source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
     wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe)
     if wire is None:

@@ -15,13 +15,14 @@ without its predecessor.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import zstandard
 
 from reducto import bounded
 from reducto.errors import Corrupt
+from reducto.gzip.layout import Layout, Member, Segment
 from reducto.gzip.planning import Choice
+from reducto.gzip.rebuilding import rebuild
 from reducto.gzip.varint import Reader, put
 from reducto.kernel import gzip as kernel
 from reducto.model import ByteRange
@@ -36,29 +37,7 @@ _SEGMENT_LIMIT_BYTES = 64 << 20
 PARTS_LIMIT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of deflate blocks and what the model of its encoder got wrong about them."""
-
-    plain_length: int
-    wire_bits: int
-    model: int
-    """Index into the recipe's choices."""
-    recipe: bytes
-    shared_bits: int = 0
-    """The bits of its first wire byte that belong to the segment before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One gzip member; ``trailer`` None: computed from the plain bytes of its only segment."""
-
-    header: bytes
-    trailer: bytes | None
-    segments: Sequence[Segment] = field(default_factory=list)
-
-
-class GzipRecipe:
+class GzipRecipe(Layout):
     """A proved recipe. Made by `GzipUnframer.finish` and `from_bytes` only."""
 
     def __init__(
@@ -70,11 +49,7 @@ class GzipRecipe:
         trailing: bytes,
         corrections: int | None = None,
     ) -> None:
-        self.wire_length = wire_length
-        self.plain_length = plain_length
-        self.choices = tuple(choices)
-        self.members = members
-        self.trailing = trailing
+        super().__init__(wire_length, plain_length, tuple(choices), members, trailing)
         self.corrections = corrections
         """Where the models were wrong; None for a recipe that was read from bytes."""
         self.encoder = self._main_encoder()
@@ -150,8 +125,6 @@ class GzipRecipe:
         """The wire bytes of the range; see `reducto.recipe.Recipe.rebuild`. Raises `Corrupt` if the recipe was
         forged.
         """
-        from reducto.gzip.rebuilding import rebuild
-
         return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit)
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from reducto.errors import Corrupt
 from reducto.gzip.framing import MAGIC, TRAILER_BYTES, BadHeader, header_length
+from reducto.gzip.layout import Member, Segment
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
-from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe, Member, Segment
+from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe
 from reducto.model import Reason, Stored
 from reducto.recipe import Submit
 
