@@ -12,6 +12,7 @@ was not once shown the record.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from reducto.errors import UsageError
 from reducto.model import ByteRange, Digest
 from sidecar import logs
 from sidecar.atomic import move
-from sidecar.growing import READ_BYTES
 from sidecar.metrics import Metrics
 from sidecar.offload import Offload
 from sidecar.upstream.base import FileBody
@@ -163,8 +163,6 @@ def _remove(path: Path) -> None:
 def _proved(path: Path, digest: Digest) -> dict[Digest, None]:
     """What rebuilt the file, nothing when it is not the blob any more. Raises `OSError`, `UsageError`."""
     lines = path.with_suffix(_SUFFIX).read_text("ascii", "replace").splitlines()
-    hasher = digest.hasher()
     with open(path, "rb") as source:
-        while piece := source.read(READ_BYTES):
-            hasher.update(piece)
+        hasher = hashlib.file_digest(source, digest.algorithm)
     return {Digest.parse(line): None for line in lines} if hasher.hexdigest() == digest.hex else {}

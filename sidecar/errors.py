@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -118,6 +119,11 @@ class Unavailable(RegistryError):
 
 class StorageFull(Unavailable):
     status = 507
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or this user's part of it, has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class UpstreamBroken(RegistryError):

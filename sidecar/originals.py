@@ -10,11 +10,12 @@ that names the blob, stands behind the children.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import zstandard
 
-from reducto.errors import Corrupt
+from reducto import bounded
 from reducto.model import Descriptor, Digest
 from sidecar.manifest import OCI_MANIFEST
 
@@ -30,20 +31,19 @@ _LEVEL = 9
 
 def pack(original: bytes) -> tuple[Descriptor, bytes] | None:
     """The blob that holds the original; None when that travels inside its record."""
-    if len(original) <= EMBEDDED_LIMIT_BYTES:
-        return None
+    return None if len(original) <= EMBEDDED_LIMIT_BYTES else _packed(original)
+
+
+@lru_cache(maxsize=2)
+def _packed(original: bytes) -> tuple[Descriptor, bytes]:
+    """Remembered: storing one record asks several times."""
     data = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(original)
     return Descriptor(PACKED_TYPE, Digest.of(data), len(data)), data
 
 
 def unpack(data: bytes) -> bytes:
     """The original again. Raises `Corrupt`."""
-    try:
-        if not 0 <= zstandard.frame_content_size(data) <= ORIGINAL_LIMIT_BYTES:
-            raise Corrupt(f"an original manifest is longer than {ORIGINAL_LIMIT_BYTES} bytes")
-        return zstandard.ZstdDecompressor().decompress(data)
-    except zstandard.ZstdError as error:
-        raise Corrupt(f"an original manifest cannot be unpacked: {error}") from error
+    return bounded.decompress(data, ORIGINAL_LIMIT_BYTES, "a packed original manifest")
 
 
 def carrier(blob: dict[str, Any], config: dict[str, Any]) -> tuple[Descriptor, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,7 +14,7 @@ from reducto.model import ByteRange, Digest
 from sidecar import logs
 from sidecar.blob_cache import BlobCache
 from sidecar.codec import Decoder
-from sidecar.errors import StorageFull
+from sidecar.errors import StorageFull, is_full
 from sidecar.growing import READ_BYTES, GrowingFile
 from sidecar.metrics import Metrics
 from sidecar.offload import Offload, clear_frames
@@ -134,7 +133,7 @@ class Rebuilds:
             self._metrics.rebuild_seconds.observe(seconds)
             self._metrics.moved("pull", rebuild.wire_length, seconds)
         except OSError as error:
-            self._failed(rebuild, StorageFull(f"no room to rebuild: {error}") if _is_full(error) else error)
+            self._failed(rebuild, StorageFull(f"no room to rebuild: {error}") if is_full(error) else error)
         except BaseException as error:
             self._failed(rebuild, error)
             if isinstance(error, asyncio.CancelledError):
@@ -159,7 +158,7 @@ class Rebuilds:
         try:
             await self._attempts(rebuild, make_decoder)
         except OSError as error:
-            if not _is_full(error):
+            if not is_full(error):
                 raise
             logs.event("cache-emptied", reason=str(error)[:200])
             await self.cache.clear()
@@ -198,10 +197,6 @@ class Rebuilds:
             rebuild.file.publish(at)
         if at != rebuild.wire_length or hasher.hexdigest() != rebuild.digest.hex:
             raise ProofFailed(f"what was rebuilt is not {rebuild.digest}")
-
-
-def _is_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _step(pieces: Iterator[bytes | memoryview], file: GrowingFile, hasher: Any, at: int, budget: int) -> int:

@@ -6,7 +6,6 @@ A session belongs to whoever opened it: another credential must first show the u
 from __future__ import annotations
 
 import asyncio
-import errno
 import hmac
 import secrets
 import time
@@ -17,7 +16,7 @@ from typing import Any
 from reducto.config import LimitOptions, SpoolOptions
 from reducto.model import Digest
 from sidecar.encoding import Encoding
-from sidecar.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown
+from sidecar.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown, is_full
 from sidecar.growing import READ_BYTES, GrowingFile
 from sidecar.metrics import Metrics
 from sidecar.names import Repository
@@ -182,5 +181,4 @@ def _write(upload: Upload, data: bytearray) -> None:
 
 
 def _disk_trouble(error: OSError) -> StorageFull:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return StorageFull("the spool's disk is full" if full else f"the spool cannot be written: {error}")
+    return StorageFull("the spool's disk is full" if is_full(error) else f"the spool cannot be written: {error}")

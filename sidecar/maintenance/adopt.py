@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reducto.model import Descriptor
 from sidecar.app import Sidecar
 from sidecar.codec import Reduction
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
 from sidecar.manifest import Manifest
 from sidecar.names import Repository
 from sidecar.upstream.base import StreamBody
@@ -83,9 +83,8 @@ async def _adopt_manifest(
         return
     async with records.turns.alone(repository):
         await records.put_manifest(SERVICE, repository, record, found.digest)
-        for tag in contents.tags.get(found.digest, ()):
-            if await names(sidecar, repository, tag, found.digest):
-                await records.put_manifest(SERVICE, repository, record, tag)
+        for tag in await tags_naming(sidecar, contents, found.digest):
+            await records.put_manifest(SERVICE, repository, record, tag)
     result.images += 1
     if not keep_originals:
         await sidecar.client.delete_manifest(SERVICE, contents.repository, found.digest)

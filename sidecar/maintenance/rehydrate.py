@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reducto.errors import ProofFailed
 from reducto.model import Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
 from sidecar.names import Repository
 from sidecar.records import ImageRecord, IndexRecord, LayerRecord
 
@@ -76,9 +76,8 @@ async def _restore_manifest(
     put, repository = sidecar.client.put_manifest, contents.repository
     async with sidecar.records.turns.alone(repository):
         await put(SERVICE, repository, record.digest, record.original, record.media_type)
-        for tag in contents.tags.get(holder, ()):
-            if await names(sidecar, repository, tag, holder):
-                await put(SERVICE, repository, tag, record.original, record.media_type)
+        for tag in await tags_naming(sidecar, contents, holder):
+            await put(SERVICE, repository, tag, record.original, record.media_type)
 
 
 def _children_first(contents: Contents) -> list[Digest]:

@@ -13,7 +13,7 @@ from functools import partial
 
 from reducto.model import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names
+from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names, tags_naming
 from sidecar.names import Repository, Tag, record_tag
 from sidecar.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
 from sidecar.upstream.client import Refused
@@ -91,8 +91,7 @@ class _Rewriting:
         """Puts an image's or index's record in place of ``holder``, under all tags that still name that."""
         records = self.sidecar.records
         async with records.turns.alone(self.repository):
-            known = contents.tags.get(holder, ())
-            tags: list[Tag | None] = [tag for tag in known if await names(self.sidecar, self.repository, tag, holder)]
+            tags: list[Tag | None] = [*await tags_naming(self.sidecar, contents, holder)]
             if not await self.sidecar.client.may_read(SERVICE, self.repository, holder):
                 return  # deleted meanwhile
             for reference in tags or [None]:

@@ -63,6 +63,12 @@ async def names(sidecar: Sidecar, repository: Repository, tag: Tag, manifest: Di
     return found is not None and found.digest == manifest
 
 
+async def tags_naming(sidecar: Sidecar, contents: Contents, manifest: Digest) -> list[Tag]:
+    """Those of the tags that named the manifest which still `names` it."""
+    known = contents.tags.get(manifest, ())
+    return [tag for tag in known if await names(sidecar, contents.repository, tag, manifest)]
+
+
 async def repositories_of(sidecar: Sidecar, named: list[str]) -> list[Repository]:
     """The repositories that the command line names, or all that the catalog lists. Raises `UsageError`."""
     if named:

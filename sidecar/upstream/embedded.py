@@ -5,7 +5,6 @@ This module speaks the registry API; `sidecar.upstream.layout` keeps the files.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from sidecar.errors import (
     StorageFull,
     TagInvalid,
     Unsupported,
+    is_full,
 )
 from sidecar.manifest import Manifest
 from sidecar.names import Tag
@@ -67,7 +67,7 @@ class EmbeddedUpstream:
         except RegistryError as error:
             answer = _refused(error)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             answer = _refused(StorageFull("the store's disk is full"))
         answer.headers.setdefault("Docker-Distribution-API-Version", "registry/2.0")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from tests.support.sidecar_rig import Rig, double_codec, make_config, open_rig
+from sidecar.app import reducto_codec
+from tests.support.sidecar_rig import Rig, make_config, open_rig
 
 OpenRig = Callable[..., Awaitable[Rig]]
 
@@ -26,7 +27,7 @@ async def new_rig(tmp_path: Path) -> AsyncIterator[OpenRig]:
     """``await new_rig(upstream=..., codec=..., **config)``: sidecars that are closed at the test's end."""
     rigs: list[Rig] = []
 
-    async def make(upstream: str | Path | None = None, state: str = "", codec: Any = double_codec, **more: Any) -> Rig:
+    async def make(upstream: str | Path | None = None, state: str = "", codec: Any = reducto_codec, **more: Any) -> Rig:
         folder = tmp_path / f"state{state or len(rigs)}"
         config = make_config(folder, upstream or tmp_path / "registry", **more)
         rigs.append(await open_rig(folder, config, codec))
@@ -40,5 +41,5 @@ async def new_rig(tmp_path: Path) -> AsyncIterator[OpenRig]:
 
 @pytest.fixture
 async def rig(new_rig: OpenRig) -> Rig:
-    """A sidecar over the embedded store with the codec double."""
+    """A sidecar over the embedded store."""
     return await new_rig()

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sidecar.app import reducto_codec
 from sidecar.arrival import Arrival
 from sidecar.exchange import call_of
 from sidecar.offload import Offload
@@ -74,10 +73,10 @@ async def slow(tmp_path: Path) -> AsyncIterator[SlowRegistry]:
 
 async def fresh_puller(new_rig: OpenRig, slow: SlowRegistry) -> tuple[Rig, str]:
     """A sidecar that holds nothing, and the path of a blob that another one has pushed."""
-    pusher = await new_rig(upstream=slow.url, state="pusher", codec=reducto_codec)
+    pusher = await new_rig(upstream=slow.url, state="pusher")
     digest = await pusher.push_blob("app", LAYER)
     assert await pusher.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 1
-    return await new_rig(upstream=slow.url, state="puller", codec=reducto_codec), f"/v2/app/blobs/{digest}"
+    return await new_rig(upstream=slow.url, state="puller"), f"/v2/app/blobs/{digest}"
 
 
 async def test_the_first_bytes_leave_while_the_corpus_arrives(new_rig: OpenRig, slow: SlowRegistry) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import MakeClient, StartRegistry
 from tests.support.registries import Registry
@@ -49,7 +48,7 @@ def open_sides(new_rig: OpenRig, start_registry: StartRegistry) -> OpenSides:
         kind = "docker-registry" if embedded else upstream
         bare = await asyncio.to_thread(start_registry, kind)
         behind = None if embedded else await asyncio.to_thread(start_registry, kind)
-        rig = await new_rig(upstream=behind.url if behind else None, codec=reducto_codec)
+        rig = await new_rig(upstream=behind.url if behind else None)
         return Sides(rig, behind, bare.host)
 
     return make
@@ -206,7 +205,7 @@ async def test_records_go_straight_from_registry_to_registry(
     """By the tag alone, with tools that know nothing of us; a sidecar at the other end serves the originals."""
     sides, skopeo, oras = await open_sides(upstream), make_client("skopeo"), make_client("oras")
     far = await asyncio.to_thread(start_registry, upstream)
-    edge = await new_rig(upstream=far.url, codec=reducto_codec)
+    edge = await new_rig(upstream=far.url)
     assert sides.behind is not None
     home = sides.behind.host
     plain, insecure = ["--no-tty", "--from-plain-http", "--to-plain-http"], ["--src-tls-verify=false"]

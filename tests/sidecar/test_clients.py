@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
 from tests.support.clients import Client
 from tests.support.fixtures import StartRegistry
@@ -31,7 +30,7 @@ async def test_digests_are_those_of_the_bare_registry(
     kind = "docker-registry" if upstream == "embedded" else upstream
     bare = (await asyncio.to_thread(start_registry, kind)).host
     behind = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, kind)).url
-    rig = await new_rig(upstream=behind, codec=reducto_codec)
+    rig = await new_rig(upstream=behind)
 
     def push_and_pull() -> None:
         archive = small_application(1)

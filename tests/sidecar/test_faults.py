@@ -16,7 +16,6 @@ from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams
 from reducto.model import Digest
-from sidecar.app import reducto_codec
 from sidecar.names import Repository
 from sidecar.upstream.base import Caller
 from tests.sidecar.conftest import OpenRig
@@ -53,7 +52,7 @@ async def wicked(registry: Registry) -> AsyncIterator[Wicked]:
 
 @pytest.fixture
 async def behind(new_rig: OpenRig, wicked: Wicked) -> Rig:
-    return await new_rig(upstream=wicked.url, codec=reducto_codec, read_timeout=1.0, retries=1)
+    return await new_rig(upstream=wicked.url, read_timeout=1.0, retries=1)
 
 
 async def check_clean(rig: Rig, registry: Registry, unknown: int = 0) -> None:
@@ -184,7 +183,7 @@ def damage(folder: Path, how: str) -> int:
 @pytest.mark.parametrize("how", ["flipped", "truncated"])
 @pytest.mark.parametrize("victim", ["blobs", "corpora"])
 async def test_damaged_cache_files_are_never_served(new_rig: OpenRig, victim: str, how: str) -> None:
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     digest = await rig.push_blob("app", LAYER)
     assert (await rig.get_blob("app", digest)).body == LAYER
     if how == "flipped":  # a file that shrinks while it is mapped takes its process along, whatever one does
@@ -194,7 +193,7 @@ async def test_damaged_cache_files_are_never_served(new_rig: OpenRig, victim: st
     assert await asyncio.to_thread(damage, rig.folder / "cache" / victim, how)
     if victim == "corpora":
         await asyncio.to_thread(empty, rig.folder / "cache" / "blobs")
-    again = await new_rig(state="0", codec=reducto_codec)
+    again = await new_rig(state="0")
     assert (await again.get_blob("app", digest)).body == LAYER
     following = await again.push_blob("app", NEXT)
     assert (await again.get_blob("app", following)).body == NEXT
@@ -208,14 +207,14 @@ def empty(folder: Path) -> None:
 
 async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Registry) -> None:
     """Of what needs it the client is told; the others, and later pushes, go on without it."""
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    rig = await new_rig(upstream=registry.url)
     digest = await rig.push_blob("app", LAYER)
     other = await rig.push_blob("other", LAYER)
     layer = await rig.running.sidecar.records.layer(Caller(), Repository("app"), digest)
     assert layer is not None
     for corpus in layer.corpora:
         assert await rig.running.sidecar.client.delete_blob(Caller(), Repository("app"), corpus.blob.digest)
-    fresh = await new_rig(upstream=registry.url, codec=reducto_codec, state="fresh")
+    fresh = await new_rig(upstream=registry.url, state="fresh")
     answer = await fresh.get_blob("app", digest)
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")
     assert await fresh.metric("reducto_rebuild_failures_total") == 1
@@ -225,7 +224,7 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     assert (await fresh.get_blob("app", following)).body == NEXT
     for side in (rig, fresh):  # who pushes it again mends it, whatever is at hand and whoever knew of it
         assert await side.push_blob("app", LAYER) == digest
-        last = await new_rig(upstream=registry.url, codec=reducto_codec, state=f"last-{side.folder.name}")
+        last = await new_rig(upstream=registry.url, state=f"last-{side.folder.name}")
         assert (await last.get_blob("app", digest)).body == LAYER
     await check_clean(fresh, registry)
 
@@ -239,10 +238,10 @@ def write_base(path: Path, plain: bytes) -> None:
 async def test_a_missing_base_corpus_is_named(new_rig: OpenRig, tmp_path: Path) -> None:
     path = tmp_path / "base.rc"
     await asyncio.to_thread(write_base, path, gzip.decompress(LAYER))
-    rig = await new_rig(codec=reducto_codec, corpora=(str(path),))
+    rig = await new_rig(corpora=(str(path),))
     digest = await rig.push_blob("app", NEXT)
     assert await rig.metric("reducto_corpus_hit_rate") > 0.5
-    without = await new_rig(codec=reducto_codec, state="without")
+    without = await new_rig(state="without")
     answer = await without.get_blob("app", digest)
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")
     assert "CorpusMissing" in answer.body.decode()
@@ -253,9 +252,9 @@ async def test_an_original_beside_its_record_stands_in_for_it(new_rig: OpenRig, 
     """At an edge without the base corpus that the record needs."""
     path = tmp_path / "base.rc"
     await asyncio.to_thread(write_base, path, gzip.decompress(LAYER))
-    rig = await new_rig(codec=reducto_codec, corpora=(str(path),), policy=Policy.ATTACH)
+    rig = await new_rig(corpora=(str(path),), policy=Policy.ATTACH)
     digest = await rig.push_blob("app", NEXT)
-    edge = await new_rig(codec=reducto_codec, state="edge", role=Role.EDGE)
+    edge = await new_rig(state="edge", role=Role.EDGE)
     assert (await edge.get_blob("app", digest)).body == NEXT
     part = await edge.get_blob("app", digest, headers={"Range": "bytes=100-199"})
     assert (part.status, part.body) == (206, NEXT[100:200])
@@ -264,7 +263,7 @@ async def test_an_original_beside_its_record_stands_in_for_it(new_rig: OpenRig, 
 
 async def test_an_idle_session_is_dropped_here_and_in_the_upstream(new_rig: OpenRig, registry: Registry) -> None:
     limits = LimitOptions(drain_timeout=2.0, upload_idle=1.0)
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec, limits=limits)
+    rig = await new_rig(upstream=registry.url, limits=limits)
     location = (await rig("POST", "/v2/app/blobs/uploads/")).headers["Location"]
     assert (await rig("PATCH", location, data=LAYER[:100_000])).status == 202
     assert await asyncio.to_thread(open_sessions, registry)
@@ -275,7 +274,7 @@ async def test_an_idle_session_is_dropped_here_and_in_the_upstream(new_rig: Open
 
 
 async def test_a_wrong_digest_is_refused_and_leaves_nothing(new_rig: OpenRig, registry: Registry) -> None:
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    rig = await new_rig(upstream=registry.url)
     answer = await rig("POST", "/v2/app/blobs/uploads/")
     put = await rig("PUT", f"{answer.headers['Location']}?digest={Digest.of(b'other')}", data=LAYER)
     assert (put.status, put.code) == (400, "DIGEST_INVALID")
@@ -293,11 +292,11 @@ async def test_chunks_out_of_order_are_416(rig: Rig) -> None:
 
 
 async def test_the_same_layer_from_several_at_once(new_rig: OpenRig, registry: Registry) -> None:
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    rig = await new_rig(upstream=registry.url)
     pushes = [rig.push_image("app", f"v{n}", [LAYER, NEXT]) for n in range(4)]
     images = await asyncio.gather(*pushes)
     await forget(rig)
-    fresh = await new_rig(upstream=registry.url, codec=reducto_codec, state="fresh")
+    fresh = await new_rig(upstream=registry.url, state="fresh")
     for number, (_, manifest) in enumerate(images):
         found = await fresh("GET", f"/v2/app/manifests/v{number}", headers={"Accept": MANIFEST})
         assert found.body == manifest

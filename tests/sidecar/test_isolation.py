@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from reducto.model import Digest
-from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
 from tests.support.fixtures import StartRegistry
@@ -41,7 +40,7 @@ async def guarded(request: pytest.FixtureRequest, start_registry: StartRegistry,
 
 @pytest.fixture
 async def rig(new_rig: OpenRig, guarded: Registry) -> Rig:
-    return await new_rig(upstream=guarded.url, codec=reducto_codec)
+    return await new_rig(upstream=guarded.url)
 
 
 def bearer(tokens: TokenServer, user: str, *repositories: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from reducto.model import Digest
-from sidecar.app import reducto_codec
 from sidecar.maintenance.adopt import adopt
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
@@ -19,20 +18,21 @@ from sidecar.maintenance.recompress import recompress
 from sidecar.maintenance.rehydrate import rehydrate
 from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.names import Repository
+from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import collect_garbage
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise
 
 APP = Repository("app")
-LAYER = noise(300_000, 1)
+LAYER = words(300_000, 1)
 
 
 def text(length: int, seed: int) -> bytes:
     """Words of a small vocabulary: bytes that compress a little better at a higher level."""
     chance = random.Random(seed)
-    words = [noise(chance.randint(2, 6), number).hex() for number in range(3000)]
-    return " ".join(chance.choices(words, k=length // 9))[:length].encode()
+    vocabulary = [noise(chance.randint(2, 6), number).hex() for number in range(3000)]
+    return " ".join(chance.choices(vocabulary, k=length // 9))[:length].encode()
 
 
 async def pull(rig: Rig, digest: Digest) -> bytes:
@@ -74,7 +74,7 @@ async def test_fsck_says_which_record_lost_its_corpus(new_rig: OpenRig, tmp_path
 
 async def test_gc_removes_only_layers_without_an_image(rig: Rig) -> None:
     orphan = await rig.push_blob("app", LAYER)
-    image, _ = await rig.push_image("app", "v1", [noise(200_000, 9)])
+    image, _ = await rig.push_image("app", "v1", [words(200_000, 9)])
     sidecar = rig.running.sidecar
     assert await collect(sidecar, APP, 3600.0) == [], "too young"
     (would,) = await collect(sidecar, APP, -10.0, dry_run=True)
@@ -82,14 +82,14 @@ async def test_gc_removes_only_layers_without_an_image(rig: Rig) -> None:
     assert (await rig("HEAD", f"/v2/app/blobs/{orphan}")).status == 200
     await collect(sidecar, APP, -10.0)
     assert (await check(sidecar, APP))[0].digest != str(orphan)
-    assert await sweep(sidecar, -10.0) > 250_000
+    assert await sweep(sidecar, -10.0) > 50_000
     assert (await rig("GET", f"/v2/app/manifests/{image}")).status == 200
-    assert await pull(rig, Digest.of(noise(200_000, 9))) == noise(200_000, 9)
+    assert await pull(rig, Digest.of(words(200_000, 9))) == words(200_000, 9)
 
 
 async def test_gc_untagged_keeps_what_an_index_or_a_tag_needs(rig: Rig) -> None:
     data = await push_index(rig)
-    _, loose = await rig.push_image("app", "gone", [noise(150_000, 4)])
+    _, loose = await rig.push_image("app", "gone", [words(150_000, 4)])
     sidecar = rig.running.sidecar
     for tag in ("gone", "arch0", "arch1"):
         assert (await rig("DELETE", f"/v2/app/manifests/{tag}")).status == 202
@@ -128,7 +128,7 @@ async def test_adopt_then_rehydrate_changes_nothing_for_clients(new_rig: OpenRig
 
 
 async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig) -> None:
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     first = layer_gzip({f"f{n}": text(300_000, n + 1) for n in range(4)})
     second = layer_gzip({f"f{n}": text(300_000, n + 2) for n in range(4)})
     manifests = {}
@@ -137,7 +137,7 @@ async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig)
     sidecar = rig.running.sidecar
     saved = await recompress(sidecar, APP)
     assert saved > 0
-    fresh = await new_rig(state="fresh", codec=reducto_codec)
+    fresh = await new_rig(state="fresh")
     for tag, layer in (("v1", first), ("v2", second)):
         assert (await fresh("GET", f"/v2/app/manifests/{tag}")).body == manifests[tag]
         assert await pull(fresh, Digest.of(layer)) == layer
@@ -152,7 +152,7 @@ async def test_pushes_during_recompression_are_not_lost(
 ) -> None:
     """A tag that moves, an image that is deleted and one that gets a further tag, at the worst moments."""
     url = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, upstream)).url
-    rig = await new_rig(upstream=url, codec=reducto_codec)
+    rig = await new_rig(upstream=url)
     layers = {
         tag: layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number, tag in enumerate(TAGS)
     }
@@ -172,7 +172,7 @@ async def test_pushes_during_recompression_are_not_lost(
     monkeypatch.setattr("sidecar.maintenance.rewrite.contents_of", contents_and_then)
     assert await recompress(rig.running.sidecar, APP) > 0
     assert not steps
-    fresh = await new_rig(upstream=url, state="fresh", codec=reducto_codec)
+    fresh = await new_rig(upstream=url, state="fresh")
     for side in (rig, fresh):
         for tag, data in expected.items():
             found = await side("GET", f"/v2/app/manifests/{tag}", headers={"Accept": f"{MANIFEST}, {INDEX}"})
@@ -210,12 +210,12 @@ async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, byte
 async def test_recompression_where_nothing_can_be_deleted(new_rig: OpenRig, start_registry: StartRegistry) -> None:
     settings = {"storage": {"delete": {"enabled": False}}}
     registry = await asyncio.to_thread(start_registry, "docker-registry", settings=settings)
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    rig = await new_rig(upstream=registry.url)
     layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(2)]
     for number, layer in enumerate(layers):
         await rig.push_image("app", f"v{number}", [layer])
     assert await recompress(rig.running.sidecar, APP) > 0
-    fresh = await new_rig(upstream=registry.url, state="fresh", codec=reducto_codec)
+    fresh = await new_rig(upstream=registry.url, state="fresh")
     for layer in layers:
         assert await pull(fresh, Digest.of(layer)) == layer
 
@@ -224,14 +224,14 @@ async def test_recompression_where_nothing_can_be_deleted(new_rig: OpenRig, star
 async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_registry: StartRegistry) -> None:
     """It takes what recompression and deletion left, nothing that is needed; and what it took is not referred to."""
     registry = await asyncio.to_thread(start_registry, "docker-registry")
-    rig = await new_rig(upstream=registry.url, codec=reducto_codec)
+    rig = await new_rig(upstream=registry.url)
     layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(4)]
     images = [await rig.push_image("app", f"v{number}", [layer]) for number, layer in enumerate(layers[:3])]
     saved = await recompress(rig.running.sidecar, APP)
     before = await asyncio.to_thread(lambda: registry.stored_bytes)
     await asyncio.to_thread(collect_garbage, registry)
     assert before - await asyncio.to_thread(lambda: registry.stored_bytes) >= saved > 0
-    fresh = await new_rig(upstream=registry.url, state="fresh", codec=reducto_codec)
+    fresh = await new_rig(upstream=registry.url, state="fresh")
     for layer in layers[:3]:
         assert await pull(fresh, Digest.of(layer)) == layer
     for (digest, _), layer in zip(images, layers, strict=False):
@@ -241,7 +241,7 @@ async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_regi
     assert await asyncio.to_thread(lambda: registry.stored_bytes) < 10_000
     for side in (rig, fresh):  # both have corpora at hand that the registry no longer has
         digest, data = await side.push_image("app", "v3", [layers[3]])
-    last = await new_rig(upstream=registry.url, state="last", codec=reducto_codec)
+    last = await new_rig(upstream=registry.url, state="last")
     assert (await last("GET", f"/v2/app/manifests/{digest}", headers={"Accept": MANIFEST})).body == data
     assert await pull(last, Digest.of(layers[3])) == layers[3]
 
@@ -252,7 +252,7 @@ async def test_the_commands_run(new_rig: OpenRig, tmp_path: Path, command: list[
     import sys
 
     rig = await new_rig()
-    await rig.push_image("app", "v1", [b"keep me as I am" + LAYER])
+    await rig.push_image("app", "v1", [noise(300_000, 3)])
     await rig.close()
     name, *options = command
     process = await asyncio.create_subprocess_exec(

@@ -15,7 +15,6 @@ import pytest
 
 from reducto.config import LimitOptions
 from reducto.model import Digest
-from sidecar.app import reducto_codec
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
 from tests.sidecar.test_faults import left_behind
@@ -93,7 +92,7 @@ async def test_a_client_that_hardly_reads_and_then_leaves(new_rig: OpenRig, warm
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_pull(new_rig: OpenRig) -> None:
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     digest = await rig.push_blob("app", LAYER)
     for _ in range(3):
         _, writer = await begin_to_read(rig, f"/v2/app/blobs/{digest}")
@@ -103,7 +102,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_pull(new_rig: OpenRig) ->
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_push(new_rig: OpenRig) -> None:
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     location = (await rig("POST", "/v2/app/blobs/uploads/")).headers["Location"]
 
     async def half() -> AsyncIterator[bytes]:
@@ -124,7 +123,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_push(new_rig: OpenRig) ->
 
 
 async def test_a_client_that_sends_too_slowly(new_rig: OpenRig) -> None:
-    rig = await new_rig(codec=reducto_codec, limits=LimitOptions(drain_timeout=2.0, body_timeout=0.2))
+    rig = await new_rig(limits=LimitOptions(drain_timeout=2.0, body_timeout=0.2))
     location = (await rig("POST", "/v2/app/blobs/uploads/")).headers["Location"]
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -145,7 +144,7 @@ async def test_a_client_that_sends_too_slowly(new_rig: OpenRig) -> None:
 @pytest.mark.parametrize("pieces", [1, 6], ids=["whole", "in-chunks"])
 async def test_a_spool_that_is_full(small_disk: SmallDisk, new_rig: OpenRig, tmp_path: Path, pieces: int) -> None:
     small_disk(tmp_path / "state0" / "spool", 6)
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     large = noise(12 << 20)
     location = (await rig("POST", "/v2/app/blobs/uploads/")).headers["Location"]
     step = len(large) // pieces
@@ -166,7 +165,7 @@ async def test_a_spool_that_is_full(small_disk: SmallDisk, new_rig: OpenRig, tmp
 async def test_a_spool_with_room_for_the_original_only(small_disk: SmallDisk, new_rig: OpenRig, tmp_path: Path) -> None:
     """The encoder reserves more than there is: the layer is stored as it came."""
     small_disk(tmp_path / "state0" / "spool", 3)
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     digest = await rig.push_blob("app", LAYER)
     assert await rig.metric("reducto_decisions_total", outcome="stored", reason="failed") == 1
     assert (await rig.get_blob("app", digest)).body == LAYER
@@ -175,7 +174,7 @@ async def test_a_spool_with_room_for_the_original_only(small_disk: SmallDisk, ne
 
 async def test_a_cache_that_is_full(small_disk: SmallDisk, new_rig: OpenRig, tmp_path: Path) -> None:
     small_disk(tmp_path / "state0" / "cache", 1)
-    rig = await new_rig(codec=reducto_codec)
+    rig = await new_rig()
     layers = [real_layer(version) for version in (1, 2, 3)]
     digests = [await rig.push_blob("app", layer) for layer in layers]
     assert await rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 3

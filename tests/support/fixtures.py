@@ -80,34 +80,29 @@ def each_client(request: pytest.FixtureRequest, make_client: MakeClient) -> Clie
     return make_client(request.param)
 
 
-@pytest.fixture(scope="session")
-def application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """``application(1)``, ``application(2)``: ``docker save`` archives of two versions of a small real image."""
-    folder = tmp_path_factory.mktemp("images")
+def _archives(folder: Path, **limits: int) -> Callable[[int], Path]:
+    """Makes each version once."""
     made: dict[int, Path] = {}
 
     def archive(version: int) -> Path:
         require_tool("busybox")
         if version not in made:
-            made[version] = application_image(folder, version)
+            made[version] = application_image(folder, version, **limits)
         return made[version]
 
     return archive
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """``application(1)``, ``application(2)``: ``docker save`` archives of two versions of a small real image."""
+    return _archives(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")
 def small_application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """The same with 2 MB of files: quick with every client."""
-    folder = tmp_path_factory.mktemp("small-images")
-    made: dict[int, Path] = {}
-
-    def archive(version: int) -> Path:
-        require_tool("busybox")
-        if version not in made:
-            made[version] = application_image(folder, version, limit_bytes=2_000_000)
-        return made[version]
-
-    return archive
+    return _archives(tmp_path_factory.mktemp("small-images"), limit_bytes=2_000_000)
 
 
 @pytest.fixture

@@ -35,14 +35,9 @@ from sidecar.app import MakeCodec, reducto_codec
 from sidecar.offload import Offload
 from sidecar.reducer import ReductoCodec
 from sidecar.serve import Running, start
-from tests.support.codec_double import DoubleCodec
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
-
-
-def double_codec(*_: Any) -> DoubleCodec:
-    return DoubleCodec()
 
 
 def eager_codec(config: Config, offload: Offload, scratch: Path) -> ReductoCodec:
