@@ -18,7 +18,7 @@ from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, noise
 
-LAYER = words(300_000, 1)
+LAYER = words(600_000, 1)
 NEXT = LAYER[:204_800] + noise(12 * 4096, 2) + LAYER[204_800:]
 
 
