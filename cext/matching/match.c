@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes_internal.h"
 #include "chunk_internal.h"
 
 #define LOOKUP_MIN 64u     /* shorter chunks are not worth a copy */
@@ -87,28 +88,10 @@ static int own_insert(rdk_matcher *m, uint64_t fingerprint, uint64_t offset)
     return RDK_OK;
 }
 
-static uint64_t load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static size_t equal_forward(const uint8_t *a, const uint8_t *b, size_t most)
-{
-    size_t n = 0;
-    while (most - n >= 32 && !((load64(a + n) ^ load64(b + n)) | (load64(a + n + 8) ^ load64(b + n + 8))
-                               | (load64(a + n + 16) ^ load64(b + n + 16)) | (load64(a + n + 24) ^ load64(b + n + 24))))
-        n += 32;
-    while (n < most && a[n] == b[n])
-        n++;
-    return n;
-}
-
 static size_t equal_backward(const uint8_t *a, const uint8_t *b, size_t most)
 {
     size_t n = 0;
-    while (most - n >= 8 && load64(a - n - 8) == load64(b - n - 8))
+    while (most - n >= 8 && rdk_load64(a - n - 8) == rdk_load64(b - n - 8))
         n += 8;
     while (n < most && a[-(ptrdiff_t)n - 1] == b[-(ptrdiff_t)n - 1])
         n++;
@@ -164,7 +147,7 @@ static int take(progress *p, size_t at, uint32_t reference, uint64_t source, siz
     const uint8_t *bytes = source_bytes(p, reference, &limit), *here = p->call->window + at;
     size_t left = p->call->length - at, behind = at - p->gap;
     uint64_t ahead = limit - source;
-    size_t forward = known + equal_forward(here + known, bytes + source + known,
+    size_t forward = known + rdk_equal_forward(here + known, bytes + source + known,
                                            (left < ahead ? left : (size_t)ahead) - known);
     size_t backward = equal_backward(here, bytes + source, behind < source ? behind : (size_t)source);
     if (forward + backward < COPY_MIN)
@@ -192,7 +175,7 @@ static int resync(progress *p, size_t from, size_t reach)
     most = most < reach ? most : reach;
     most = room < most ? (size_t)room : most;
     for (size_t d = 0; d <= most; d++) {
-        if (load64(here + from + d) == load64(bytes + base + d)
+        if (rdk_load64(here + from + d) == rdk_load64(bytes + base + d)
             && !memcmp(here + from + d, bytes + base + d, RESYNC_PROBE)
             && take(p, from + d, p->m->reference, base + d, RESYNC_PROBE))
             return 1;

@@ -1,7 +1,8 @@
 /* Executing, encoding and decoding operations. */
-#include "reducto_kernel.h"
-
 #include <string.h>
+
+#include "bytes_internal.h"
+#include "reducto_kernel.h"
 
 /* Cuts [skip, skip + length) out of consecutive operations. */
 typedef struct {
@@ -69,36 +70,6 @@ int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip
 
 enum { LENGTHS, REFERENCES, MOVES, COLUMNS };
 
-static int put_leb128(uint8_t **at, const uint8_t *end, uint64_t value)
-{
-    if (end - *at < 10)
-        return 0;
-    while (value >= 0x80) {
-        *(*at)++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *(*at)++ = (uint8_t)value;
-    return 1;
-}
-
-static int get_leb128(const uint8_t **at, const uint8_t *end, uint64_t *value)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        if (*at == end)
-            return 0;
-        uint8_t byte = *(*at)++;
-        if (shift == 63 && byte > 1)
-            return 0;
-        v |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            *value = v;
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* Where each reference would be read next if nothing moved: on the diagonal of the latest copy out of it. */
 typedef struct {
     uint64_t expected[RDK_REFERENCES_MAX + 1];
@@ -113,16 +84,6 @@ static void advance(diagonal *d, const rdk_operation *op)
         d->fresh += op->length;
     else
         d->expected[op->reference] = op->source + op->length;
-}
-
-static uint64_t zigzag(uint64_t difference)
-{
-    return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
-}
-
-static uint64_t unzigzag(uint64_t value)
-{
-    return value >> 1 ^ (uint64_t)-(int64_t)(value & 1);
 }
 
 int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uint32_t references,
@@ -140,11 +101,11 @@ int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uin
         uint64_t kind = op->fresh ? 0 : op->reference + 1;
         if (op->reference >= references || (op->fresh && op->source != d.fresh))
             return RDK_E_ARGUMENT;
-        if (!put_leb128(&at[LENGTHS], start[LENGTHS] + each, op->length)
-            || !put_leb128(&at[REFERENCES], start[REFERENCES] + each, kind))
+        if (!rdk_put_leb128(&at[LENGTHS], start[LENGTHS] + each, op->length)
+            || !rdk_put_leb128(&at[REFERENCES], start[REFERENCES] + each, kind))
             return RDK_E_OUTPUT_FULL;
         if (!op->fresh
-            && !put_leb128(&at[MOVES], start[MOVES] + each, zigzag(op->source - d.expected[op->reference])))
+            && !rdk_put_leb128(&at[MOVES], start[MOVES] + each, rdk_zigzag(op->source - d.expected[op->reference])))
             return RDK_E_OUTPUT_FULL;
         advance(&d, op);
     }
@@ -173,16 +134,16 @@ int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_len
         uint64_t length, kind, move;
         if (count == capacity)
             return RDK_E_OUTPUT_FULL;
-        if (!get_leb128(&at[LENGTHS], end[LENGTHS], &length) || !get_leb128(&at[REFERENCES], end[REFERENCES], &kind)
+        if (!rdk_get_leb128(&at[LENGTHS], end[LENGTHS], &length) || !rdk_get_leb128(&at[REFERENCES], end[REFERENCES], &kind)
             || kind > references || length == 0 || length > UINT64_C(1) << 56)
             return RDK_E_CORRUPT;
         rdk_operation *op = operations + count++;
         *op = (rdk_operation){length, d.fresh, RDK_OWN, kind == 0};
         if (kind) {
             op->reference = (uint32_t)kind - 1;
-            if (!get_leb128(&at[MOVES], end[MOVES], &move))
+            if (!rdk_get_leb128(&at[MOVES], end[MOVES], &move))
                 return RDK_E_CORRUPT;
-            op->source = d.expected[op->reference] + unzigzag(move);
+            op->source = d.expected[op->reference] + rdk_unzigzag(move);
         }
         advance(&d, op);
     }
