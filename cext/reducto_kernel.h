@@ -15,5 +15,6 @@
 #include "api/11_index.h"
 #include "api/20_match.h"
 #include "api/20_gzip.h"
+#include "api/21_difference.h"
 
 #endif

@@ -21,9 +21,9 @@ from reducto.codec.frames import (
     FRAME_LIMIT_BYTES,
     Frame,
     FrameKind,
-    compress_delta,
     compress_dictionary,
     compress_literal,
+    compress_related,
     join_ranges,
     prove,
 )
@@ -214,7 +214,7 @@ class FrameBuilder:
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
         data = views[0] if len(views) == 1 else self._joined(views)
         if kind is FrameKind.DELTA:
-            stored = compress_delta(data, prefix, options.compression_level)
+            kind, stored = compress_related(data, prefix, options.compression_level)
         else:
             level = options.compression_level
             if len(data) <= _SHORT_LITERAL_BYTES:

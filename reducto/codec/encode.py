@@ -20,7 +20,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from reducto.codec.building import FrameBuilder, Member
-from reducto.codec.frames import FrameKind
+from reducto.codec.frames import RELATED, FrameKind
 from reducto.codec.fresh import FreshSpool
 from reducto.codec.gate import Sample, Verdict, judge
 from reducto.codec.instructions import Instructions, Meta
@@ -323,7 +323,7 @@ class Encoder:
     ) -> Receipt:
         kinds = {FrameKind.DELTA: [0, 0], FrameKind.LITERAL: [0, 0]}
         for frame in self._frames.frames:
-            total = kinds[FrameKind.DELTA if frame.kind is FrameKind.DELTA else FrameKind.LITERAL]
+            total = kinds[FrameKind.DELTA if frame.kind in RELATED else FrameKind.LITERAL]
             total[0] += frame.plain_length
             total[1] += frame.stored_length
         copied = sum(self._operations.totals()[1:])

@@ -10,8 +10,10 @@ from typing import IO, cast
 
 import zstandard
 
+from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.buffers import same_bytes
+from reducto.kernel.difference import DifferenceReader
 from reducto.kernel.matching import Stretch
 from reducto.model import ByteRange
 
@@ -23,6 +25,8 @@ _WINDOW_LOG_LIMIT = 27
 # Wider tables than zstd takes by itself: with a prefix of megabytes its own are too small to remember it.
 _DELTA_HASH_LOG = 22
 _FAST_LEVELS = 4
+# From here on there is time to look for differences first.
+_DIFFERENCE_LEVEL = 9
 
 
 class FrameKind(enum.IntEnum):
@@ -32,14 +36,20 @@ class FrameKind(enum.IntEnum):
     LITERAL = 1
     DELTA = 2
     DICTIONARY = 3
+    DIFFERENCE = 4
+
+
+#: Frames that need their twins to be read.
+RELATED = (FrameKind.DELTA, FrameKind.DIFFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Stored bytes of the plain ranges ``ranges`` of a corpus, taken one after the other.
 
-    ``twins`` are stretches of parent corpora that, joined, are the zstd prefix of a DELTA frame; for a DICTIONARY frame
-    the one stretch's reference names the parent whose trained dictionary is used.
+    ``twins`` are stretches of parent corpora that, joined, are the zstd prefix of a DELTA frame, or what a DIFFERENCE
+    frame differs from; for a DICTIONARY frame the one stretch's reference names the parent whose trained dictionary is
+    used.
     """
 
     kind: FrameKind
@@ -82,6 +92,19 @@ def compress_delta(data: bytes | memoryview, prefix: bytes, level: int) -> bytes
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     parameters = _delta_parameters(level, len(data) + len(prefix))
     return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+
+
+def compress_related(data: bytes | memoryview, twins: bytes, level: int) -> tuple[FrameKind, bytes]:
+    """``data`` by its differences from ``twins`` or as a delta with them as prefix, whichever is shorter."""
+    made = None
+    if level >= _DIFFERENCE_LEVEL and len(data) <= DIFFERENCE_LIMIT_BYTES:
+        made = compress_difference(data, twins, level)
+        if made is not None and made[1]:
+            return FrameKind.DIFFERENCE, made[0]
+    delta = compress_delta(data, twins, level)
+    if made is not None and len(made[0]) < len(delta):
+        return FrameKind.DIFFERENCE, made[0]
+    return FrameKind.DELTA, delta
 
 
 def compress_dictionary(data: bytes | memoryview, dictionary: bytes, level: int) -> bytes:
@@ -140,7 +163,8 @@ class _Place:
 class FrameReader:
     """Decodes one frame from front to back, as far as it is asked to. Not thread-safe.
 
-    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read.
+    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read. Of a DIFFERENCE frame all are needed
+    before there is anything.
     """
 
     def __init__(
@@ -151,13 +175,18 @@ class FrameReader:
         plain_length: int,
         arrived: Callable[[int], None] = _at_hand,
     ) -> None:
-        self._kind = kind
-        self._left = plain_length
+        self._plain_length = self._left = plain_length
         self._stored = stored
         self._arrived = arrived
+        self._prefix = prefix
+        self._difference: DifferenceReader | None = None
         self._at = 0
-        self._reader = None
-        if kind is not FrameKind.RAW:
+        self._fill = self._read_zstd
+        if kind is FrameKind.RAW:
+            self._fill = self._read_raw
+        elif kind is FrameKind.DIFFERENCE:
+            self._fill = self._read_difference
+        else:
             decompressor = zstandard.ZstdDecompressor(
                 dict_data=_dictionary(kind, prefix), max_window_size=1 << _WINDOW_LOG_LIMIT
             )
@@ -169,14 +198,23 @@ class FrameReader:
         if len(out) > self._left:
             raise Corrupt("a frame of a packed corpus holds less than its table says")
         self._left -= len(out)
-        if self._reader is None:
-            self._arrived(min(self._at + len(out), len(self._stored)))
-            piece = self._stored[self._at : self._at + len(out)]
-            if len(piece) != len(out):
-                raise Corrupt("a raw frame of a packed corpus is cut off")
-            out[:] = piece
-            self._at += len(out)
-            return
+        self._fill(out)
+
+    def _read_raw(self, out: memoryview) -> None:
+        self._arrived(min(self._at + len(out), len(self._stored)))
+        piece = self._stored[self._at : self._at + len(out)]
+        if len(piece) != len(out):
+            raise Corrupt("a raw frame of a packed corpus is cut off")
+        out[:] = piece
+        self._at += len(out)
+
+    def _read_difference(self, out: memoryview) -> None:
+        if self._difference is None:
+            self._arrived(len(self._stored))
+            self._difference = open_difference(self._stored, self._prefix, self._plain_length)
+        self._difference.read_into(out)
+
+    def _read_zstd(self, out: memoryview) -> None:
         done = 0
         try:
             while done < len(out):

@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from reducto import bounded
 from reducto.codec import varint
+from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, FrameKind
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
 from reducto.errors import Corrupt, LimitExceeded, NotReducto
@@ -136,6 +137,8 @@ class PackedTable:
             raise Corrupt("packed corpus: its table does not fit its plain length")
         if any(frame.plain_length > FRAME_LIMIT_BYTES for frame in self.frames):
             raise Corrupt(f"packed corpus: a frame holds more than {FRAME_LIMIT_BYTES} bytes")
+        if any(f.kind is FrameKind.DIFFERENCE and f.plain_length > DIFFERENCE_LIMIT_BYTES for f in self.frames):
+            raise Corrupt(f"packed corpus: a difference frame holds more than {DIFFERENCE_LIMIT_BYTES} bytes")
         if any(sum(twin.length for twin in frame.twins) > PREFIX_LIMIT_BYTES for frame in self.frames):
             raise Corrupt(f"packed corpus: a frame has twins of more than {PREFIX_LIMIT_BYTES} bytes")
 

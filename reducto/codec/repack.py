@@ -7,7 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from reducto.codec.frames import Frame, FrameKind, compress_delta, compress_dictionary, compress_literal, prove
+from reducto.codec.frames import (
+    RELATED,
+    Frame,
+    FrameKind,
+    compress_dictionary,
+    compress_literal,
+    compress_related,
+    prove,
+)
 from reducto.codec.packed import PackedTable, write_packed
 from reducto.codec.unpack import Source, Unpacked, gather
 from reducto.model import CorpusId
@@ -39,7 +47,7 @@ def repack(
                 if len(stored) >= len(old):
                     kind, stored = frame.kind, bytes(old)
                 spool.write(stored)
-                twins = frame.twins if kind is frame.kind else ()
+                twins = frame.twins if kind in RELATED or kind is frame.kind else ()
                 frames.append(Frame(kind, frame.ranges, len(stored), twins))
             spool.seek(0)
             new = PackedTable(
@@ -56,8 +64,8 @@ def _compress(frame: Frame, source: Unpacked, prefix: bytes, level: int) -> tupl
     views = [source.view(span.start, len(span)) for span in frame.ranges]
     data = views[0] if len(views) == 1 else b"".join(views)
     kind: FrameKind
-    if frame.kind is FrameKind.DELTA:
-        kind, stored = frame.kind, compress_delta(data, prefix, level)
+    if frame.kind in RELATED:
+        kind, stored = compress_related(data, prefix, level)
     elif frame.kind is FrameKind.DICTIONARY:
         kind, stored = frame.kind, compress_dictionary(data, prefix, level)
     else:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from reducto.codec.frames import Frame, FrameKind, FrameReader, LongReaders
+from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
@@ -56,8 +56,8 @@ class Source(Protocol):
 
 
 def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes:
-    """The prefix that ``frame`` was compressed against. Raises `CorpusMissing`, `Corrupt`."""
-    if frame.kind not in (FrameKind.DELTA, FrameKind.DICTIONARY):
+    """What ``frame`` was compressed against: its twins, or a dictionary. Raises `CorpusMissing`, `Corrupt`."""
+    if frame.kind not in (*RELATED, FrameKind.DICTIONARY):
         return b""
     if frame.kind is FrameKind.DICTIONARY:
         reference = frame.twins[0].reference if frame.twins else len(parents)

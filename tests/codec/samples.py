@@ -83,3 +83,15 @@ def decode(data: bytes, corpora: Sequence[Corpus], spool: Path, wire: ByteRange 
         return b"".join(decoder.rebuild(wire))
     finally:
         decoder.close()
+
+
+def program(functions: int, seed: int = 1, shift: int = 0) -> bytes:
+    """Bytes like compiled code: functions of instructions, some of which hold an address that ``shift`` moves."""
+    rng = random.Random(seed)
+    out = bytearray()
+    for _ in range(functions):
+        for _ in range(rng.randrange(8, 40)):
+            out += rng.randbytes(rng.randrange(3, 9))
+            if rng.random() < 0.4:
+                out += b"\xe8" + (rng.randrange(1 << 24) + shift).to_bytes(4, "little")
+    return bytes(out)

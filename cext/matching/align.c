@@ -1,0 +1,223 @@
+/* Which stretches of old bytes new bytes resemble, found by common seeds and judged by how much else is the same. */
+#include <stdlib.h>
+
+#include "bytes_internal.h"
+#include "reducto_kernel.h"
+
+#define SEED 8u             /* bytes that a new alignment must have in common where it is found */
+#define STEP 2u             /* every so many-th old byte begins a seed of the table */
+#define TABLE_LOG_MOST 22
+#define TABLE_LOG_LEAST 8
+#define CANDIDATES 24       /* that are looked at for one seed */
+#define WINDOW 48u          /* bytes by which alignments are compared */
+#define GOOD 36u            /* of them the same: the present alignment is not questioned */
+#define ADVANTAGE 12u       /* by which another one must be better: naming it costs about four bytes */
+#define BACKWARD_LOSS 64    /* bytes more different than the same after which no better end is looked for */
+
+typedef struct {
+    const uint8_t *old, *fresh;
+    size_t old_length, fresh_length;
+    uint32_t *heads;        /* per hash: number of its last seed, plus one */
+    uint32_t *earlier;      /* per seed: the one before it of the same hash, plus one */
+    unsigned shift;
+} aligner;
+
+/* New bytes from `at` on lie along old ones from `source` on. */
+typedef struct {
+    size_t at, source;
+    int known;              /* 0: along none */
+} alignment;
+
+static uint32_t seed_hash(const uint8_t *bytes, unsigned shift)
+{
+    return (uint32_t)(rdk_load64(bytes) * UINT64_C(0x9E3779B97F4A7C15) >> shift);
+}
+
+static int index_old(aligner *a)
+{
+    size_t seeds = a->old_length < SEED ? 0 : (a->old_length - SEED) / STEP + 1;
+    unsigned log = TABLE_LOG_LEAST;
+    while (log < TABLE_LOG_MOST && (size_t)1 << log < seeds)
+        log++;
+    a->shift = 64 - log;
+    a->heads = calloc((size_t)1 << log, sizeof *a->heads);
+    a->earlier = malloc((seeds + 1) * sizeof *a->earlier);
+    if (a->heads == NULL || a->earlier == NULL)
+        return RDK_E_MEMORY;
+    for (size_t seed = 0; seed < seeds; seed++) {
+        uint32_t hash = seed_hash(a->old + seed * STEP, a->shift);
+        a->earlier[seed] = a->heads[hash];
+        a->heads[hash] = (uint32_t)seed + 1;
+    }
+    return RDK_OK;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many of the next bytes, WINDOW at most, are the same. */
+static unsigned resemblance(const aligner *a, size_t at, size_t source)
+{
+    const uint8_t *fresh = a->fresh + at, *old = a->old + source;
+    size_t length = least(a->fresh_length - at, a->old_length - source);
+    if (length >= WINDOW) {
+        uint8_t same = 0;   /* of a byte and for a fixed length: this becomes vector code */
+        for (unsigned i = 0; i < WINDOW; i++)
+            same = (uint8_t)(same + (fresh[i] == old[i]));
+        return same;
+    }
+    unsigned same = 0;
+    for (size_t i = 0; i < length; i++)
+        same += fresh[i] == old[i];
+    return same;
+}
+
+static size_t distance(size_t a, size_t b)
+{
+    return a < b ? b - a : a - b;
+}
+
+/* The source that the bytes at `at` resemble most, the nearest to `expected` of several. Returns how much they do. */
+static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t *source)
+{
+    uint64_t seed = rdk_load64(a->fresh + at);
+    uint32_t next = a->heads[seed_hash(a->fresh + at, a->shift)];
+    unsigned best = 0;
+    for (int n = 0; next && n < CANDIDATES; n++, next = a->earlier[next - 1]) {
+        size_t candidate = (size_t)(next - 1) * STEP;
+        if (rdk_load64(a->old + candidate) != seed)
+            continue;
+        unsigned same = resemblance(a, at, candidate);
+        if (same > best || (same == best && distance(candidate, expected) < distance(*source, expected))) {
+            best = same;
+            *source = candidate;
+        }
+    }
+    return best;
+}
+
+/* From `at` on, the first place where another alignment is clearly better than the present one. 0: there is none. */
+static int next_alignment(const aligner *a, const alignment *present, size_t at, alignment *found)
+{
+    while (a->fresh_length - at >= SEED) {
+        size_t expected = present->source + (at - present->at);
+        unsigned same = 0;
+        if (present->known && expected < a->old_length) {
+            size_t most = least(a->fresh_length - at, a->old_length - expected);
+            size_t equal = rdk_equal_forward(a->fresh + at, a->old + expected, most);
+            at += equal;
+            if (equal)
+                continue;
+            same = resemblance(a, at, expected);
+        }
+        if (same < GOOD && best_source(a, at, expected, &found->source) >= same + ADVANTAGE) {
+            found->at = at;
+            found->known = 1;
+            return 1;
+        }
+        at++;
+    }
+    return 0;
+}
+
+/* How far the bytes from both places on are more the same than not. */
+static size_t reach_forward(const uint8_t *fresh, const uint8_t *old, size_t most)
+{
+    ptrdiff_t gain = 0, best = 0;
+    size_t reach = 0;
+    for (size_t i = 0; i < most; i++) {
+        gain += fresh[i] == old[i] ? 1 : -1;
+        if (gain > best) {
+            best = gain;
+            reach = i + 1;
+        }
+    }
+    return reach;
+}
+
+/* The same for those before both places. */
+static size_t reach_backward(const uint8_t *fresh, const uint8_t *old, size_t most)
+{
+    ptrdiff_t gain = 0, best = 0;
+    size_t reach = 0;
+    for (size_t i = 1; i <= most && gain > best - BACKWARD_LOSS; i++) {
+        gain += *(fresh - i) == *(old - i) ? 1 : -1;
+        if (gain > best) {
+            best = gain;
+            reach = i;
+        }
+    }
+    return reach;
+}
+
+/* Of `length` new bytes that both alignments claim, how many the first one explains better. */
+static size_t share_of_first(const uint8_t *fresh, const uint8_t *first, const uint8_t *second, size_t length)
+{
+    ptrdiff_t gain = 0, best = 0;
+    size_t share = 0;
+    for (size_t i = 0; i < length; i++) {
+        gain += (fresh[i] == first[i]) - (fresh[i] == second[i]);
+        if (gain > best) {
+            best = gain;
+            share = i + 1;
+        }
+    }
+    return share;
+}
+
+/* Ends the present alignment before the next one, whose beginning moves back as far as it is good. */
+static rdk_difference end_alignment(const aligner *a, const alignment *present, alignment *next)
+{
+    size_t gap = next->at - present->at, near = 0, back = 0;
+    if (present->known)
+        near = reach_forward(a->fresh + present->at, a->old + present->source,
+                             least(gap, a->old_length - present->source));
+    if (next->known)
+        back = reach_backward(a->fresh + next->at, a->old + next->source, least(gap, next->source));
+    if (near + back > gap) {
+        size_t both = near + back - gap;
+        size_t share = share_of_first(a->fresh + next->at - back, a->old + present->source + near - both,
+                                      a->old + next->source - back, both);
+        near -= both - share;
+        back -= share;
+    }
+    next->at -= back;
+    next->source -= back;
+    return (rdk_difference){(uint32_t)present->source, (uint32_t)near, (uint32_t)(gap - near - back)};
+}
+
+static int64_t align(const aligner *a, rdk_difference *out, size_t capacity)
+{
+    alignment present = {0, 0, 0};
+    size_t count = 0, at = 0;
+    for (;;) {
+        alignment next = {a->fresh_length, 0, 0};
+        int more = next_alignment(a, &present, at, &next);
+        at = next.at + SEED;
+        rdk_difference ended = end_alignment(a, &present, &next);
+        if (ended.near || ended.literal) {
+            if (count == capacity)
+                return RDK_E_OUTPUT_FULL;
+            out[count++] = ended;
+        }
+        if (!more)
+            return (int64_t)count;
+        present = next;
+    }
+}
+
+int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
+                            rdk_difference *out, size_t capacity)
+{
+    if (old_length > RDK_DIFFERENCE_MOST || fresh_length > RDK_DIFFERENCE_MOST)
+        return RDK_E_ARGUMENT;
+    aligner a = {old, fresh, (size_t)old_length, (size_t)fresh_length, NULL, NULL, 0};
+    int64_t answer = index_old(&a);
+    if (answer == RDK_OK)
+        answer = align(&a, out, capacity);
+    free(a.heads);
+    free(a.earlier);
+    return answer;
+}
