@@ -99,9 +99,12 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
     digest = await behind.push_blob("app", LAYER)
     await forget(behind)
     wicked.always(how, reading)
-    answer = await behind.get_blob("app", digest)
-    assert answer.status in (500, 502, 503), answer.status
-    assert answer.code
+    try:
+        answer = await behind.get_blob("app", digest)
+        assert answer.status in (500, 502, 503), answer.status
+        assert answer.code
+    except aiohttp.ClientPayloadError:  # it had begun, and was broken off: nobody takes that for the whole
+        assert how == "cut"
     wicked.behave()
     assert (await behind.get_blob("app", digest)).body == LAYER
     await check_clean(behind, registry)
