@@ -217,7 +217,7 @@ class Decoder:
         spare = [bytearray(PIECE_BYTES) for _ in range(_AHEAD + 2)]
         pending: deque[Future[memoryview]] = deque()
         enough = threading.Event()
-        unpacking = self._submit(self._unpack_ahead, enough)
+        unpacking = [self._submit(_unpack_ahead, self._embedded, enough)] if self._embedded is not None else []
 
         def collect(left: int) -> None:
             while len(pending) > left:
@@ -234,17 +234,8 @@ class Decoder:
             collect(0)
         finally:
             enough.set()
-            wait([unpacking, *pending])
+            wait([*unpacking, *pending])
         self._check_hash(hasher)
-
-    def _unpack_ahead(self, enough: threading.Event) -> None:
-        """Makes the embedded corpus readable from its front, so that pieces seldom wait for their frame."""
-        source = self._embedded
-        length = source.plain_length if source is not None else 0
-        for start in range(0, length, SEGMENT_BYTES):
-            if source is None or enough.is_set():
-                return
-            source.ensure([ByteRange(start, min(start + SEGMENT_BYTES, length))])
 
     def _write_piece(self, descriptor: int, start: int, out: memoryview) -> memoryview:
         table = self._verified(start, len(out))
@@ -258,6 +249,14 @@ class Decoder:
         """Gives spool files up. Idempotent."""
         if self._embedded is not None:
             self._embedded.close()
+
+
+def _unpack_ahead(embedded: Unpacked, enough: threading.Event) -> None:
+    """Makes the embedded corpus readable from its front, so that pieces seldom wait for their frame."""
+    for start in range(0, embedded.plain_length, SEGMENT_BYTES):
+        if enough.is_set():
+            return
+        embedded.ensure([ByteRange(start, min(start + SEGMENT_BYTES, embedded.plain_length))])
 
 
 def _write_at(descriptor: int, piece: memoryview, offset: int) -> None:
