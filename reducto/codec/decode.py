@@ -14,7 +14,7 @@ from typing import cast
 from blake3 import blake3
 
 from reducto.codec.instructions import Instructions
-from reducto.codec.unpack import Source, Unpacked
+from reducto.codec.unpack import Source, Unpacked, ensure_touched
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import recipe_from_bytes
@@ -119,12 +119,8 @@ class Decoder:
         """The references, after the segments that hold these plain bytes were verified."""
         table, sources = self._resolve()
         for number, source in enumerate(sources):
-            if source is None:
-                continue
-            end = source.plain_length
-            segments = self._plan.touched(plain_offset, length, number, SEGMENT_BYTES, end)
-            if segments:
-                source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
+            if source is not None:
+                ensure_touched(source, number, self._plan, plain_offset, length)
         return table
 
     def read(self, plain_offset: int, length: int) -> memoryview:

@@ -30,13 +30,13 @@ from reducto.codec.packed import PackedTable, read_table, write_packed
 from reducto.codec.receipt import Receipt
 from reducto.codec.reduced import Reduced
 from reducto.codec.references import Reference, References, hooks_of_plain
-from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.codec.unpack import ensure_touched
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
 from reducto.kernel.buffers import same_bytes
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
-from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Reason, Stored
+from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
 from reducto.recipe import Submit, Unframer
 
 #: Plain bytes that are matched at a time.
@@ -181,11 +181,7 @@ class Encoder:
         plain = memoryview(window)[:covered]
         plan = Plan(operations)
         for number, reference in enumerate(self._frames.references, 1):
-            corpus = reference.corpus
-            segments = plan.touched(0, len(plain), number, SEGMENT_BYTES, corpus.plain_length)
-            corpus.ensure(
-                ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, corpus.plain_length)) for s in segments
-            )
+            ensure_touched(reference.corpus, number, plan, 0, len(plain))
         if len(self._scratch) < len(plain):
             self._scratch = bytearray(len(plain))
         rebuilt = memoryview(self._scratch)[: len(plain)]

@@ -20,6 +20,7 @@ from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
+from reducto.kernel.matching import Plan
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 
@@ -53,6 +54,17 @@ class Source(Protocol):
 
     def ensure(self, ranges: Iterable[ByteRange], submit: Submit | None = None) -> None:
         """Makes these plain bytes readable and verified. Raises `Corrupt`, `SegmentCorrupt`."""
+
+
+def ensure_touched(source: Source, number: int, plan: Plan, plain_offset: int, length: int) -> None:
+    """Makes readable what ``plan`` reads of ``source``, its reference ``number``, for ``length`` bytes of the blob.
+
+    Raises as `Source.ensure`, and `Corrupt` where operations leave the corpus.
+    """
+    end = source.plain_length
+    segments = plan.touched(plain_offset, length, number, SEGMENT_BYTES, end)
+    if segments:
+        source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
 
 
 def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes:
