@@ -6,8 +6,6 @@ is enough for a long frame, because a layer is full of repeats of itself and a s
 
 from __future__ import annotations
 
-import mmap
-import os
 import tempfile
 from bisect import bisect_right
 from collections import deque
@@ -30,6 +28,7 @@ from reducto.codec.frames import (
 from reducto.codec.fresh import FreshSpool
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
+from reducto.codec.scratch import scratch
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.model import ByteRange
 from reducto.recipe import Submit
@@ -233,10 +232,7 @@ class FrameBuilder:
         length = sum(map(len, views))
         if length <= _SHORT_LITERAL_BYTES:
             return b"".join(views)
-        with tempfile.TemporaryFile(dir=self._spool_dir) as file:
-            os.posix_fallocate(file.fileno(), 0, length)
-            joined = memoryview(mmap.mmap(file.fileno(), length))
-        at = 0
+        joined, at = scratch(self._spool_dir, length), 0
         for view in views:
             joined[at : at + len(view)] = view
             at += len(view)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +14,7 @@ from blake3 import blake3
 
 from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders
 from reducto.codec.packed import HEADER_BYTES, PackedTable
+from reducto.codec.scratch import scratch
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
@@ -90,17 +89,6 @@ def _source(sources: Mapping[CorpusId, Source], corpus: CorpusId) -> Source:
         raise CorpusMissing(corpus) from None
 
 
-def _scratch(spool_dir: str | os.PathLike[str], length: int, limit: int) -> memoryview:
-    """``length`` writable bytes of a file without a name. Raises `LimitExceeded`, `OSError` (no room)."""
-    if length > limit:
-        raise LimitExceeded(f"packed corpus: {length} plain bytes exceed plain_limit_bytes, which is {limit}")
-    if not length:
-        return memoryview(b"")
-    with tempfile.TemporaryFile(dir=spool_dir) as file:
-        os.posix_fallocate(file.fileno(), 0, length)
-        return memoryview(mmap.mmap(file.fileno(), length))
-
-
 class _OpenFrame:
     """One frame's decoding, as far as it has come. Ranges are filled in their order.
 
@@ -160,7 +148,11 @@ class Unpacked:
         self._spans = spans
         self._span_starts = [span[0] for span in spans]
         self._verified = bytearray(-(-self.plain_length // SEGMENT_BYTES))
-        self.plain = _scratch(spool_dir, self.plain_length, plain_limit_bytes)
+        if self.plain_length > plain_limit_bytes:
+            raise LimitExceeded(
+                f"packed corpus: {self.plain_length} plain bytes exceed plain_limit_bytes, which is {plain_limit_bytes}"
+            )
+        self.plain = scratch(spool_dir, self.plain_length)
 
     def view(self, plain_offset: int, length: int) -> memoryview:
         """Exactly ``length`` verified bytes. Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`."""
