@@ -119,7 +119,7 @@ def _dictionary(kind: FrameKind, prefix: bytes) -> zstandard.ZstdCompressionDict
     return zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
 
 
-def _at_hand(_: int) -> None:
+def at_hand(_: int) -> None:
     """Stored bytes that are all there."""
 
 
@@ -173,7 +173,7 @@ class FrameReader:
         stored: bytes | memoryview,
         prefix: bytes,
         plain_length: int,
-        arrived: Callable[[int], None] = _at_hand,
+        arrived: Callable[[int], None] = at_hand,
     ) -> None:
         self._plain_length = self._left = plain_length
         self._stored = stored

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders
+from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders, at_hand
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.scratch import scratch
 from reducto.corpus.indexing import IndexedCorpusWriter
@@ -124,10 +124,9 @@ class Unpacked:
         readers: LongReaders | None = None,
     ) -> None:
         self._readers = readers or LongReaders()
-        if arrived is not None:
-            arrived(HEADER_BYTES)
-            arrived(PackedTable.header_length(packed))
-        self._arrived = arrived
+        self._arrived = arrived or at_hand
+        self._arrived(HEADER_BYTES)
+        self._arrived(PackedTable.header_length(packed))
         self.table, at = PackedTable.parse(packed)
         self.id = self.table.corpus_id
         self.plain_length = self.table.plain_length
@@ -213,10 +212,8 @@ class Unpacked:
             frame.reader = frame.place = None
 
     def _reader(self, frame: _OpenFrame, prefix: bytes) -> FrameReader:
-        kind, total, wait = frame.frame.kind, frame.starts[-1], self._arrived
-        if wait is None:
-            return FrameReader(kind, frame.stored, prefix, total)
-        return FrameReader(kind, frame.stored, prefix, total, lambda length: wait(frame.packed_offset + length))
+        kind, offset, wait = frame.frame.kind, frame.packed_offset, self._arrived
+        return FrameReader(kind, frame.stored, prefix, frame.starts[-1], lambda length: wait(offset + length))
 
     def write_corpus(self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None) -> None:
         """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later.
