@@ -14,7 +14,8 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from blake3 import blake3
@@ -282,12 +283,14 @@ class Encoder:
         needs = self._closure(self._frames.references[n - 1] for n in {*used, *self._frames.used()})
         receipt = self._receipt(encoder, output, len(head), len(recipe), corpora)
         packed_path = None if inside else packed
-        hooks = self._hooks(table) if table is not None and packed_path is not None else ()
-        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, hooks, (instructions, table))
+        find_hooks = partial(self._hooks, table if packed_path is not None else None)
+        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, find_hooks, (instructions, table))
 
-    def _hooks(self, table: PackedTable) -> tuple[ChunkId, ...]:
+    def _hooks(self, table: PackedTable | None) -> Sequence[ChunkId]:
+        if table is None:
+            return ()
         plain = self._fresh.mapping[: self._fresh.length]
-        return tuple(hooks_of_plain(plain, table.chunking, table.anchors))
+        return hooks_of_plain(plain, table.chunking, table.anchors)
 
     def _pack(self) -> tuple[Path | None, PackedTable | None, int]:
         """Writes the packed corpus of the new bytes."""

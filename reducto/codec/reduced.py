@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,9 +28,13 @@ class Reduced:
     needs: tuple[CorpusId, ...]
     """Other corpora that rebuilding needs, parents of the new corpus included."""
     receipt: Receipt
-    hooks: tuple[ChunkId, ...]
-    """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`)."""
+    find_hooks: Callable[[], Sequence[ChunkId]]
     parts: tuple[Instructions, PackedTable | None]
+
+    @property
+    def hooks(self) -> tuple[ChunkId, ...]:
+        """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`). Reads all new bytes again."""
+        return tuple(self.find_hooks())
 
     def write_file(self, out: BinaryIO) -> None:
         """Writes one self-contained `.reducto` file (other corpora excepted)."""
