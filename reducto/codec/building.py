@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import (
     FRAME_LIMIT_BYTES,
     Frame,
@@ -22,10 +23,12 @@ from reducto.codec.frames import (
     compress_dictionary,
     compress_literal,
     compress_related,
+    cut_ranges,
     join_ranges,
     prove,
 )
 from reducto.codec.fresh import FreshSpool
+from reducto.codec.kin import find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
 from reducto.codec.scratch import scratch
@@ -188,9 +191,19 @@ class FrameBuilder:
                 self._flush_literals()
 
     def _flush_literals(self) -> None:
-        if self._literals:
-            self._launch(FrameKind.LITERAL, join_ranges(self._literals), ())
+        ranges = join_ranges(self._literals)
         self._literals, self._literal_bytes = [], 0
+        if not ranges:
+            return
+        first = self._fresh.mapping[ranges[0].start : ranges[0].stop]
+        kin = find_kin(self.references, first, ranges[0].start, self._options.compression_level)
+        if kin is None:
+            self._launch(FrameKind.LITERAL, ranges, ())
+            return
+        for part in cut_ranges(ranges, DIFFERENCE_LIMIT_BYTES):
+            length = part[-1].stop - part[0].start
+            twin = stretch_at(self.references, kin, part[0].start, length, _TWINS_LIMIT_BYTES)
+            self._launch(FrameKind.DELTA, part, (twin,))
 
     # -- compressing -------------------------------------------------------------------------------------------
 

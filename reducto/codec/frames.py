@@ -247,3 +247,21 @@ def join_ranges(ranges: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
         elif len(span):
             out.append(span)
     return tuple(out)
+
+
+def cut_ranges(ranges: Sequence[ByteRange], most_bytes: int) -> list[tuple[ByteRange, ...]]:
+    """``ranges`` in their order, in parts of ``most_bytes`` together; the last may have less."""
+    parts: list[tuple[ByteRange, ...]] = []
+    part: list[ByteRange] = []
+    room = most_bytes
+    for span in ranges:
+        start = span.start
+        while start < span.stop:
+            stop = min(span.stop, start + room)
+            part.append(ByteRange(start, stop))
+            room -= stop - start
+            start = stop
+            if not room:
+                parts.append(tuple(part))
+                part, room = [], most_bytes
+    return [*parts, tuple(part)] if part else parts

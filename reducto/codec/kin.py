@@ -1,0 +1,42 @@
+"""Relatives that share no chunk with new bytes, as today's log and yesterday's: found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reducto.codec.frames import compress_literal, compress_related
+from reducto.codec.references import Reference
+from reducto.kernel.matching import Stretch
+
+#: New bytes that are too few for a trial.
+LEAST_BYTES = 64 << 10
+_SAMPLE_BYTES = 128 << 10
+_NEAR_BYTES = 2 << 20
+_TRIALS = 3
+# What the sample must come down to beside its relative, as part of what it takes alone.
+_WORTH = 0.7
+
+
+def find_kin(references: Sequence[Reference], data: bytes | memoryview, place: int, level: int) -> int | None:
+    """Number of the first of a few references beside which ``data`` takes much less than alone, if there is one.
+
+    Tried on the first bytes of ``data`` and what the reference holds about the same ``place``. Raises `SegmentCorrupt`.
+    """
+    sample = bytes(data[:_SAMPLE_BYTES])
+    if not references or len(sample) < LEAST_BYTES:
+        return None
+    alone = len(compress_literal(sample, level))
+    for number, reference in enumerate(references[:_TRIALS], 1):
+        near = stretch_at(references, number, place, len(sample), _NEAR_BYTES)
+        twins = bytes(reference.corpus.view(near.offset, near.length))
+        if twins and len(compress_related(sample, twins, level)[1]) < _WORTH * alone:
+            return number
+    return None
+
+
+def stretch_at(references: Sequence[Reference], number: int, place: int, length: int, most_bytes: int) -> Stretch:
+    """What reference ``number`` holds about the middle of ``length`` bytes at ``place``; all of it if it is short."""
+    whole = references[number - 1].corpus.plain_length
+    most = min(whole, most_bytes)
+    start = max(0, min(place + length // 2 - most // 2, whole - most))
+    return Stretch(number, start, most)
