@@ -33,10 +33,10 @@ class Watch(threading.Thread):
     def __init__(self, sidecar: Sidecar) -> None:
         super().__init__(daemon=True)
         self.largest: dict[str, int] = {}
-        self._sidecar, self._stop = sidecar, threading.Event()
+        self._sidecar, self._ended = sidecar, threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._ended.wait(0.2):
             for name, value in self._sidecar.memory_bytes().items():
                 self.largest[name] = max(value, self.largest.get(name, 0))
 
@@ -44,7 +44,7 @@ class Watch(threading.Thread):
     def __call__(self):  # type: ignore[no-untyped-def]
         self.start()
         yield self
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import statistics
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,39 @@ def _report_pulls(report: Report, pulls: list[list[float]]) -> None:
     report.at_most("warm docker pull", statistics.mean(warm_ratios), 1.1)
 
 
+def fetch_new(url: str, known: str, update: str) -> None:
+    """All layers that the update adds, side by side as docker fetches them."""
+    held = {layer["digest"] for layer in manifest(url, known)["layers"]}
+    new = [layer for layer in manifest(url, update)["layers"] if layer["digest"] not in held]
+
+    def fetch(layer: dict[str, Any]) -> None:
+        digest = hashlib.sha256()
+        with urllib.request.urlopen(f"{url}/v2/{REPOSITORY}/blobs/{layer['digest']}", timeout=600) as answer:
+            while piece := answer.read(1 << 20):
+                digest.update(piece)
+        assert f"sha256:{digest.hexdigest()}" == layer["digest"]
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(fetch, new))
+
+
+def _ways_to_pull(node: DockerEngine, bare: Registry, edge: Sidecar, known: str, update: str) -> list[list[Any]]:
+    """Table rows: the update by docker, then its layers alone; each bare, through a cold edge, through a warm one."""
+    docker, layers = [], []
+    for host in (bare.host, edge.host, edge.host):
+        pull(node, host, known)
+        docker.append(timed(lambda host=host: node.docker("pull", reference(host, update))))
+    forget_cache(edge)
+    for held, _ in UPDATES:
+        pull(node, edge.host, held)
+    for url in (bare.url, edge.url, edge.url):
+        layers.append(timed(lambda url=url: fetch_new(url, known, update)))
+    return [
+        [f"{known} -> {update}", what, *seconds, seconds[0] / seconds[1], seconds[0] / seconds[2]]
+        for what, seconds in (("docker pull", docker), ("new layers alone", layers))
+    ]
+
+
 @benchmark("slow-link", "Pulling an updated image over 100 Mbit/s")
 def slow_link(report: Report) -> None:
     rows = []
@@ -183,15 +218,14 @@ def slow_link(report: Report) -> None:
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
         node = stack.enter_context(DockerEngine(folder / "node", open_to))
         for known, update in UPDATES:
-            seconds = []
-            for host in (bare.host, edge.host):
-                pull(node, host, known)
-                seconds.append(timed(lambda host=host, update=update: node.docker("pull", reference(host, update))))
-            rows.append([f"{known} -> {update}", *seconds, seconds[0] / seconds[1]])
+            rows += _ways_to_pull(node, bare, edge, known, update)
     report.table(
-        "docker pull of the update by a node that holds the older image, s",
-        ["update", "bare registry", "through an edge sidecar", "times faster"],
+        "An update for a node that holds the older image, s",
+        ["update", "what", "bare registry", "edge, cold", "edge, warm", "times faster, cold", "times faster, warm"],
         rows,
-        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node.",
+        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node and held the older image. "
+        "Warm: another node pulled the update before. docker pull includes unpacking, which the link has no part in.",
     )
-    report.at_least("pull of an updated image over 100 Mbit/s", max(row[3] for row in rows), 4)
+    report.at_least(
+        "pull of an updated image over 100 Mbit/s", max(row[5] for row in rows if row[1] == "docker pull"), 4
+    )

@@ -1,5 +1,6 @@
 """The end-to-end benchmarks run, on small images: what they measure is right before it is measured for an hour."""
 
+import gzip
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,8 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "layers").mkdir(parents=True)
     write_archive(folder / "images.tar", images)
     (folder / "layers" / "app.tar").write_bytes(older.tar)
+    for name, layer in (("0.gz", older), ("1.gz", newer)):
+        (folder / name).write_bytes(gzip.compress(layer.tar, 1))
     for module in (bench_series, bench_transfer, bench_load):
         monkeypatch.setattr(module, "dataset", lambda name: SimpleNamespace(ensure=lambda: folder))
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
@@ -73,7 +76,16 @@ def test_slow_link_is_slow_for_the_bare_registry(small_data: None) -> None:
     if not available():
         (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
     made = run(bench_transfer.slow_link)
-    assert all(float(str(row[1])) > 0 for row in made.tables[0].rows)
+    rows = made.tables[0].rows
+    assert [row[1] for row in rows] == ["docker pull", "new layers alone"] * 2
+    assert all(float(str(seconds)) > 0 for row in rows for seconds in row[2:])
+
+
+def test_memory_is_watched(small_data: None) -> None:
+    made = run(bench_load.memory)
+    rows = made.tables[0].rows
+    assert [row[0] for row in rows] == ["push", "pull"]
+    assert all(float(str(row[2])) > 20 for row in rows), "a process with Python in it has some memory"
 
 
 def test_load_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
