@@ -86,12 +86,12 @@ def _alone(report: Report, layers: Path, folder: Path) -> None:
 
 
 def _texts(report: Report, folder: Path) -> None:
-    code, logs = dataset("go-source").ensure(), dataset("logs").ensure()
+    code, logs, access = (dataset(name).ensure() for name in ("go-source", "logs", "access-logs"))
     rows = []
     for name, old, new in (
         ("two releases of a source tree", code / "old.tar", code / "new.tar"),
         ("build logs of two days", logs / "build-1.log", logs / "build-2.log"),
-        ("access logs of two days", logs / "access-1.log", logs / "access-2.log"),
+        ("access logs of a mirror, two days", access / "access-1.log", access / "access-2.log"),
     ):
         stored, _ = _reduce(new, folder, old)
         gzipped = _gzip(new, folder)
