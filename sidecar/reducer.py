@@ -22,6 +22,8 @@ from sidecar.codec import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, 
 
 #: zstd's level at push: fast now, the configured level when nothing else runs.
 PUSH_LEVEL = 3
+#: Likewise frames and window: many layers are pushed at once, and each worker needs memory for a frame.
+_PUSH_FRAME_LOG = 25
 
 
 class ReductoCodec:
@@ -35,6 +37,8 @@ class ReductoCodec:
         self.options = EncodeOptions(
             chunking=ChunkParams(config.compression.chunk_size),
             compression_level=PUSH_LEVEL,
+            window_log=_PUSH_FRAME_LOG,
+            frame_bytes=1 << _PUSH_FRAME_LOG,
             sample_bytes=max(config.gate.sample_size, 1 << 20),
             minimum_score=config.gate.min_score,
             plain_limit_bytes=config.limits.plain_size,

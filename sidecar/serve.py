@@ -18,6 +18,7 @@ from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.guards import Guards
 from sidecar.listener import Connections, raise_file_limit
 from sidecar.maintenance.recompress import when_idle
+from sidecar.process import tune
 from sidecar.seal import Seal
 from sidecar.tracing import Tracing
 
@@ -101,6 +102,7 @@ def run(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. The command line's way in."""
     logs.configure(config.logging.level, config.logging.format)
     raise_file_limit()
+    tune()
 
     async def main() -> None:
         stop = asyncio.Event()

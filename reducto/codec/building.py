@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import (
-    FRAME_LIMIT_BYTES,
     Frame,
     FrameKind,
     compress_dictionary,
@@ -31,7 +30,7 @@ from reducto.codec.fresh import FreshSpool
 from reducto.codec.kin import find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
-from reducto.codec.scratch import scratch
+from reducto.codec.scratch import joined
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.model import ByteRange
 from reducto.recipe import Submit
@@ -52,7 +51,8 @@ _DICTIONARY_LIMIT_BYTES = 128 << 10
 # and the next one would have no relative.
 _SHORT_LITERAL_BYTES = 16 << 20
 _SHORT_LITERAL_LEVEL = 9
-# Frames that wait hold no memory to speak of: their bytes are in the spool and in corpora.
+_SHORT_STORED_BYTES = 1 << 20
+# Frames that wait hold no memory to speak of: their bytes are in the spool, in corpora or put aside.
 _IN_FLIGHT = 8
 
 
@@ -79,7 +79,7 @@ class _Batch:
 @dataclass(frozen=True, slots=True)
 class _Made:
     frame: Frame
-    stored: bytes
+    stored: bytes | memoryview
 
 
 class FrameBuilder:
@@ -182,12 +182,12 @@ class FrameBuilder:
 
     def _add_literal(self, span: ByteRange) -> None:
         while len(span):
-            room = FRAME_LIMIT_BYTES - self._literal_bytes
+            room = self._options.frame_bytes - self._literal_bytes
             part = ByteRange(span.start, min(span.stop, span.start + room))
             self._literals.append(part)
             self._literal_bytes += len(part)
             span = ByteRange(part.stop, span.stop)
-            if self._literal_bytes == FRAME_LIMIT_BYTES:
+            if self._literal_bytes == self._options.frame_bytes:
                 self._flush_literals()
 
     def _flush_literals(self) -> None:
@@ -224,7 +224,8 @@ class FrameBuilder:
     def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
         options, prefix = self._options, self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
-        data = views[0] if len(views) == 1 else self._joined(views)
+        data = views[0] if len(views) == 1 else joined(self._spool_dir, views)
+        stored: bytes | memoryview
         if kind is FrameKind.DELTA:
             kind, stored = compress_related(data, prefix, options.compression_level)
         else:
@@ -234,22 +235,17 @@ class FrameBuilder:
             stored = compress_literal(data, level, options.window_log, options.compression_threads)
             kind, stored, twins, prefix = self._with_dictionary(data, stored)
         if len(stored) >= len(data):
-            kind, stored, twins, prefix = FrameKind.RAW, bytes(data), (), b""
+            kind, stored, twins, prefix = FrameKind.RAW, data, (), b""
         prove(kind, stored, prefix, data)
         for span in ranges:
             self._fresh.forget(span.start, span.stop)
-        return _Made(Frame(kind, ranges, len(stored), twins), stored)
+        return _Made(Frame(kind, ranges, len(stored), twins), self._put_aside(stored))
 
-    def _joined(self, views: Sequence[memoryview]) -> bytes | memoryview:
-        """The views one after the other; in a file without a name if that is much."""
-        length = sum(map(len, views))
-        if length <= _SHORT_LITERAL_BYTES:
-            return b"".join(views)
-        joined, at = scratch(self._spool_dir, length), 0
-        for view in views:
-            joined[at : at + len(view)] = view
-            at += len(view)
-        return joined
+    def _put_aside(self, stored: bytes | memoryview) -> bytes | memoryview:
+        """``stored`` until its turn comes; in a file without a name if it takes much memory."""
+        if isinstance(stored, memoryview) or len(stored) <= _SHORT_STORED_BYTES:
+            return stored
+        return joined(self._spool_dir, [stored])
 
     def _with_dictionary(
         self, data: bytes | memoryview, stored: bytes

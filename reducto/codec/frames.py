@@ -226,7 +226,7 @@ class FrameReader:
             raise Corrupt(f"a frame of a packed corpus is damaged: {error}") from None
 
 
-def prove(kind: FrameKind, stored: bytes, prefix: bytes, data: bytes | memoryview) -> None:
+def prove(kind: FrameKind, stored: bytes | memoryview, prefix: bytes, data: bytes | memoryview) -> None:
     """Decodes ``stored`` and compares it with ``data``. Raises `ProofFailed`."""
     reader = FrameReader(kind, stored, prefix, len(data))
     scratch = memoryview(bytearray(min(len(data), 4 << 20)))

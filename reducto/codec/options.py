@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reducto.codec.frames import FRAME_LIMIT_BYTES
 from reducto.kernel.chunking import ChunkParams
 
 #: Corpora that one blob may need to be rebuilt, its own new bytes included.
@@ -19,6 +20,8 @@ class EncodeOptions:
     """zstd level of new bytes, 1-22."""
     window_log: int = 27
     """zstd long-range window of new bytes: 2**window_log bytes, at most 27."""
+    frame_bytes: int = FRAME_LIMIT_BYTES
+    """Plain bytes of the longest frame; compressing one takes about as much memory, twice over."""
     sample_bytes: int = 8 << 20
     """How much is looked at before the gate decides."""
     gate: bool = True

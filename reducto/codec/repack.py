@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reducto.codec.frames import (
+    FRAME_LIMIT_BYTES,
     RELATED,
     Frame,
     FrameKind,
     compress_dictionary,
     compress_literal,
     compress_related,
+    join_ranges,
     prove,
 )
 from reducto.codec.packed import PackedTable, write_packed
+from reducto.codec.scratch import joined
 from reducto.codec.unpack import Source, Unpacked, gather
 from reducto.model import CorpusId
 
@@ -40,15 +43,14 @@ def repack(
     frames: list[Frame] = []
     try:
         with tempfile.TemporaryFile(dir=spool_dir) as spool:
-            for frame in table.frames:
-                old = packed[at : at + frame.stored_length]
-                at += frame.stored_length
-                kind, stored = _compress(frame, source, gather(sources, table.parents, frame), level)
-                if len(stored) >= len(old):
-                    kind, stored = frame.kind, bytes(old)
-                spool.write(stored)
-                twins = frame.twins if kind in RELATED or kind is frame.kind else ()
-                frames.append(Frame(kind, frame.ranges, len(stored), twins))
+            for group in _groups(table.frames):
+                length = sum(frame.stored_length for frame in group)
+                old = packed[at : at + length]
+                at += length
+                made, stored = _again(group, source, gather(sources, table.parents, group[0]), level, spool_dir)
+                smaller = made.stored_length < length
+                spool.write(stored if smaller else old)
+                frames += [made] if smaller else group
             spool.seek(0)
             new = PackedTable(
                 table.plain_length, table.dictionary, table.segment_hashes, table.parents, tuple(frames),
@@ -60,16 +62,33 @@ def repack(
         source.close()
 
 
-def _compress(frame: Frame, source: Unpacked, prefix: bytes, level: int) -> tuple[FrameKind, bytes]:
-    views = [source.view(span.start, len(span)) for span in frame.ranges]
-    data = views[0] if len(views) == 1 else b"".join(views)
-    kind: FrameKind
-    if frame.kind in RELATED:
+def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    """Frames that become one: literals that follow each other, which were made short to be made fast."""
+    group: list[Frame] = []
+    for frame in frames:
+        total = sum(each.plain_length for each in (*group, frame))
+        if group and not (group[-1].kind is frame.kind is FrameKind.LITERAL and total <= FRAME_LIMIT_BYTES):
+            yield group
+            group = []
+        group.append(frame)
+    if group:
+        yield group
+
+
+def _again(
+    group: Sequence[Frame], source: Unpacked, prefix: bytes, level: int, spool_dir: str | os.PathLike[str]
+) -> tuple[Frame, bytes]:
+    """The group as one frame, proved, and its stored bytes."""
+    first = group[0]
+    ranges = join_ranges([span for frame in group for span in frame.ranges])
+    views = [source.view(span.start, len(span)) for span in ranges]
+    data = views[0] if len(views) == 1 else joined(spool_dir, views)
+    kind, twins = first.kind, first.twins
+    if kind in RELATED:
         kind, stored = compress_related(data, prefix, level)
-    elif frame.kind is FrameKind.DICTIONARY:
-        kind, stored = frame.kind, compress_dictionary(data, prefix, level)
+    elif kind is FrameKind.DICTIONARY:
+        stored = compress_dictionary(data, prefix, level)
     else:
-        kind, stored = FrameKind.LITERAL, compress_literal(data, level, _WINDOW_LOG)
-        prefix = b""
+        kind, stored, twins, prefix = FrameKind.LITERAL, compress_literal(data, level, _WINDOW_LOG), (), b""
     prove(kind, stored, prefix, data)
-    return kind, stored
+    return Frame(kind, ranges, len(stored), twins), stored

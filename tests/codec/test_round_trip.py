@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,11 +233,10 @@ def test_hooks_are_those_of_the_corpus_that_the_new_bytes_become(length: int, tm
 def test_long_frames_are_read_in_any_order_whatever_places_there_are(
     places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reducto.codec.building.FRAME_LIMIT_BYTES", 3 << 20)
     monkeypatch.setattr("reducto.codec.unpack._WHOLE_FRAME_BYTES", 1 << 20)
     monkeypatch.setattr("reducto.codec.unpack._LONG_FRAME_BYTES", 2 << 20)
     blob = words(9_000_000)
-    encoder = Encoder(FixedReferences(), tmp_path, EAGER)
+    encoder = Encoder(FixedReferences(), tmp_path, replace(EAGER, frame_bytes=3 << 20))
     encoder.feed(blob)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
