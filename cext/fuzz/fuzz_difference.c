@@ -48,8 +48,12 @@ static void run_round_trip(const uint8_t *data, size_t size) {
     size_t old_length = size * data[0] / 256, length = size - old_length;
     const uint8_t *old = data, *fresh = data + old_length;
     rdk_difference *found = malloc((length + 1) * sizeof *found);
-    int64_t count = rdk_difference_find(old, old_length, fresh, length, found, length + 1);
+    int64_t count = rdk_difference_find(old, old_length, fresh, length, UINT64_MAX, found, length + 1);
     require(count >= 0);
+    rdk_difference *some = malloc((length + 1) * sizeof *some);
+    int64_t given_up = rdk_difference_find(old, old_length, fresh, length, data[1], some, length + 1);
+    require(given_up == RDK_E_OUTPUT_FULL || (given_up == count && memcmp(some, found, (size_t)count * sizeof *some) == 0));
+    free(some);
     rdk_difference_column columns[COLUMNS];
     rdk_difference_reader reader;
     memset(&reader, 0, sizeof reader);

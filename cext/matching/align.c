@@ -8,7 +8,7 @@
 #define STEP 2u             /* every so many-th old byte begins a seed of the table */
 #define TABLE_LOG_MOST 22
 #define TABLE_LOG_LEAST 8
-#define CANDIDATES 24       /* that are looked at for one seed */
+#define CANDIDATES 16       /* that are looked at for one seed */
 #define WINDOW 48u          /* bytes by which alignments are compared */
 #define GOOD 36u            /* of them the same: the present alignment is not questioned */
 #define ADVANTAGE 12u       /* by which another one must be better: naming it costs about four bytes */
@@ -20,6 +20,7 @@ typedef struct {
     uint32_t *heads;        /* per hash: number of its last seed, plus one */
     uint32_t *earlier;      /* per seed: the one before it of the same hash, plus one */
     unsigned shift;
+    uint64_t patience;      /* searches that may still be in vain */
 } aligner;
 
 /* New bytes from `at` on lie along old ones from `source` on. */
@@ -98,8 +99,9 @@ static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t
     return best;
 }
 
-/* From `at` on, the first place where another alignment is clearly better than the present one. 0: there is none. */
-static int next_alignment(const aligner *a, const alignment *present, size_t at, alignment *found)
+/* From `at` on, the first place where another alignment is clearly better than the present one. 0: there is none, or no
+ * patience left to find it. */
+static int next_alignment(aligner *a, const alignment *present, size_t at, alignment *found)
 {
     while (a->fresh_length - at >= SEED) {
         size_t expected = present->source + (at - present->at);
@@ -112,10 +114,15 @@ static int next_alignment(const aligner *a, const alignment *present, size_t at,
                 continue;
             same = resemblance(a, at, expected);
         }
-        if (same < GOOD && best_source(a, at, expected, &found->source) >= same + ADVANTAGE) {
-            found->at = at;
-            found->known = 1;
-            return 1;
+        if (same < GOOD) {
+            if (best_source(a, at, expected, &found->source) >= same + ADVANTAGE) {
+                found->at = at;
+                found->known = 1;
+                return 1;
+            }
+            if (!a->patience)
+                return 0;
+            a->patience--;
         }
         at++;
     }
@@ -188,7 +195,7 @@ static rdk_difference end_alignment(const aligner *a, const alignment *present, 
     return (rdk_difference){(uint32_t)present->source, (uint32_t)near, (uint32_t)(gap - near - back)};
 }
 
-static int64_t align(const aligner *a, rdk_difference *out, size_t capacity)
+static int64_t align(aligner *a, rdk_difference *out, size_t capacity)
 {
     alignment present = {0, 0, 0};
     size_t count = 0, at = 0;
@@ -198,7 +205,7 @@ static int64_t align(const aligner *a, rdk_difference *out, size_t capacity)
         at = next.at + SEED;
         rdk_difference ended = end_alignment(a, &present, &next);
         if (ended.near || ended.literal) {
-            if (count == capacity)
+            if (count == capacity || !a->patience)
                 return RDK_E_OUTPUT_FULL;
             out[count++] = ended;
         }
@@ -209,11 +216,11 @@ static int64_t align(const aligner *a, rdk_difference *out, size_t capacity)
 }
 
 int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
-                            rdk_difference *out, size_t capacity)
+                            uint64_t patience, rdk_difference *out, size_t capacity)
 {
     if (old_length > RDK_DIFFERENCE_MOST || fresh_length > RDK_DIFFERENCE_MOST)
         return RDK_E_ARGUMENT;
-    aligner a = {old, fresh, (size_t)old_length, (size_t)fresh_length, NULL, NULL, 0};
+    aligner a = {old, fresh, (size_t)old_length, (size_t)fresh_length, NULL, NULL, 0, patience};
     int64_t answer = index_old(&a);
     if (answer == RDK_OK)
         answer = align(&a, out, capacity);

@@ -12,7 +12,7 @@ import zstandard
 from reducto import bounded
 from reducto.codec import varint
 from reducto.errors import Corrupt
-from reducto.kernel.difference import COLUMNS, LITERALS, DifferenceReader, difference_columns
+from reducto.kernel.difference import ADDED, COLUMNS, LITERALS, DifferenceReader, difference_columns
 
 #: Plain bytes of the longest DIFFERENCE frame: its columns are held in memory while it is read.
 DIFFERENCE_LIMIT_BYTES = 16 << 20
@@ -20,14 +20,15 @@ DIFFERENCE_LIMIT_BYTES = 16 << 20
 _COLUMNS_SLACK_BYTES = 64
 # Literals are code that is really new: an optimal parse pays there, and hardly in the other columns.
 _LITERALS_LEVEL = 16
-# Where a difference leaves less than this of the plain bytes, and most of that is not literals, nothing does better.
-_CLEAR_SHARE = 1 / 7
-_CLEAR_LITERALS = 1 / 2
+# Where no more than this of the bytes changed or is literals, a delta with the twins as prefix is seldom shorter, and
+# never by much.
+_FEW_CHANGES = 1 / 6
+_FEW_LITERALS = 1 / 4
 _SHORT_BYTES = 256 << 10
 
 
 def compress_difference(data: bytes | memoryview, twins: bytes, level: int) -> tuple[bytes, bool] | None:
-    """``data`` as differences from ``twins``, and whether nothing else will do better; None if they are unlike."""
+    """``data`` as differences from ``twins``, and whether that will do; None if they are unlike."""
     columns = difference_columns(twins, data)
     if columns is None or sum(map(len, columns)) > _columns_limit(len(data)):
         return None
@@ -37,8 +38,8 @@ def compress_difference(data: bytes | memoryview, twins: bytes, level: int) -> t
     head = bytearray()
     varint.put(head, *map(len, packed))
     stored = bytes(head) + b"".join(packed)
-    few_literals = len(packed[LITERALS]) < _CLEAR_LITERALS * len(stored)
-    return stored, few_literals and len(data) > _SHORT_BYTES and len(stored) < _CLEAR_SHARE * len(data)
+    few = len(columns[ADDED]) < _FEW_CHANGES * len(data) and len(columns[LITERALS]) < _FEW_LITERALS * len(data)
+    return stored, few and len(data) > _SHORT_BYTES
 
 
 def _literal_parameters(level: int, length: int) -> zstandard.ZstdCompressionParameters:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducto.errors import Corrupt, UsageError
-from reducto.kernel.difference import COLUMNS, LENGTH_LIMIT_BYTES, LITERALS, DifferenceReader, difference_columns
+from reducto.kernel.difference import ADDED, COLUMNS, LENGTH_LIMIT_BYTES, LITERALS, DifferenceReader, difference_columns
 from tests.codec.samples import program
 
-NEAR, LITERAL, MOVES, SAME, CHANGED, ADDED = range(LITERALS)
+NEAR, LITERAL, MOVES, SAME, CHANGED = range(ADDED)
 
 
 def columns_of(old: bytes, new: bytes) -> list[bytes]:
@@ -77,9 +77,13 @@ def test_what_is_moved_is_found_where_it_was() -> None:
     assert sum(map(len, columns)) < 60
 
 
-def test_unlike_bytes_are_literals() -> None:
-    old, new = random.Random(1).randbytes(50_000), random.Random(2).randbytes(50_000)
-    assert columns_of(old, new)[LITERALS] == new
+def test_unlike_bytes_are_literals_until_they_are_too_many() -> None:
+    old, new = program(2000), random.Random(2).randbytes(70_000)
+    assert len(old) > 200_000
+    assert columns_of(old, new[:16_000])[LITERALS] == new[:16_000]
+    assert difference_columns(old, new) is None
+    assert columns_of(old, old + new)[LITERALS] == new
+    assert difference_columns(old, old[:100_000] + new) is None
 
 
 def test_repeats_take_no_longer_than_others() -> None:
