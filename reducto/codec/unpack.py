@@ -23,10 +23,9 @@ from reducto.kernel.matching import Plan
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 
-#: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed.
-_WHOLE_FRAME_BYTES = 4 << 20
-#: A longer one's reader holds so much memory that only a few may stay open (`LongReaders`).
-_LONG_FRAME_BYTES = 16 << 20
+#: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed. A reader in the midst
+#: of a frame holds zstd's window, however short the frame is, so only a few may stay open (`LongReaders`).
+_WHOLE_FRAME_BYTES = 8 << 20
 #: Plain bytes beyond which a packed corpus is not unpacked: a few bytes can claim to be any number.
 PLAIN_LIMIT_BYTES = 64 << 30
 
@@ -190,10 +189,10 @@ class Unpacked:
                 return
             if frame.reader is None:
                 frame.reader = self._reader(frame, gather(self._sources, self.table.parents, frame.frame))
-                frame.place = self._readers.place() if total > _LONG_FRAME_BYTES else None
+                frame.place = self._readers.place() if total > _WHOLE_FRAME_BYTES else None
             if total <= _WHOLE_FRAME_BYTES:
                 self._read_on(frame, frame.reader, total)
-            elif total <= _LONG_FRAME_BYTES or frame.place is not None:
+            elif frame.place is not None:
                 self._read_on(frame, frame.reader, min(total, wanted + SEGMENT_BYTES))
             else:
                 with self._readers.alone:

@@ -234,7 +234,6 @@ def test_long_frames_are_read_in_any_order_whatever_places_there_are(
     places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reducto.codec.unpack._WHOLE_FRAME_BYTES", 1 << 20)
-    monkeypatch.setattr("reducto.codec.unpack._LONG_FRAME_BYTES", 2 << 20)
     blob = words(9_000_000)
     encoder = Encoder(FixedReferences(), tmp_path, replace(EAGER, frame_bytes=3 << 20))
     encoder.feed(blob)
