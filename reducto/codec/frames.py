@@ -160,11 +160,66 @@ class _Place:
         self._free.release()
 
 
+class _Raw:
+    """Bytes that were stored as they are."""
+
+    def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:
+        self._stored, self._arrived, self._at = stored, arrived, 0
+
+    def read_into(self, out: memoryview) -> None:
+        self._arrived(min(self._at + len(out), len(self._stored)))
+        piece = self._stored[self._at : self._at + len(out)]
+        if len(piece) != len(out):
+            raise Corrupt("a raw frame of a packed corpus is cut off")
+        out[:] = piece
+        self._at += len(out)
+
+
+class _Zstd:
+    """A zstd frame, with or without a dictionary."""
+
+    def __init__(
+        self,
+        stored: bytes | memoryview,
+        arrived: Callable[[int], None],
+        dictionary: zstandard.ZstdCompressionDict | None,
+    ) -> None:
+        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << _WINDOW_LOG_LIMIT)
+        self._reader = decompressor.stream_reader(cast(IO[bytes], _Arriving(stored, arrived)), read_size=1 << 17)
+
+    def read_into(self, out: memoryview) -> None:
+        done = 0
+        try:
+            while done < len(out):
+                got = self._reader.readinto(out[done:])
+                if not got:
+                    raise Corrupt("a frame of a packed corpus ends early")
+                done += got
+        except zstandard.ZstdError as error:
+            raise Corrupt(f"a frame of a packed corpus is damaged: {error}") from None
+
+
+class _Difference:
+    """A difference to the twins; all of it is needed before there is anything."""
+
+    def __init__(
+        self, stored: bytes | memoryview, arrived: Callable[[int], None], prefix: bytes, plain_length: int
+    ) -> None:
+        self._stored, self._arrived, self._prefix, self._plain_length = stored, arrived, prefix, plain_length
+        self._reader: DifferenceReader | None = None
+
+    def read_into(self, out: memoryview) -> None:
+        if self._reader is None:
+            self._arrived(len(self._stored))
+            self._reader = open_difference(self._stored, self._prefix, self._plain_length)
+        self._reader.read_into(out)
+
+
 class FrameReader:
     """Decodes one frame from front to back, as far as it is asked to. Not thread-safe.
 
-    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read. Of a DIFFERENCE frame all are needed
-    before there is anything.
+    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read. A reader holds much memory and must
+    take part in no reference cycle: it goes when the last reference to it goes.
     """
 
     def __init__(
@@ -175,55 +230,21 @@ class FrameReader:
         plain_length: int,
         arrived: Callable[[int], None] = at_hand,
     ) -> None:
-        self._plain_length = self._left = plain_length
-        self._stored = stored
-        self._arrived = arrived
-        self._prefix = prefix
-        self._difference: DifferenceReader | None = None
-        self._at = 0
-        self._fill = self._read_zstd
+        self._left = plain_length
+        self._content: _Raw | _Zstd | _Difference
         if kind is FrameKind.RAW:
-            self._fill = self._read_raw
+            self._content = _Raw(stored, arrived)
         elif kind is FrameKind.DIFFERENCE:
-            self._fill = self._read_difference
+            self._content = _Difference(stored, arrived, prefix, plain_length)
         else:
-            decompressor = zstandard.ZstdDecompressor(
-                dict_data=_dictionary(kind, prefix), max_window_size=1 << _WINDOW_LOG_LIMIT
-            )
-            source = cast(IO[bytes], _Arriving(stored, arrived))
-            self._reader = decompressor.stream_reader(source, read_size=1 << 17)
+            self._content = _Zstd(stored, arrived, _dictionary(kind, prefix))
 
     def read_into(self, out: memoryview) -> None:
         """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""
         if len(out) > self._left:
             raise Corrupt("a frame of a packed corpus holds less than its table says")
         self._left -= len(out)
-        self._fill(out)
-
-    def _read_raw(self, out: memoryview) -> None:
-        self._arrived(min(self._at + len(out), len(self._stored)))
-        piece = self._stored[self._at : self._at + len(out)]
-        if len(piece) != len(out):
-            raise Corrupt("a raw frame of a packed corpus is cut off")
-        out[:] = piece
-        self._at += len(out)
-
-    def _read_difference(self, out: memoryview) -> None:
-        if self._difference is None:
-            self._arrived(len(self._stored))
-            self._difference = open_difference(self._stored, self._prefix, self._plain_length)
-        self._difference.read_into(out)
-
-    def _read_zstd(self, out: memoryview) -> None:
-        done = 0
-        try:
-            while done < len(out):
-                got = self._reader.readinto(out[done:])
-                if not got:
-                    raise Corrupt("a frame of a packed corpus ends early")
-                done += got
-        except zstandard.ZstdError as error:
-            raise Corrupt(f"a frame of a packed corpus is damaged: {error}") from None
+        self._content.read_into(out)
 
 
 def prove(kind: FrameKind, stored: bytes | memoryview, prefix: bytes, data: bytes | memoryview) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Reduced, hooks_of
 from reducto.codec.encode import WINDOW_BYTES
-from reducto.codec.frames import LongReaders
+from reducto.codec.frames import FrameKind, FrameReader, LongReaders, compress_delta, compress_literal
 from reducto.codec.packed import PackedTable
 from reducto.codec.unpack import Unpacked
 from reducto.corpus.reader import Corpus
@@ -249,3 +251,23 @@ def test_long_frames_are_read_in_any_order_whatever_places_there_are(
     held = [readers.place() for _ in range(places + 1)]
     assert held.count(None) == 1, "every place is free again"
     encoder.close()
+
+
+@pytest.mark.parametrize("kind", [FrameKind.RAW, FrameKind.LITERAL, FrameKind.DELTA])
+def test_a_reader_goes_with_its_last_reference(kind: FrameKind) -> None:
+    data = words(100_000)
+    prefix = data[:50_000] if kind is FrameKind.DELTA else b""
+    stored = data
+    if kind is not FrameKind.RAW:
+        stored = compress_delta(data, prefix, 3) if prefix else compress_literal(data, 3)
+    reader = FrameReader(kind, stored, prefix, len(data))
+    out = bytearray(70_000)
+    reader.read_into(memoryview(out))
+    assert bytes(out) == data[:70_000]
+    gone = weakref.ref(reader)
+    gc.disable()
+    try:
+        del reader
+        assert gone() is None
+    finally:
+        gc.enable()
