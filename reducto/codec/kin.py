@@ -10,9 +10,9 @@ from reducto.kernel.matching import Stretch
 
 #: New bytes that are too few for a trial.
 LEAST_BYTES = 64 << 10
-_SAMPLE_BYTES = 128 << 10
-_NEAR_BYTES = 2 << 20
-_TRIALS = 3
+_SAMPLE_BYTES = 64 << 10
+_NEAR_BYTES = 512 << 10
+_TRIALS = 2
 # What the sample must come down to beside its relative, as part of what it takes alone.
 _WORTH = 0.7
 
