@@ -27,7 +27,7 @@ from reducto.codec.frames import (
     prove,
 )
 from reducto.codec.fresh import FreshSpool
-from reducto.codec.kin import find_kin, stretch_at
+from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
 from reducto.codec.scratch import joined
@@ -98,6 +98,8 @@ class FrameBuilder:
         self._batch = _Batch()
         self._literals: list[ByteRange] = []
         self._literal_bytes = 0
+        self._tried = 0
+        self._kin: int | None = None
         self._pending: deque[Future[_Made] | _Made] = deque()
         self.frames: list[Frame] = []
         self.spool: BinaryIO = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
@@ -195,8 +197,7 @@ class FrameBuilder:
         self._literals, self._literal_bytes = [], 0
         if not ranges:
             return
-        first = self._fresh.mapping[ranges[0].start : ranges[0].stop]
-        kin = find_kin(self.references, first, ranges[0].start, self._options.compression_level)
+        kin = self._kin_of(ranges[0])
         if kin is None:
             self._launch(FrameKind.LITERAL, ranges, ())
             return
@@ -204,6 +205,14 @@ class FrameBuilder:
             length = part[-1].stop - part[0].start
             twin = stretch_at(self.references, kin, part[0].start, length, _TWINS_LIMIT_BYTES)
             self._launch(FrameKind.DELTA, part, (twin,))
+
+    def _kin_of(self, span: ByteRange) -> int | None:
+        """The reference beside which literals lie. Tried once for the same references: a trial takes milliseconds."""
+        if len(self.references) != self._tried and len(span) >= LEAST_BYTES:
+            self._tried = len(self.references)
+            data = self._fresh.mapping[span.start : span.stop]
+            self._kin = find_kin(self.references, data, span.start, self._options.compression_level)
+        return self._kin
 
     # -- compressing -------------------------------------------------------------------------------------------
 

@@ -23,8 +23,6 @@ def find_kin(references: Sequence[Reference], data: bytes | memoryview, place: i
     Tried on the first bytes of ``data`` and what the reference holds about the same ``place``. Raises `SegmentCorrupt`.
     """
     sample = bytes(data[:_SAMPLE_BYTES])
-    if not references or len(sample) < LEAST_BYTES:
-        return None
     alone = len(compress_literal(sample, level))
     for number, reference in enumerate(references[:_TRIALS], 1):
         near = stretch_at(references, number, place, len(sample), _NEAR_BYTES)

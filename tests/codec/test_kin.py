@@ -79,7 +79,19 @@ def test_the_relative_among_strangers_is_found(yesterday: Corpus, tmp_path: Path
     stranger = Reference(make_corpus(tmp_path / "stranger.rc", words(700_000, seed=3)))
     assert find_kin([stranger, Reference(yesterday)], log(2), 0, 9) == 2
     assert find_kin([stranger], log(2), 0, 9) is None
-    assert find_kin([Reference(yesterday)], log(2)[: LEAST_BYTES - 1], 0, 9) is None
+    assert find_kin([], log(2), 0, 9) is None
+
+
+def test_references_are_tried_once_and_not_for_little(
+    yesterday: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr("reducto.codec.building.find_kin", lambda *given: tried.append(len(given[1])))
+    options = EncodeOptions(inline_bytes=0, frame_bytes=200_000)
+    pack(log(2), [yesterday], tmp_path, options)
+    assert tried == [200_000]
+    encode(log(2)[: LEAST_BYTES - 1], [yesterday], tmp_path, options)
+    assert len(tried) == 1
 
 
 def test_long_logs_are_cut_and_lie_beside_the_same_place(

@@ -19,7 +19,7 @@ from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.sidecar_rig import Rig
 
-LAYER = words(6_000_000)
+LAYER = words(12_000_000)
 
 
 class SlowRegistry:
