@@ -22,6 +22,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+#: Nice values (sched(7)). Whoever computes must leave the event loop its share of the processor.
+_COMPUTING, _IDLE = 5, 10
+
 
 class Offload:
     """Bounded executors. Create one per process, in the composition root, and `close` it last."""
@@ -30,10 +33,10 @@ class Offload:
         count = workers or os.cpu_count() or 2
         self.workers = count
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
-        self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel")
-        self._inner = ThreadPoolExecutor(count, "inner")
+        self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
+        self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
         self._disk = ThreadPoolExecutor(disk_workers, "disk")
-        self._idle = ThreadPoolExecutor(1, "idle", initializer=_yield_to_others)
+        self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE,))
         self._queued = 0
 
     @property
@@ -67,9 +70,9 @@ class Offload:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _yield_to_others() -> None:
-    """Linux gives each thread a priority of its own. Not the lowest: now and then this one holds the interpreter."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+def _lower_priority(nice: int) -> None:
+    """Of this thread alone: Linux gives each its own. Never the lowest: now and then it holds the interpreter."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:

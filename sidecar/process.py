@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 # Most threads run C code and come back for moments: the event loop must not wait five milliseconds for each.
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0005
 # glibc's mallopt(3). By itself it keeps a heap for every thread, and what was freed from them it keeps as well.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _TRIM_BYTES, _MMAP_BYTES, _ARENAS = 16 << 20, 1 << 20, 2
