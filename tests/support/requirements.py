@@ -8,7 +8,7 @@ from tests.support.process import find_tool
 from tests.support.registries import PROGRAMS
 
 #: Programs that no package registry carries: used wherever somebody has installed them, promised nowhere.
-NOT_PACKAGED = frozenset({"zot", "oras", "conformance", "conformance-next", "buildkitd", "buildctl"})
+NOT_PACKAGED = frozenset({"zot", "buildkitd", "buildctl"})
 
 
 def require_tool(*names: str) -> None:
