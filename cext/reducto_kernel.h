@@ -11,6 +11,7 @@
 
 
 #include "api/00_status.h"
+#include "api/01_bytes.h"
 #include "api/10_chunk.h"
 #include "api/11_index.h"
 #include "api/20_match.h"

@@ -88,13 +88,6 @@ int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, s
 int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size_t stride,
                              uint64_t *starts, size_t capacity);
 
-/* 1 if the two ranges hold the same bytes. */
-int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length);
-
-/* The next stretch at or after `from` whose blocks are not all zeros: its start, and its end in `stop`. Blocks are
- * counted from 0, the last may be short. Start and end are `length` when only zeros are left. */
-uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uint64_t from, uint64_t *stop);
-
 /* Plain bytes per reference number: totals has RDK_REFERENCES_MAX items. */
 int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t *totals);
 

@@ -181,32 +181,6 @@ int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size
     return (int64_t)entries;
 }
 
-int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length)
-{
-    return !memcmp(left, right, length);
-}
-
-static int is_zero(const uint8_t *bytes, uint64_t length)
-{
-    return bytes[0] == 0 && !memcmp(bytes, bytes + 1, length - 1);
-}
-
-uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uint64_t from, uint64_t *stop)
-{
-    uint64_t start = length, end = length;
-    for (uint64_t at = from; at < length; at += block) {
-        int zero = is_zero(bytes + at, length - at < block ? length - at : block);
-        if (!zero && start == length)
-            start = at;
-        if (zero && start != length) {
-            end = at;
-            break;
-        }
-    }
-    *stop = end;
-    return start;
-}
-
 int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t *totals)
 {
     memset(totals, 0, RDK_REFERENCES_MAX * sizeof *totals);

@@ -31,6 +31,7 @@ from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
 from reducto.codec.scratch import joined
+from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.model import ByteRange
 from reducto.recipe import Submit
@@ -223,15 +224,16 @@ class FrameBuilder:
             self._pending.append(self._submit(self._make, kind, ranges, twins))
         self._collect(_IN_FLIGHT)
 
-    def _prefix(self, twins: tuple[Stretch, ...]) -> bytes:
+    def _prefix(self, twins: tuple[Stretch, ...]) -> bytearray:
         parts = []
         for twin in twins:
             corpus = self.references[twin.reference - 1].corpus
             parts.append(corpus.view(twin.offset, twin.length))
-        return b"".join(parts)
+        return copied(parts)
 
     def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
-        options, prefix = self._options, self._prefix(twins)
+        options = self._options
+        prefix: bytes | bytearray = self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
         data = views[0] if len(views) == 1 else joined(self._spool_dir, views)
         stored: bytes | memoryview

@@ -34,7 +34,7 @@ from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.codec.unpack import ensure_touched
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
-from reducto.kernel.buffers import same_bytes
+from reducto.kernel.buffers import copy_bytes, same_bytes
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
 from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
@@ -125,7 +125,7 @@ class Encoder:
         at = 0
         while at < len(plain) and self._declined is None:
             take = min(len(plain) - at, self._capacity() - self._fill)
-            self._window[self._fill : self._fill + take] = plain[at : at + take]
+            copy_bytes(plain[at : at + take], memoryview(self._window)[self._fill :])
             self._fill += take
             at += take
             if self._fill == self._capacity():
@@ -168,7 +168,7 @@ class Encoder:
         window, fresh_length = self._window, self._fresh.length
         rest = memoryview(window)[covered : self._fill]
         self._window = self._spare.pop() if self._spare else bytearray(WINDOW_BYTES)
-        self._window[: len(rest)] = rest
+        copy_bytes(rest, self._window)
         self._fill = len(rest)
         self._window_offset += covered
         self._since_election += covered

@@ -103,9 +103,8 @@ class PackedTable:
         dictionary = numbers.raw(dictionary_length)
         hashes = numbers.raw(segment_count(plain_length) * HASH_BYTES if plain_length < limit << 20 else limit + 1)
         parents = tuple(CorpusId(numbers.raw(HASH_BYTES).hex()) for _ in range(parent_count))
-        heads = [
-            [numbers.take(), numbers.take(), numbers.count(limit), numbers.count(limit)] for _ in range(frame_count)
-        ]
+        fields = numbers.take_many(4 * frame_count)
+        heads = [fields[at : at + 4] for at in range(0, len(fields), 4)]
         if member_count + anchor_count + sum(head[2] + head[3] for head in heads) > ENTRIES_LIMIT:
             raise Corrupt(f"packed corpus: its table has more than {ENTRIES_LIMIT} entries")
         ranges = [_take_ranges(numbers, head[2]) for head in heads]
@@ -114,9 +113,9 @@ class PackedTable:
             Frame(_kind(head[0]), spans, head[1], stretches)
             for head, spans, stretches in zip(heads, ranges, twins, strict=True)
         )
-        offsets = _take_ascending(numbers, member_count)
+        offsets = numbers.take_ascending(member_count)
         paths = struct.unpack(f"<{member_count}Q", numbers.raw(8 * member_count))
-        anchors = tuple(_take_ascending(numbers, anchor_count))
+        anchors = tuple(numbers.take_ascending(anchor_count))
         numbers.finish()
         chunking = ChunkParams(average, bool(lean))
         members = tuple(zip(paths, offsets, strict=True))
@@ -192,8 +191,8 @@ def _put_twins(out: bytearray, twins: Sequence[Stretch]) -> None:
 def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Stretch, ...]:
     out = []
     reference, end = 0, 0
-    for _ in range(count):
-        tag, offset, length = numbers.take(), numbers.take(), numbers.take()
+    taken = numbers.take_many(3 * count)
+    for tag, offset, length in zip(taken[::3], taken[1::3], taken[2::3], strict=True):
         if tag:
             reference, end = tag - 1, 0
         if reference >= max(parents, 1):
@@ -203,16 +202,8 @@ def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Stre
     return tuple(out)
 
 
-def _take_ascending(numbers: varint.Numbers, count: int) -> list[int]:
-    out, last = [], 0
-    for _ in range(count):
-        last += numbers.take()
-        out.append(last)
-    return out
-
-
 def _take_ranges(numbers: varint.Numbers, count: int) -> tuple[ByteRange, ...]:
-    edges = _take_ascending(numbers, 2 * count)
+    edges = numbers.take_ascending(2 * count)
     return tuple(ByteRange(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True))
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-_COPY_BYTES = 1 << 20
+from reducto.kernel.buffers import copy_bytes
 
 
 def scratch(spool_dir: str | os.PathLike[str], length: int) -> memoryview:
@@ -20,14 +20,9 @@ def scratch(spool_dir: str | os.PathLike[str], length: int) -> memoryview:
 
 
 def joined(spool_dir: str | os.PathLike[str], views: Sequence[bytes | memoryview]) -> memoryview:
-    """The views one after the other in a file without a name. Raises `OSError` (no room).
-
-    Copied a little at a time, for the interpreter stands still meanwhile.
-    """
+    """The views one after the other in a file without a name. Raises `OSError` (no room)."""
     out, at = scratch(spool_dir, sum(map(len, views))), 0
-    for view in (memoryview(each) for each in views):
-        for start in range(0, len(view), _COPY_BYTES):
-            piece = view[start : start + _COPY_BYTES]
-            out[at : at + len(piece)] = piece
-            at += len(piece)
+    for view in views:
+        copy_bytes(view, out[at:])
+        at += len(view)
     return out

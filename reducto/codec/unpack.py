@@ -19,6 +19,7 @@ from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
+from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Plan
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
@@ -65,7 +66,7 @@ def ensure_touched(source: Source, number: int, plan: Plan, plain_offset: int, l
         source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
 
 
-def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes:
+def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes | bytearray:
     """What ``frame`` was compressed against: its twins, or a dictionary. Raises `CorpusMissing`, `Corrupt`."""
     if frame.kind not in (*RELATED, FrameKind.DICTIONARY):
         return b""
@@ -78,7 +79,7 @@ def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], fr
         spans = [ByteRange(t.offset, t.offset + t.length) for t in frame.twins if t.reference == number]
         if spans:
             _source(sources, parent).ensure(spans)
-    return b"".join(_source(sources, parents[t.reference]).plain[t.offset : t.offset + t.length] for t in frame.twins)
+    return copied([_source(sources, parents[t.reference]).plain[t.offset : t.offset + t.length] for t in frame.twins])
 
 
 def _source(sources: Mapping[CorpusId, Source], corpus: CorpusId) -> Source:
@@ -210,7 +211,7 @@ class Unpacked:
         if frame.done == frame.starts[-1]:
             frame.reader = frame.place = None
 
-    def _reader(self, frame: _OpenFrame, prefix: bytes) -> FrameReader:
+    def _reader(self, frame: _OpenFrame, prefix: bytes | bytearray) -> FrameReader:
         kind, offset, wait = frame.frame.kind, frame.packed_offset, self._arrived
         return FrameReader(kind, frame.stored, prefix, frame.starts[-1], lambda length: wait(offset + length))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from reducto.errors import Corrupt
+from reducto.kernel.buffers import leb128_numbers
 
 _LIMIT_BITS = 63
 
@@ -37,6 +39,18 @@ class Numbers:
             if not byte & 0x80:
                 return value
             shift += 7
+
+    def take_many(self, count: int) -> Sequence[int]:
+        """The next ``count`` numbers."""
+        numbers, self.at = leb128_numbers(self._data, self.at, count)
+        return numbers
+
+    def take_ascending(self, count: int) -> Sequence[int]:
+        """The next ``count`` values of which `ascending` made the distances."""
+        values = list(accumulate(self.take_many(count)))
+        if values and values[-1] >> _LIMIT_BITS:
+            raise Corrupt("a table holds an offset that no file has")
+        return values
 
     def count(self, limit: int) -> int:
         """The next number, which must not exceed ``limit``: for lengths that decide how much is read."""

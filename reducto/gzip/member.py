@@ -7,6 +7,7 @@ from collections.abc import Callable
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.planning import Choice, Job, Planned, Sample, Telltales, classify
 from reducto.kernel import gzip as kernel
+from reducto.kernel.buffers import copied, copy_bytes
 
 #: Plain bytes looked at before the encoder is named.
 SAMPLE_BYTES = 4 << 20
@@ -132,7 +133,7 @@ class MemberReader:
         if drop or capacity != len(self._plain):
             fresh = self._plain if capacity == len(self._plain) else bytearray(capacity)
             with memoryview(self._plain) as view:
-                fresh[:kept] = bytes(view[drop : self._used])
+                copy_bytes(copied([view[drop : self._used]]), fresh)
             self._plain, self._plain_base, self._used = fresh, self._plain_base + drop, kept
 
     def _close(self) -> bytes:
@@ -202,7 +203,7 @@ class MemberReader:
             plain - low, plain_stop - low, low, complete and high == self._plain_total, last, bit % 8, bit_stop - bit
         )
         with memoryview(self._plain) as view:
-            at_hand = bytes(view[low - self._plain_base : high - self._plain_base])
+            at_hand = copied([view[low - self._plain_base : high - self._plain_base]])
         wire = bytes(self._wire[wire_low:wire_high])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
         ask_all = self._vain_trials < _VAIN_TRIALS and not self._all_tried

@@ -76,7 +76,7 @@ class Job:
     """One real segment to be planned: copies of its bytes, so that it can go to any worker."""
 
     shape: kernel.SegmentShape
-    plain: bytes
+    plain: bytearray
     wire: bytes
     choices: tuple[Choice, ...]
     """Models to try, most likely first. ``plain`` has warm-up and lookahead enough for any model."""
@@ -133,7 +133,7 @@ def plan(job: Job) -> Planned | None:
 
 def _scores(
     shape: kernel.SegmentShape,
-    plain: bytes | memoryview,
+    plain: bytes | bytearray | memoryview,
     wire: bytes | memoryview,
     choices: Sequence[Choice],
     most: int,

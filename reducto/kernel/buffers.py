@@ -1,10 +1,11 @@
-"""What Python does slowly with large buffers."""
+"""What Python does slowly with large buffers, or only while everybody else waits for the interpreter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 
-from reducto.kernel._lib import Buffer, ffi, lib, pointer
+from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
 
 def same_bytes(left: Buffer, right: Buffer) -> bool:
@@ -21,3 +22,33 @@ def data_runs(buffer: Buffer, block_bytes: int) -> Iterator[tuple[int, int]]:
         if start < stop[0]:
             yield start, stop[0]
         at = stop[0]
+
+
+def copy_bytes(source: Buffer, out: bytearray | memoryview) -> None:
+    """Copies all of ``source`` to the front of ``out``, which is at least as long; others run meanwhile.
+
+    Python's own copies keep it: also while a mapped file is read from disk, and while fresh memory is made.
+    """
+    if len(source) > len(out):
+        raise ValueError(f"{len(source)} bytes do not fit into {len(out)}")
+    lib.rdk_copy(pointer(out), pointer(source), len(source))
+
+
+def copied(parts: Sequence[Buffer]) -> bytearray:
+    """The parts one after the other, copied as `copy_bytes` does."""
+    out, at = bytearray(sum(map(len, parts))), 0
+    with memoryview(out) as view:
+        for part in parts:
+            copy_bytes(part, view[at:])
+            at += len(part)
+    return out
+
+
+def leb128_numbers(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:
+    """``count`` LEB128 numbers of at most 64 bits from offset ``at``, and the offset behind them. Raises `Corrupt`."""
+    if count > len(data) - at:
+        check(lib.RDK_E_CORRUPT, "reading a table's numbers")
+    numbers = array("Q", bytes(8 * count))
+    native = ffi.from_buffer("uint64_t[]", numbers)
+    used = lib.rdk_leb128_take(pointer(data) + at, len(data) - at, native, count)
+    return numbers, at + check(used, "reading a table's numbers")

@@ -1,4 +1,4 @@
-"""Comparing buffers and finding where they have data."""
+"""Comparing and copying buffers, finding where they have data, reading numbers out of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from reducto.kernel.buffers import data_runs, same_bytes
+from reducto.codec import varint
+from reducto.errors import Corrupt
+from reducto.kernel.buffers import copied, copy_bytes, data_runs, leb128_numbers, same_bytes
 
 BLOCK = 16
 
@@ -40,3 +42,41 @@ def test_same_bytes() -> None:
     assert same_bytes(b"abc", memoryview(b"xabc")[1:])
     assert not same_bytes(b"abc", b"abd")
     assert not same_bytes(b"abc", b"abcd")
+
+
+def test_copies() -> None:
+    out = bytearray(b"........")
+    copy_bytes(memoryview(b"xabcx")[1:4], memoryview(out)[2:])
+    assert out == b"..abc..."
+    copy_bytes(b"", out)
+    assert copied([b"ab", bytearray(b""), memoryview(b"cde")]) == b"abcde"
+    assert copied([]) == b""
+
+
+def test_a_copy_that_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="4 bytes do not fit into 3"):
+        copy_bytes(b"abcd", bytearray(3))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_numbers_come_back(seed: int) -> None:
+    rng = random.Random(seed)
+    numbers = [rng.getrandbits(rng.randrange(65)) for _ in range(300)] + [0, 127, 128, (1 << 64) - 1]
+    table = bytearray(b"head")
+    varint.put(table, *numbers)
+    taken, at = leb128_numbers(bytes(table) + b"tail", 4, len(numbers))
+    assert list(taken) == numbers
+    assert at == len(table)
+
+
+@pytest.mark.parametrize(
+    "table", [b"", b"\x80", b"\x01\x80", b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x00"], ids=bytes.hex
+)
+def test_numbers_that_are_none(table: bytes) -> None:
+    with pytest.raises(Corrupt):
+        leb128_numbers(table, 0, 2 if table == b"\x01\x80" else 1)
+
+
+def test_more_numbers_than_bytes_are_refused_at_once() -> None:
+    with pytest.raises(Corrupt):
+        leb128_numbers(b"\x01", 0, 1 << 60)

@@ -1,0 +1,45 @@
+/* Bytes and numbers that Python handles slowly, or only while it holds the interpreter. */
+#include <string.h>
+
+#include "bytes_internal.h"
+#include "reducto_kernel.h"
+
+int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length)
+{
+    return !memcmp(left, right, length);
+}
+
+static int is_zero(const uint8_t *bytes, uint64_t length)
+{
+    return bytes[0] == 0 && !memcmp(bytes, bytes + 1, length - 1);
+}
+
+uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uint64_t from, uint64_t *stop)
+{
+    uint64_t start = length, end = length;
+    for (uint64_t at = from; at < length; at += block) {
+        int zero = is_zero(bytes + at, length - at < block ? length - at : block);
+        if (!zero && start == length)
+            start = at;
+        if (zero && start != length) {
+            end = at;
+            break;
+        }
+    }
+    *stop = end;
+    return start;
+}
+
+void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length)
+{
+    memcpy(out, bytes, length);
+}
+
+int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count)
+{
+    const uint8_t *at = bytes;
+    for (size_t i = 0; i < count; i++)
+        if (!rdk_get_leb128(&at, bytes + length, out + i))
+            return RDK_E_CORRUPT;
+    return at - bytes;
+}
