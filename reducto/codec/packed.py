@@ -132,7 +132,7 @@ class PackedTable:
                 raise Corrupt("packed corpus: its frames overlap or leave a hole")
             at = stop
         places = [offset for _, offset in self.members] + list(self.anchors)
-        if at != self.plain_length or any(place > at for place in places):
+        if at != self.plain_length or max(places, default=0) > at:
             raise Corrupt("packed corpus: its table does not fit its plain length")
         if any(frame.plain_length > FRAME_LIMIT_BYTES for frame in self.frames):
             raise Corrupt(f"packed corpus: a frame holds more than {FRAME_LIMIT_BYTES} bytes")

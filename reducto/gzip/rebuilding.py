@@ -21,6 +21,8 @@ from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
 
 GROUP_WIRE_BYTES = 256 << 10
+#: The first group is one segment, rebuilt with all workers at its service, for somebody waits for the first byte.
+FIRST_GROUP_WIRE_BYTES = 16 << 10
 GROUPS_AHEAD = 4
 
 
@@ -90,13 +92,9 @@ def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit 
     starts = [part.wire_start for part in parts]
     first = max(0, bisect_right(starts, wire.start) - 1)
     groups = _groups(parts, first, stop, layout.wire_length)
-    ahead: deque[tuple[tuple[int, int, int], Future[bytes] | None]] = deque()
+    ahead: deque[tuple[tuple[int, int, int], Future[bytes] | None]] = deque((group, None) for group in islice(groups, 1))
     try:
-        while True:
-            for group in islice(groups, (GROUPS_AHEAD if submit else 1) - len(ahead)):
-                ahead.append((group, submit(_rebuild_group, layout, plain, parts, *group) if submit else None))
-            if not ahead:
-                return
+        while ahead:
             group, future = ahead.popleft()
             here = future is None or future.cancel()
             data = _rebuild_group(layout, plain, parts, *group) if here or future is None else future.result()
@@ -104,6 +102,8 @@ def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit 
             low, high = max(0, wire.start - at), stop - at
             if low < min(high, len(data)):
                 yield data if low == 0 and high >= len(data) else data[low:high]
+            for group in islice(groups, (GROUPS_AHEAD if submit else 1) - len(ahead)):
+                ahead.append((group, submit(_rebuild_group, layout, plain, parts, *group) if submit else None))
     finally:
         for _, future in ahead:
             if future is not None:
@@ -112,13 +112,14 @@ def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit 
 
 def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> Iterator[tuple[int, int, int]]:
     """Index ranges of parts, with the wire position where the last of them ends."""
-    index = first
+    index, most = first, FIRST_GROUP_WIRE_BYTES
     while index < len(parts) and (parts[index].wire_start < wire_stop):
         end = index + 1
-        while end < len(parts) and parts[end].wire_start - parts[index].wire_start < GROUP_WIRE_BYTES and (
+        while end < len(parts) and parts[end].wire_start - parts[index].wire_start < most and (
             parts[end].wire_start < wire_stop
         ):  # fmt: skip
             end += 1
+        most = GROUP_WIRE_BYTES
         yield index, end, parts[end].wire_start if end < len(parts) else wire_length
         index = end
 
