@@ -92,7 +92,7 @@ def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit 
     starts = [part.wire_start for part in parts]
     first = max(0, bisect_right(starts, wire.start) - 1)
     groups = _groups(parts, first, stop, layout.wire_length)
-    ahead: deque[tuple[tuple[int, int, int], Future[bytes] | None]] = deque((group, None) for group in islice(groups, 1))
+    ahead = deque[tuple[tuple[int, int, int], Future[bytes] | None]]((group, None) for group in islice(groups, 1))
     try:
         while ahead:
             group, future = ahead.popleft()
