@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import zstandard
 
-from reducto import bounded
-from reducto.codec import varint
+from reducto import bounded, varint
 from reducto.errors import Corrupt
 from reducto.kernel.difference import ADDED, COLUMNS, LITERALS, DifferenceReader, difference_columns
 
@@ -56,7 +55,7 @@ def _columns_limit(plain_length: int) -> int:
 
 def open_difference(stored: bytes | memoryview, twins: bytes | bytearray, plain_length: int) -> DifferenceReader:
     """A reader of what `compress_difference` made. Raises `Corrupt`."""
-    numbers = varint.Numbers(stored)
+    numbers = varint.Numbers(stored, "a frame of a packed corpus")
     lengths = [numbers.take() for _ in range(COLUMNS)]
     left, columns = _columns_limit(plain_length), []
     for length in lengths:

@@ -19,8 +19,7 @@ from typing import BinaryIO, Self
 import zstandard
 from blake3 import blake3
 
-from reducto import bounded
-from reducto.codec import varint
+from reducto import bounded, varint
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, FrameKind
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
@@ -94,11 +93,11 @@ class PackedTable:
     @classmethod
     def _decode(cls, table: bytes) -> Self:
         plain = bounded.decompress(table, _TABLE_LIMIT_BYTES, "packed corpus: its table")
-        numbers = varint.Numbers(plain)
+        numbers = varint.Numbers(plain, "packed corpus: its table")
         limit = len(plain)
         plain_length, average, lean = numbers.take(), numbers.take(), numbers.take()
         dictionary_length, parent_count, frame_count, member_count, anchor_count = (
-            numbers.count(most) for most in (limit, REFERENCES_LIMIT, FRAMES_LIMIT, ENTRIES_LIMIT, ENTRIES_LIMIT)
+            numbers.take(most) for most in (limit, REFERENCES_LIMIT, FRAMES_LIMIT, ENTRIES_LIMIT, ENTRIES_LIMIT)
         )
         dictionary = numbers.raw(dictionary_length)
         hashes = numbers.raw(segment_count(plain_length) * HASH_BYTES if plain_length < limit << 20 else limit + 1)

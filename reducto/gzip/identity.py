@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from reducto.errors import Corrupt
-from reducto.gzip.varint import Reader, put
 from reducto.model import ByteRange, Reason, Stored
 from reducto.recipe import PlainSource, Submit
+from reducto.varint import Numbers, put
 
 PIECE_BYTES = 1 << 20
 
@@ -32,9 +32,9 @@ class IdentityRecipe:
         """Reads what `to_bytes` wrote. Raises `Corrupt`."""
         if data[:1] != bytes([cls.KIND]):
             raise Corrupt("recipe: not an identity recipe")
-        reader = Reader(data, 1)
-        recipe = cls(reader.number())
-        reader.end()
+        reader = Numbers(data, "recipe", 1)
+        recipe = cls(reader.take())
+        reader.finish()
         return recipe
 
     def rebuild(

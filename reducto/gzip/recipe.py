@@ -23,10 +23,10 @@ from reducto.errors import Corrupt
 from reducto.gzip.layout import Layout, Member, Segment
 from reducto.gzip.planning import Choice
 from reducto.gzip.rebuilding import rebuild
-from reducto.gzip.varint import Reader, put
 from reducto.kernel import gzip as kernel
 from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
+from reducto.varint import Numbers, put
 
 KIND = 1
 VERSION = 1
@@ -94,19 +94,20 @@ class GzipRecipe(Layout):
         """Reads what `to_bytes` wrote. Raises `Corrupt` for anything else, unknown versions and models included."""
         if len(data) < 2 or data[0] != KIND or data[1] & ~_ZSTD:
             raise Corrupt("recipe: not a gzip recipe")
-        reader = Reader(bounded.decompress(data[2:], _BODY_LIMIT_BYTES, "recipe") if data[1] & _ZSTD else data[2:])
-        version = reader.number()
+        body = bounded.decompress(data[2:], _BODY_LIMIT_BYTES, "recipe") if data[1] & _ZSTD else data[2:]
+        reader = Numbers(body, "recipe")
+        version = reader.take()
         if version != VERSION:
             raise Corrupt(f"recipe: version {version} is unknown; a newer Reducto wrote it")
-        wire_length, plain_length = reader.number(), reader.number()
-        headers = [reader.take(reader.number()) for _ in range(reader.number(PARTS_LIMIT))]
-        choices = [Choice(reader.number(0xFFFF), reader.number(0xFFFFFFFF)) for _ in range(reader.number(0xFFFF))]
+        wire_length, plain_length = reader.take(), reader.take()
+        headers = [reader.raw(reader.take()) for _ in range(reader.take(PARTS_LIMIT))]
+        choices = [Choice(reader.take(0xFFFF), reader.take(0xFFFFFFFF)) for _ in range(reader.take(0xFFFF))]
         for choice in choices:
             if choice.model_id not in kernel.models():
                 raise Corrupt(f"recipe: encoder model {choice.model_id:#06x} is unknown; a newer Reducto wrote it")
-        members = [_take_member(reader, headers, len(choices)) for _ in range(reader.number(PARTS_LIMIT))]
-        trailing = reader.take(reader.number())
-        reader.end()
+        members = [_take_member(reader, headers, len(choices)) for _ in range(reader.take(PARTS_LIMIT))]
+        trailing = reader.raw(reader.take())
+        reader.finish()
         recipe = cls(wire_length, plain_length, choices, members, trailing)
         recipe._check_lengths()
         return recipe
@@ -140,16 +141,16 @@ def _put_segments(out: bytearray, segments: Sequence[Segment]) -> None:
         bit += segment.wire_bits
 
 
-def _take_member(reader: Reader, headers: list[bytes], choices: int) -> Member:
-    header = headers[reader.number(len(headers) - 1)] if headers else b""
-    trailer = reader.take(8) if reader.number(1) else None
+def _take_member(reader: Numbers, headers: list[bytes], choices: int) -> Member:
+    header = headers[reader.take(len(headers) - 1)] if headers else b""
+    trailer = reader.raw(8) if reader.take(1) else None
     segments: list[Segment] = []
     bit = 0
-    for _ in range(reader.number(PARTS_LIMIT)):
-        plain_length, wire_bits = reader.number(_SEGMENT_LIMIT_BYTES), reader.number(8 * _SEGMENT_LIMIT_BYTES)
-        model = reader.number(choices - 1)
-        recipe = reader.take(reader.number())
-        shared = reader.take(1)[0] if bit % 8 else 0
+    for _ in range(reader.take(PARTS_LIMIT)):
+        plain_length, wire_bits = reader.take(_SEGMENT_LIMIT_BYTES), reader.take(8 * _SEGMENT_LIMIT_BYTES)
+        model = reader.take(choices - 1)
+        recipe = reader.raw(reader.take())
+        shared = reader.raw(1)[0] if bit % 8 else 0
         if shared >> (bit % 8):
             raise Corrupt("recipe: shared bits overlap a segment")
         segments.append(Segment(plain_length, wire_bits, model, recipe, shared))

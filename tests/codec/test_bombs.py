@@ -13,7 +13,8 @@ import pytest
 import zstandard
 from blake3 import blake3
 
-from reducto.codec import EncodeOptions, Encoder, FixedReferences, varint
+from reducto import varint
+from reducto.codec import EncodeOptions, Encoder, FixedReferences
 from reducto.codec import instructions as codec_instructions
 from reducto.codec import packed as codec_packed
 from reducto.codec.frames import PREFIX_LIMIT_BYTES

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reducto.codec import EncodeOptions, Encoder, FixedReferences, Reduced, varint
+from reducto import varint
+from reducto.codec import EncodeOptions, Encoder, FixedReferences, Reduced
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference
 from reducto.codec.frames import Frame, FrameKind, FrameReader, compress_delta, compress_related, prove
 from reducto.codec.packed import PackedTable

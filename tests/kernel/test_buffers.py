@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from reducto.codec import varint
+from reducto import varint
 from reducto.errors import Corrupt
 from reducto.kernel.buffers import copied, copy_bytes, data_runs, leb128_numbers, same_bytes
 
