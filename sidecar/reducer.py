@@ -17,6 +17,7 @@ from reducto.config import Config
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt
 from reducto.kernel.chunking import ChunkParams
+from reducto.mapped import Mapped
 from reducto.model import ByteRange, ChunkId, CorpusId, Digest, Stored
 from sidecar.codec import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
 
@@ -157,4 +158,4 @@ def _unpacked(
 
 def _mapped_bytes(path: Path) -> memoryview:
     with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(Mapped(file.fileno(), 0, access=mmap.ACCESS_READ))

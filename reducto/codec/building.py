@@ -30,9 +30,9 @@ from reducto.codec.fresh import FreshSpool
 from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
-from reducto.codec.scratch import joined
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
+from reducto.mapped import joined
 from reducto.model import ByteRange
 from reducto.recipe import Submit
 

@@ -341,5 +341,6 @@ class Encoder:
         with contextlib.suppress(BaseException):  # the caller of feed or finish has seen it
             self._lane.drain()
         self._frames.close()
+        self._table.clear()
         self._fresh.close()
         shutil.rmtree(self._directory, ignore_errors=True)

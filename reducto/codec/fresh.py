@@ -5,8 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from typing import cast
 
 from reducto.corpus.writer import SegmentHasher
+from reducto.mapped import Mapped
 
 _GROW_BYTES = 16 << 20
 
@@ -22,8 +24,8 @@ class FreshSpool:
         self._reserved = 0
         self._hasher = SegmentHasher()
         os.ftruncate(self._file.fileno(), limit_bytes)
-        self._mapping = mmap.mmap(self._file.fileno(), limit_bytes)
-        self.mapping = memoryview(self._mapping)
+        self.mapping = memoryview(Mapped(self._file.fileno(), limit_bytes))
+        self._mapped.touched = 0
         self.length = 0
 
     def reserve(self, more: int) -> None:
@@ -34,6 +36,7 @@ class FreshSpool:
             grow = min(grow, len(self.mapping) - self._reserved)
             os.posix_fallocate(self._file.fileno(), self._reserved, grow)
             self._reserved += grow
+            self._mapped.touched = self._reserved
 
     def hash_up_to(self, length: int) -> None:
         """Takes the bytes up to ``length`` into the segment hashes; call in ascending order."""
@@ -48,8 +51,13 @@ class FreshSpool:
         page = mmap.PAGESIZE
         first, last = -(-start // page) * page, stop // page * page
         if last > first:
-            self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+            self._mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
     def close(self) -> None:
         """Gives the file up; its disk is free once no view of `mapping` is left. Idempotent."""
         self._file.close()
+        self.mapping = memoryview(b"")
+
+    @property
+    def _mapped(self) -> Mapped:
+        return cast(Mapped, self.mapping.obj)

@@ -19,8 +19,8 @@ from reducto.codec.frames import (
     prove,
 )
 from reducto.codec.packed import PackedTable, write_packed
-from reducto.codec.scratch import joined
 from reducto.codec.unpack import Source, Unpacked, gather
+from reducto.mapped import joined
 from reducto.model import CorpusId
 
 _WINDOW_LOG = 27

@@ -14,13 +14,13 @@ from blake3 import blake3
 
 from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders, at_hand
 from reducto.codec.packed import HEADER_BYTES, PackedTable
-from reducto.codec.scratch import scratch
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Plan
+from reducto.mapped import scratch
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 

@@ -32,6 +32,7 @@ from reducto.corpus.table import Table
 from reducto.errors import Corrupt, NotReducto, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import ChunkParams
 from reducto.keys import TrustStore
+from reducto.mapped import Mapped
 from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
 
@@ -246,7 +247,7 @@ def _digest_of_section(content: memoryview) -> bytes:
 
 
 def _mapped(file: FileIO, length: int) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
+    return Mapped(file.fileno(), length, access=mmap.ACCESS_READ)
 
 
 def _copied(file: FileIO, length: int) -> mmap.mmap:

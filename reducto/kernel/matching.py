@@ -74,6 +74,12 @@ class ReferenceTable:
         self.count += 1
         return self.count - 1
 
+    def clear(self) -> None:
+        """Lets go of every buffer: nothing may be matched or copied with this table any more."""
+        self.native = ffi.new("rdk_reference[]", REFERENCES_LIMIT)
+        self.count, self._own = 1, None
+        self._keep.clear()
+
 
 class Operations:
     """A sequence of operations, held as the kernel's array."""

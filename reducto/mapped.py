@@ -1,0 +1,62 @@
+"""Mapped files, and memory for much that is needed for a while: files without a name, mapped."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Self
+
+from reducto.kernel.buffers import copy_bytes
+
+_GIVE_BACK_BYTES = 8 << 20
+
+
+class Mapped(mmap.mmap):
+    """A mapping whose end is no burden to others. It still takes its time: not for the event loop.
+
+    Python unmaps, and closes its file, while everybody else waits for the interpreter. For gigabytes, or when the file
+    has no name any more, that takes a good part of a second. So pages are given back before, a little at a time, and
+    the file is closed after.
+    """
+
+    touched: int | None = None
+    """Bytes at the front that may be in memory; None: any may be."""
+    _kept: int
+
+    def __new__(cls, descriptor: int, length: int, access: int = mmap.ACCESS_DEFAULT) -> Self:
+        made = super().__new__(cls, descriptor, length, access=access)
+        made._kept = os.dup(descriptor)
+        return made
+
+    def give_back(self) -> None:
+        """Lets go of the mapping's pages in this process's memory. What they hold can still be read."""
+        end = len(self) if self.touched is None else self.touched
+        for start in range(0, end, _GIVE_BACK_BYTES):
+            self.madvise(mmap.MADV_DONTNEED, start, min(_GIVE_BACK_BYTES, end - start))
+
+    def __del__(self) -> None:
+        self.give_back()
+        with contextlib.suppress(BufferError):  # its views go with it, by the garbage collector
+            self.close()
+        os.close(self._kept)
+
+
+def scratch(spool_dir: str | os.PathLike[str], length: int) -> memoryview:
+    """``length`` writable bytes of a file without a name, gone with the last view. Raises `OSError` (no room)."""
+    if not length:
+        return memoryview(b"")
+    with tempfile.TemporaryFile(dir=spool_dir) as file:
+        os.posix_fallocate(file.fileno(), 0, length)
+        return memoryview(Mapped(file.fileno(), length))
+
+
+def joined(spool_dir: str | os.PathLike[str], views: Sequence[bytes | memoryview]) -> memoryview:
+    """The views one after the other in a file without a name. Raises `OSError` (no room)."""
+    out, at = scratch(spool_dir, sum(map(len, views))), 0
+    for view in views:
+        copy_bytes(view, out[at:])
+        at += len(view)
+    return out

@@ -1,0 +1,58 @@
+"""Mapped files: they read as any mapping does, and leave neither descriptor nor memory behind."""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from reducto.mapped import Mapped, joined, scratch
+
+LENGTH = 20 << 20
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+def test_what_was_given_back_can_still_be_read(tmp_path: Path) -> None:
+    view = scratch(tmp_path, LENGTH)
+    view[:] = b"\x07" * LENGTH
+    mapped = view.obj
+    assert isinstance(mapped, Mapped)
+    before = resident_bytes()
+    mapped.give_back()
+    assert resident_bytes() < before - LENGTH // 2
+    assert view[LENGTH - 1] == 7
+    assert view[0] == 7
+
+
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+def test_nothing_stays_open(tmp_path: Path, in_a_cycle: bool) -> None:
+    gc.collect()
+    before = descriptors()
+    view = scratch(tmp_path, LENGTH)
+    assert descriptors() > before
+    if in_a_cycle:
+        cycle: list[object] = [view, view[5:]]
+        cycle.append(cycle)
+        del cycle
+    del view
+    gc.collect()
+    assert descriptors() == before
+
+
+def test_no_length_needs_no_file(tmp_path: Path) -> None:
+    assert scratch(tmp_path, 0) == b""
+
+
+def test_joined(tmp_path: Path) -> None:
+    assert joined(tmp_path, [b"ab", memoryview(b"xcd")[1:], b""]) == b"abcd"
+    assert joined(tmp_path, []) == b""
