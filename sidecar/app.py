@@ -182,7 +182,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
         if not config.enabled or config.role is Role.EDGE:
             return None
         ready = asyncio.create_task(records.scan(upload.caller, upload.repository))
-        references = UploadReferences(upload.caller, upload.repository, relatives, corpora, codec, ready)
+        references = UploadReferences(upload.caller, upload.repository, relatives, corpora, codec, ready, offload)
         return Encoding(
             upload.spool,
             lambda: codec.encoder(references, scratch.path),

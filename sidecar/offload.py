@@ -2,7 +2,8 @@
 
 Four pools, so that work which waits for other work can never starve it:
 
-- ``kernel``: steps of encoders and decoders (`Offload.run`);
+- ``kernel``: steps of encoders and decoders (`Offload.run`), as many at once as there are workers; one that waits for
+  the network (`Offload.pausing`) lets another compute;
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
 - ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
 - ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
@@ -16,7 +17,7 @@ import io
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -32,10 +33,12 @@ class Offload:
     def __init__(self, workers: int | None = None, disk_workers: int = 16, waiting_workers: int = 8) -> None:
         count = workers or os.cpu_count() or 2
         self.workers = count
+        self._turns = threading.Semaphore(count)
+        self._has_turn = threading.local()
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
         self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
         self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
-        self._disk = ThreadPoolExecutor(disk_workers, "disk")
+        self._disk = ThreadPoolExecutor(disk_workers, "disk", _lower_priority, (_COMPUTING,))
         self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE,))
         self._queued = 0
 
@@ -48,7 +51,7 @@ class Offload:
         """The result of ``function(*args)`` from a kernel worker."""
         self._queued += 1
         try:
-            return await _settled(self._kernel, function, *args)
+            return await _settled(self._kernel, self._in_turn, function, *args)
         finally:
             self._queued -= 1
 
@@ -59,6 +62,26 @@ class Offload:
     async def background(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)``, computed when the processors have nothing better to do."""
         return await _settled(self._idle, function, *args)
+
+    @contextlib.contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Around a wait for something that is on its way; on a kernel worker another one computes meanwhile."""
+        if not getattr(self._has_turn, "here", False):
+            yield
+            return
+        self._turns.release()
+        try:
+            yield
+        finally:
+            self._turns.acquire()
+
+    def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
+        with self._turns:
+            self._has_turn.here = True
+            try:
+                return function(*args)
+            finally:
+                self._has_turn.here = False
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
         """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""

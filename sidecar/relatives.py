@@ -20,6 +20,7 @@ from sidecar.codec import Codec, LocalCorpus
 from sidecar.corpora import Corpora
 from sidecar.hooks import HookIndex, unpack_hooks
 from sidecar.names import Repository
+from sidecar.offload import Offload
 from sidecar.records import CorpusBlob, LayerRecord
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
@@ -97,6 +98,7 @@ class UploadReferences:
         corpora: Corpora,
         codec: Codec,
         ready: asyncio.Task[None],
+        offload: Offload,
     ) -> None:
         self._caller = caller
         self._repository = repository
@@ -104,6 +106,7 @@ class UploadReferences:
         self._corpora = corpora
         self._codec = codec
         self._ready = ready
+        self._offload = offload
         self._loop = asyncio.get_running_loop()
 
     def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
@@ -151,7 +154,8 @@ class UploadReferences:
             async with asyncio.timeout(_FETCH_TIMEOUT_SECONDS):
                 await work  # type: ignore[misc]
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        with self._offload.pausing():
+            asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
 
 def _encode(repository: Repository, corpus: CorpusBlob) -> bytes:

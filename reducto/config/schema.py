@@ -278,7 +278,7 @@ class LimitOptions:
     header_timeout: Seconds = option(Seconds(30), "Limit for receiving a request's headers.", minimum=0.1)
     body_timeout: Seconds = option(Seconds(60), "Limit for silence inside a request's body.", minimum=0.1)
     connections: int = option(20000, "Connections of clients open at once.", minimum=1)
-    encodes: int = option(3, "Blobs reduced at once; more wait.", minimum=1)
+    encodes: int = option(2, "Blobs reduced at once; more wait.", minimum=1)
     rebuilds: int = option(8, "Blobs rebuilt at once; more wait.", minimum=1)
     upload_sessions: int = option(1000, "Upload sessions open at once.", minimum=1)
     upload_idle: Seconds = option(Seconds(3600), "An upload session untouched for so long is dropped.", minimum=1)
