@@ -18,7 +18,7 @@ from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.guards import Guards
 from sidecar.listener import Connections, raise_file_limit
 from sidecar.maintenance.recompress import when_idle
-from sidecar.process import tune
+from sidecar.process import settle, tune
 from sidecar.seal import Seal
 from sidecar.tracing import Tracing
 
@@ -111,6 +111,7 @@ def run(config: Config) -> int:
             loop.add_signal_handler(number, stop.set)
         tracing = Tracing(config.tracing) if config.tracing.endpoint else None
         running = await start(config, middlewares=[tracing.middleware()] if tracing else [])
+        settle()
         await stop.wait()
         await running.stop()
         if tracing:

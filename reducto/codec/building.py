@@ -7,6 +7,7 @@ is enough for a long frame, because a layer is full of repeats of itself and a s
 from __future__ import annotations
 
 import tempfile
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -57,16 +58,6 @@ _SHORT_STORED_BYTES = 1 << 20
 _IN_FLIGHT = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A tar member as the walk found it, in plain offsets of the blob."""
-
-    header: int
-    content: int
-    length: int
-    path_hash: int
-
-
 @dataclass
 class _Batch:
     """Operations since the last frame. The first may be the one before them, for its neighbour's sake."""
@@ -93,9 +84,10 @@ class FrameBuilder:
         self._spool_dir = spool_dir
         self.references: list[Reference] = []
         """The elected corpora; number n of the table is item n - 1."""
-        self.members: list[Member] = []
         self.fresh_members: dict[int, int] = {}
-        self._member_starts: list[int] = []
+        # Two columns, for a blob may have a million members: as objects they would keep the garbage collector busy.
+        self._member_starts = array("Q")
+        self._member_paths = array("Q")
         self._batch = _Batch()
         self._literals: list[ByteRange] = []
         self._literal_bytes = 0
@@ -105,10 +97,10 @@ class FrameBuilder:
         self.frames: list[Frame] = []
         self.spool: BinaryIO = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
 
-    def note_members(self, members: Sequence[Member]) -> None:
-        """Adds tar members, in order of their place."""
-        self.members += members
-        self._member_starts += [member.header for member in members]
+    def note_member(self, header: int, path_hash: int) -> None:
+        """Adds a tar member, in order of their place: the blob's plain offset of its header, and its path's hash."""
+        self._member_starts.append(header)
+        self._member_paths.append(path_hash)
 
     def add(self, operations: Operations, fresh_bytes: int) -> None:
         """Takes the operations that follow, with ``fresh_bytes`` new bytes in them."""
@@ -148,25 +140,24 @@ class FrameBuilder:
         for gap in gaps:
             at = bisect_right(self._member_starts, gap.plain_offset) - 1
             if at >= 0:
-                member = self.members[at]
                 self._note_fresh(at, gap)
-                twins = self._same_path(member, gap.plain_offset - member.header, gap.length)
+                twins = self._same_path(at, gap.plain_offset - self._member_starts[at], gap.length)
                 out += ((gap.operation, twin) for twin in twins)
         return out
 
     def _note_fresh(self, at: int, gap: Gap) -> None:
         """Remembers where new bytes of each member lie, for the path index of the corpus they become."""
-        while at < len(self.members) and self.members[at].header < gap.plain_offset + gap.length:
-            member = self.members[at]
-            where = gap.source + max(0, member.header - gap.plain_offset)
-            self.fresh_members.setdefault(where, member.path_hash)
+        starts = self._member_starts
+        while at < len(starts) and starts[at] < gap.plain_offset + gap.length:
+            where = gap.source + max(0, starts[at] - gap.plain_offset)
+            self.fresh_members.setdefault(where, self._member_paths[at])
             at += 1
 
-    def _same_path(self, member: Member, distance: int, length: int) -> list[Stretch]:
+    def _same_path(self, member: int, distance: int, length: int) -> list[Stretch]:
         out = []
         reach = min(length + _HINT_MARGIN_BYTES, 2 * _TWIN_REACH_BYTES)
         for number, reference in enumerate(self.references, 1):
-            for offset in reference.corpus.paths.find(member.path_hash)[-2:]:
+            for offset in reference.corpus.paths.find(self._member_paths[member])[-2:]:
                 start = max(0, offset + distance - _HINT_MARGIN_BYTES)
                 out.append(Stretch(number, start, reach + _HINT_MARGIN_BYTES))
         return out

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from reducto.codec.building import FrameBuilder, Member
+from reducto.codec.building import FrameBuilder
 from reducto.codec.frames import RELATED, FrameKind
 from reducto.codec.fresh import FreshSpool
 from reducto.codec.gate import Sample, Verdict, judge
@@ -118,9 +118,9 @@ class Encoder:
     def _take_plain(self, plain: memoryview) -> None:
         if self._declined is not None:
             return
-        for member in self._walk.feed(plain):
-            self._frames.note_members([Member(*member)])
-            self._anchors += [member[0], member[1]]
+        for header, content, _, path_hash in self._walk.feed(plain):
+            self._frames.note_member(header, path_hash)
+            self._anchors += [header, content]
         self._plain_length += len(plain)
         at = 0
         while at < len(plain) and self._declined is None:
