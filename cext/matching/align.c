@@ -13,6 +13,8 @@
 #define GOOD 36u            /* of them the same: the present alignment is not questioned */
 #define ADVANTAGE 12u       /* by which another one must be better: naming it costs about four bytes */
 #define BACKWARD_LOSS 64    /* bytes more different than the same after which no better end is looked for */
+#define BACKWARD_MOST 1024u /* an alignment begins no longer before the seed that found it: in data that repeats itself
+                             * each would else go back over all bytes before it, in vain */
 
 typedef struct {
     const uint8_t *old, *fresh;
@@ -182,7 +184,8 @@ static rdk_difference end_alignment(const aligner *a, const alignment *present, 
         near = reach_forward(a->fresh + present->at, a->old + present->source,
                              least(gap, a->old_length - present->source));
     if (next->known)
-        back = reach_backward(a->fresh + next->at, a->old + next->source, least(gap, next->source));
+        back = reach_backward(a->fresh + next->at, a->old + next->source,
+                              least(least(gap, BACKWARD_MOST), next->source));
     if (near + back > gap) {
         size_t both = near + back - gap;
         size_t share = share_of_first(a->fresh + next->at - back, a->old + present->source + near - both,

@@ -87,8 +87,8 @@ def test_unlike_bytes_are_literals_until_they_are_too_many() -> None:
 
 
 def test_repeats_take_no_longer_than_others() -> None:
-    """Every place of the old bytes is a candidate for every place of the new ones."""
-    old, new = bytes(3 << 20), (bytes(90) + b"\x01" * 9) * (1 << 14)
+    """Every place of the old bytes is a candidate for every place of the new ones: hours, if each were followed."""
+    old, new = bytes(16 << 20), (bytes(90) + b"\x01" * 9) * (1 << 17)
     columns = difference_columns(old, new)
     assert columns is None or read(columns, old, len(new)) == new
 
