@@ -132,9 +132,9 @@ def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
     return grown
 
 
-def manifest(url: str, tag: str) -> dict[str, list[dict[str, str | int]]]:
+def manifest(url: str, tag: str, repository: str = REPOSITORY) -> dict[str, list[dict[str, str | int]]]:
     """A manifest as JSON."""
-    request = urllib.request.Request(f"{url}/v2/{REPOSITORY}/manifests/{tag}", headers={"Accept": MANIFESTS})
+    request = urllib.request.Request(f"{url}/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFESTS})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)  # type: ignore[no-any-return]
 

@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.bench.bench_series import REPOSITORY, manifest
 from tests.bench.data import dataset
 from tests.bench.report import Report, benchmark
+from tests.support.clients import CLIENTS
 from tests.support.dockerd import DockerEngine
 from tests.support.registries import Registry, start_registry
 from tests.support.shaped_link import ShapedLink
@@ -161,14 +163,14 @@ def _report_pulls(report: Report, pulls: list[list[float]]) -> None:
     report.at_most("warm docker pull", statistics.mean(warm_ratios), 1.1)
 
 
-def fetch_new(url: str, known: str, update: str) -> None:
-    """All layers that the update adds, side by side as docker fetches them."""
-    held = {layer["digest"] for layer in manifest(url, known)["layers"]}
-    new = [layer for layer in manifest(url, update)["layers"] if layer["digest"] not in held]
+def fetch_new(url: str, known: str | None, update: str, repository: str = REPOSITORY) -> None:
+    """All layers that the update adds, side by side as docker fetches them; with None, all that it has."""
+    held = {layer["digest"] for layer in manifest(url, known, repository)["layers"]} if known else set()
+    new = [layer for layer in manifest(url, update, repository)["layers"] if layer["digest"] not in held]
 
     def fetch(layer: dict[str, Any]) -> None:
         digest = hashlib.sha256()
-        with urllib.request.urlopen(f"{url}/v2/{REPOSITORY}/blobs/{layer['digest']}", timeout=600) as answer:
+        with urllib.request.urlopen(f"{url}/v2/{repository}/blobs/{layer['digest']}", timeout=600) as answer:
             while piece := answer.read(1 << 20):
                 digest.update(piece)
         assert f"sha256:{digest.hexdigest()}" == layer["digest"]
@@ -194,6 +196,25 @@ def _ways_to_pull(node: DockerEngine, bare: Registry, edge: Sidecar, known: str,
     ]
 
 
+def _by_builder(builder: DockerEngine, bare: Registry, origin: str, edge: Sidecar, folder: Path) -> list[list[Any]]:
+    """Table rows: the new layers of the update alone, as other tools compress and push it."""
+    (known, update), rows = UPDATES[0], []
+    archives = {image: folder / f"{image}.tar" for image in (known, update)}
+    for image, archive in archives.items():
+        builder.docker("save", "--output", archive, f"{image}:latest")
+    for tool, what in (("skopeo", "podman, buildah, skopeo"), ("crane", "crane, ko, kaniko")):
+        client, repository = CLIENTS[tool](folder / tool), f"team/{tool}"
+        for host in (bare.host, origin):
+            for image, archive in archives.items():
+                client.push(archive, f"{host}/{repository}:{image}")
+        forget_cache(edge)
+        fetch_new(edge.url, None, known, repository)
+        ways = (bare.url, edge.url, edge.url)
+        seconds = [timed(partial(fetch_new, url, known, update, repository)) for url in ways]
+        rows.append([f"{known} -> {update}", f"new layers alone, of {what}", *seconds])
+    return [[*row, row[2] / row[3], row[2] / row[4]] for row in rows]
+
+
 @benchmark("slow-link", "Pulling an updated image over 100 Mbit/s")
 def slow_link(report: Report) -> None:
     rows = []
@@ -211,14 +232,15 @@ def slow_link(report: Report) -> None:
         builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
         for _, update in [(None, known) for known, _ in UPDATES] + list(UPDATES):
             push(builder, bare.host, update)
-        with Sidecar(folder / "origin", upstream.url) as origin:
-            for update in [known for known, _ in UPDATES] + [update for _, update in UPDATES]:
-                push(builder, origin.host, update)
+        origin = stack.enter_context(Sidecar(folder / "origin", upstream.url))
+        for update in [known for known, _ in UPDATES] + [update for _, update in UPDATES]:
+            push(builder, origin.host, update)
         # A sidecar of its own near the node; it and the node hold the older image, as after last week's pull.
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
         node = stack.enter_context(DockerEngine(folder / "node", open_to))
         for known, update in UPDATES:
             rows += _ways_to_pull(node, bare, edge, known, update)
+        rows += _by_builder(builder, bare, origin.host, edge, folder)
     report.table(
         "An update for a node that holds the older image, s",
         ["update", "what", "bare registry", "edge, cold", "edge, warm", "times faster, cold", "times faster, warm"],
