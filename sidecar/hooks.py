@@ -104,13 +104,18 @@ class RocksHookIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        from rocksdict import Options, Rdict
+        from rocksdict import Options, Rdict, WriteOptions
 
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(64)
         folder.mkdir(parents=True, exist_ok=True)
         self._db: Any = Rdict(str(folder), options)
+        # What a crash loses is learnt again from the records. A log would be written while every other thread waits,
+        # and a disk that is busy with spools lets it wait for long.
+        unlogged: Any = WriteOptions()
+        unlogged.disable_wal = True
+        self._db.set_write_options(unlogged)
         self._guard = threading.Lock()
         """Held by writers: they read a list of holders, change it and put it back."""
 

@@ -12,7 +12,7 @@ import zstandard
 
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
 from reducto.errors import Corrupt, ProofFailed
-from reducto.kernel.buffers import same_bytes
+from reducto.kernel.buffers import copy_bytes, same_bytes
 from reducto.kernel.difference import DifferenceReader
 from reducto.kernel.matching import Stretch
 from reducto.model import ByteRange
@@ -171,7 +171,7 @@ class _Raw:
         piece = self._stored[self._at : self._at + len(out)]
         if len(piece) != len(out):
             raise Corrupt("a raw frame of a packed corpus is cut off")
-        out[:] = piece
+        copy_bytes(piece, out)
         self._at += len(out)
 
 
