@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 
 class Arrival:
     """How much of one file is there. The event loop reports, workers and tasks wait."""
 
-    def __init__(self, pausing: Callable[[], AbstractContextManager[None]]) -> None:
-        """``pausing`` is entered while a worker waits (`Offload.pausing`)."""
-        self._pausing = pausing
+    def __init__(self, pause: Callable[[], None]) -> None:
+        """``pause`` is called before a worker waits (`Offload.pause`)."""
+        self._pause = pause
         self._length = 0
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -44,7 +43,8 @@ class Arrival:
         """As `reached`, for workers. Not for disk workers: they are who writes the file."""
         if self._length >= length:
             return
-        with self._pausing(), self._changed:
+        self._pause()
+        with self._changed:
             self._changed.wait_for(lambda: self._there(length))
 
     def _there(self, length: int) -> bool:

@@ -206,7 +206,7 @@ class Corpora:
 
         What is read before the blob's own digest could be checked is checked against the corpus's identity.
         """
-        arrival, packed = Arrival(self._offload.pausing), self._temporary(blob.corpus_id)
+        arrival, packed = Arrival(self._offload.pause), self._temporary(blob.corpus_id)
         fetch = asyncio.create_task(self._fetch(caller, repository, blob, packed, arrival))
         self._arrivals[blob.corpus_id] = fetch
         fetch.add_done_callback(lambda done: self._settle(blob.corpus_id, done))

@@ -3,7 +3,7 @@
 Four pools, so that work which waits for other work can never starve it:
 
 - ``kernel``: steps of encoders and decoders (`Offload.run`), as many at once as there are workers; one that waits for
-  the network (`Offload.pausing`) lets another compute;
+  the network (`Offload.pause`) lets another compute;
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
 - ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
 - ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
@@ -17,7 +17,7 @@ import io
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -63,25 +63,23 @@ class Offload:
         """The result of ``function(*args)``, computed when the processors have nothing better to do."""
         return await _settled(self._idle, function, *args)
 
-    @contextlib.contextmanager
-    def pausing(self) -> Iterator[None]:
-        """Around a wait for something that is on its way; on a kernel worker another one computes meanwhile."""
-        if not getattr(self._has_turn, "here", False):
-            yield
-            return
-        self._turns.release()
-        try:
-            yield
-        finally:
-            self._turns.acquire()
+    def pause(self) -> None:
+        """Before a kernel step waits for something that is on its way: another one computes meanwhile.
+
+        The step goes on without a turn. If it waited for one again, it could wait for those who have one and wait for a
+        lock that it holds.
+        """
+        if getattr(self._has_turn, "here", False):
+            self._has_turn.here = False
+            self._turns.release()
 
     def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
-        with self._turns:
-            self._has_turn.here = True
-            try:
-                return function(*args)
-            finally:
-                self._has_turn.here = False
+        self._turns.acquire()
+        self._has_turn.here = True
+        try:
+            return function(*args)
+        finally:
+            self.pause()
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
         """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""

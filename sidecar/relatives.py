@@ -154,8 +154,8 @@ class UploadReferences:
             async with asyncio.timeout(_FETCH_TIMEOUT_SECONDS):
                 await work  # type: ignore[misc]
 
-        with self._offload.pausing():
-            asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        self._offload.pause()
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
 
 def _encode(repository: Repository, corpus: CorpusBlob) -> bytes:

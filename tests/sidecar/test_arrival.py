@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import aiohttp
@@ -116,7 +115,7 @@ async def test_stopping_does_not_wait_for_what_arrives(new_rig: OpenRig, slow: S
 
 
 async def test_waiting_ends_with_the_bytes_or_the_error() -> None:
-    arrival = Arrival(nullcontext)
+    arrival = Arrival(lambda: None)
     waiting = [asyncio.create_task(arrival.reached(10)), asyncio.create_task(asyncio.to_thread(arrival.wait, 10))]
     arrival.advance(9)
     await asyncio.sleep(0.05)

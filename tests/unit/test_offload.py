@@ -41,8 +41,8 @@ async def test_a_step_that_waits_lets_another_compute(offload: Offload) -> None:
     arrived = threading.Event()
 
     def wait() -> bool:
-        with offload.pausing():
-            return arrived.wait(10)
+        offload.pause()
+        return arrived.wait(10)
 
     waiting = [asyncio.create_task(offload.run(wait)) for _ in range(WORKERS + 1)]
     await asyncio.sleep(0)
@@ -50,10 +50,31 @@ async def test_a_step_that_waits_lets_another_compute(offload: Offload) -> None:
     assert all(await asyncio.gather(*waiting))
 
 
+async def test_a_step_that_has_waited_does_not_wait_for_those_who_wait_for_it(offload: Offload) -> None:
+    lock, held, arrived = threading.Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            offload.pause()
+            assert arrived.wait(10)
+
+    def need() -> None:
+        with lock:
+            pass
+
+    holder = asyncio.create_task(offload.run(hold))
+    await asyncio.to_thread(held.wait, 10)
+    waiting = [asyncio.create_task(offload.run(need)) for _ in range(2 * WORKERS)]
+    await asyncio.sleep(0.1)
+    arrived.set()
+    await asyncio.wait_for(asyncio.gather(holder, *waiting), 10)
+
+
 async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
     def fail() -> None:
-        with offload.pausing():
-            raise OSError("gone")
+        offload.pause()
+        raise OSError("gone")
 
     for _ in range(2 * WORKERS):
         with pytest.raises(OSError, match="gone"):
@@ -63,7 +84,7 @@ async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
 
 async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
     def pause() -> int:
-        with offload.pausing():
-            return 1
+        offload.pause()
+        return 1
 
     assert pause() == await offload.io(pause) == await asyncio.wrap_future(offload.submit(pause)) == 1
