@@ -125,7 +125,8 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path, tree: Path, 
     program = (
         "import signal, sys, time, corpus_builder.build as b, reducto.cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell ignores it
-        "b.cut = lambda *_: (print('reading', flush=True), time.sleep(60))\n"
+        # In short naps: a signal just before a long one would be heard only after it.
+        "b.cut = lambda *_: (print('reading', flush=True), [time.sleep(0.1) for _ in range(600)])\n"
         "sys.exit(reducto.cli.main(sys.argv[1:]))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.PIPE) as build:
