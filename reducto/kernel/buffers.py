@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 
+from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
 
@@ -47,7 +48,7 @@ def copied(parts: Sequence[Buffer]) -> bytearray:
 def leb128_numbers(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:
     """``count`` LEB128 numbers of at most 64 bits from offset ``at``, and the offset behind them. Raises `Corrupt`."""
     if count > len(data) - at:
-        check(lib.RDK_E_CORRUPT, "reading a table's numbers")
+        raise Corrupt(f"{count} numbers cannot stand in {len(data) - at} bytes")
     numbers = array("Q", bytes(8 * count))
     native = ffi.from_buffer("uint64_t[]", numbers)
     used = lib.rdk_leb128_take(pointer(data) + at, len(data) - at, native, count)
