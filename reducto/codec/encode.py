@@ -42,6 +42,8 @@ from reducto.recipe import Submit, Unframer
 
 #: Plain bytes that are matched at a time.
 WINDOW_BYTES = 4 << 20
+# And proved at a time: what was rebuilt is still in a core's own cache when it is compared and hashed.
+_PROOF_BYTES = 128 << 10
 _SNIFF_BYTES = 64
 # How often relatives are looked for again while little matches.
 _REELECT_BYTES = 32 << 20
@@ -83,7 +85,7 @@ class Encoder:
         self._operations = Operations()
         self._window = bytearray(max(WINDOW_BYTES, self._options.sample_bytes))
         self._spare: list[bytearray] = []
-        self._scratch = bytearray()
+        self._scratch = memoryview(bytearray(_PROOF_BYTES))
         self._fill = 0
         self._window_offset = 0
         self._since_election = self._fresh_at_election = 0
@@ -183,13 +185,13 @@ class Encoder:
         plan = Plan(operations)
         for number, reference in enumerate(self._frames.references, 1):
             ensure_touched(reference.corpus, number, plan, 0, len(plain))
-        if len(self._scratch) < len(plain):
-            self._scratch = bytearray(len(plain))
-        rebuilt = memoryview(self._scratch)[: len(plain)]
-        plan.execute(self._table, 0, rebuilt)
-        if not same_bytes(rebuilt, plain):
-            raise ProofFailed("operations do not rebuild the plain bytes that they were made from")
-        self._plain_hash.update(rebuilt)
+        for start in range(0, len(plain), _PROOF_BYTES):
+            piece = plain[start : start + _PROOF_BYTES]
+            rebuilt = self._scratch[: len(piece)]
+            plan.execute(self._table, start, rebuilt)
+            if not same_bytes(rebuilt, piece):
+                raise ProofFailed("operations do not rebuild the plain bytes that they were made from")
+            self._plain_hash.update(rebuilt)
         self._fresh.hash_up_to(fresh_length)
         if len(window) == WINDOW_BYTES:
             self._spare.append(window)

@@ -9,14 +9,13 @@ from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 #: Most old or new bytes.
 LENGTH_LIMIT_BYTES: int = lib.RDK_DIFFERENCE_MOST
 COLUMNS: int = lib.RDK_DIFFERENCE_COLUMNS
-#: The last columns: what is added to changed bytes, and bytes that resemble nothing.
-ADDED, LITERALS = COLUMNS - 2, COLUMNS - 1
+#: Columns: lengths of what resembles old bytes; what is added to changed bytes; bytes that resemble nothing.
+NEAR, ADDED, LITERALS = 0, COLUMNS - 2, COLUMNS - 1
 # Where one difference covers less, there is no resemblance to speak of.
 _LEAST_AVERAGE_BYTES = 16
 _SPARE_BYTES = 64
-# Nor where so much of it resembles nothing; a few bytes may do so in any case.
-_MOST_UNLIKE = 0.3
-_LEAST_PATIENCE = 16 << 10
+# Nor where more than half of it resembles nothing; so many bytes may do so in any case.
+_PATIENCE = 256 << 10
 # LEB128 of a number of 32 bits.
 _NUMBER_BYTES = 5
 
@@ -24,12 +23,12 @@ _NUMBER_BYTES = 5
 def difference_columns(old: Buffer, new: Buffer) -> list[bytes] | None:
     """``new`` as the columns of its differences from ``old``, or None where too little resembles them.
 
-    Both have at most `LENGTH_LIMIT_BYTES`. Takes two bytes of memory for every old one, and up to twice the new ones.
+    Both have at most `LENGTH_LIMIT_BYTES`. Takes four bytes of memory for every three old ones, and up to
+    twice the new ones.
     """
     capacity = len(new) // _LEAST_AVERAGE_BYTES + _SPARE_BYTES
     found = ffi.new("rdk_difference[]", capacity)
-    patience = max(int(len(new) * _MOST_UNLIKE), _LEAST_PATIENCE)
-    count = lib.rdk_difference_find(pointer(old), len(old), pointer(new), len(new), patience, found, capacity)
+    count = lib.rdk_difference_find(pointer(old), len(old), pointer(new), len(new), _PATIENCE, found, capacity)
     if count == lib.RDK_E_OUTPUT_FULL:
         return None
     check(count, "finding differences")
