@@ -26,28 +26,32 @@ _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$")
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall and processor seconds, and the most memory it held apart from mapped ``.rc`` files."""
+    """One process: wall and processor seconds and, if watched, the most memory it held apart from mapped ``.rc`` files."""
 
     seconds: float
     processor_seconds: float
     peak_bytes: int
 
 
-def run(*command: str | Path, stdout: Path | None = None) -> Run:
-    """Runs ``command`` to its end; its failure is an error here. ``stdout`` takes what it prints."""
+def run(*command: str | Path, stdout: Path | None = None, watch_memory: bool = False) -> Run:
+    """Runs ``command`` to its end; its failure is an error here. ``stdout`` takes what it prints.
+
+    A process whose memory is watched is slower: the system walks its page tables again and again.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     with open(stdout or "/dev/null", "wb") as out:
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=subprocess.PIPE)
-        peak = _Peak(process.pid)
+        peak = _Peak(process.pid) if watch_memory else None
         _, errors = process.communicate()
     seconds = time.monotonic() - started
-    peak.stop()
+    if peak is not None:
+        peak.stop()
     if process.returncode:
         raise RuntimeError(f"{command}: {errors.decode(errors='replace')[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(seconds, used, peak.bytes)
+    return Run(seconds, used, peak.bytes if peak is not None else 0)
 
 
 class _Peak:
