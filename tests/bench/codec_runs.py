@@ -26,7 +26,7 @@ _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$")
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall and processor seconds and, if watched, the most memory it held apart from mapped ``.rc`` files."""
+    """One process: wall and processor seconds; if watched, the most memory it held apart from mapped ``.rc`` files."""
 
     seconds: float
     processor_seconds: float
