@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
+
+# For so long a transfer that is ahead of its readers by so much stays there: its readers' own work comes first. A client
+# waits for its first byte, and what would be read meanwhile waits in the socket.
+_HUSH_SECONDS = 0.2
+_HUSH_BYTES = 512 << 10
 
 
 class Arrival:
     """How much of one file is there. The event loop reports, workers and tasks wait."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
-        """``pause`` is called before a worker waits (`Offload.pause`)."""
+        """``pause`` is called before a worker waits (`Offload.pause`). On the event loop."""
         self._pause = pause
-        self._length = 0
+        self._length = self._wanted = 0
         self._error: BaseException | None = None
         self._changed = threading.Condition()
         self._event = asyncio.Event()
-        self.opened = asyncio.Event()
-        """Set when its reader has the file open, under whatever name it goes on."""
+        self._loop = asyncio.get_running_loop()
+        self._hush_end = self._loop.time() + _HUSH_SECONDS
 
-    def advance(self, length: int) -> None:
-        """The first ``length`` bytes are there. On the event loop."""
+    async def advance(self, length: int) -> None:
+        """The first ``length`` bytes are there. Returns when more are welcome."""
         with self._changed:
             self._length = length
             self._changed.notify_all()
         self._wake()
+        while self._length >= self._wanted + _HUSH_BYTES and self._loop.time() < self._hush_end:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._hush_end):
+                    await self._event.wait()
 
     def fail(self, error: BaseException) -> None:
         """No more will come. On the event loop."""
@@ -36,6 +46,7 @@ class Arrival:
 
     async def reached(self, length: int) -> None:
         """Returns when ``length`` bytes are there. Raises what the transfer failed with."""
+        self._want(length)
         while not self._there(length):
             await self._event.wait()
 
@@ -44,8 +55,14 @@ class Arrival:
         if self._length >= length:
             return
         self._pause()
+        self._loop.call_soon_threadsafe(self._want, length)
         with self._changed:
             self._changed.wait_for(lambda: self._there(length))
+
+    def _want(self, length: int) -> None:
+        if length > self._wanted:
+            self._wanted = length
+            self._wake()
 
     def _there(self, length: int) -> bool:
         if self._length >= length:

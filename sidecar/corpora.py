@@ -15,8 +15,10 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.model import CorpusId, Digest
@@ -33,6 +35,17 @@ from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
 
 Known = Mapping[CorpusId, LocalCorpus]
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """A packed corpus on its way from the upstream."""
+
+    digest: Digest
+    packed: Path
+    """Where its bytes lie until all are there."""
+    arrival: Arrival
+    task: asyncio.Task[None]
 
 
 class Corpora:
@@ -62,9 +75,10 @@ class Corpora:
         """Bytes on disk of every layer corpus, least recently used first."""
         self._bases: dict[CorpusId, LocalCorpus] = {}
         self._flights: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
-        self._arrivals: dict[CorpusId, asyncio.Task[None]] = {}
-        """Transfers that readers follow."""
-        self._preparing: set[asyncio.Task[None]] = set()
+        self._transfers: dict[CorpusId, _Transfer] = {}
+        """Those that readers follow."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Transfers and preparations."""
 
     # -- base corpora
 
@@ -101,6 +115,8 @@ class Corpora:
             if corpus is None:
                 raise CorpusMissing(base)
             found[base] = corpus
+        if not mapped:
+            await self._begin_all(caller, repository, blobs)
         for blob in blobs:
             found[blob.corpus_id] = await self._one(caller, repository, blob, {**self._bases, **found}, mapped)
         return found
@@ -125,14 +141,13 @@ class Corpora:
     def prepare(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
         """Makes the mapped form of the last of ``blobs`` (its parents before it) when there is nothing better to do,
         so that the encoder that elects it need not wait for that."""
-        task = asyncio.create_task(self._prepare(caller, repository, blobs))
-        self._preparing.add(task)
-        task.add_done_callback(self._preparing.discard)
+        self._run(self._prepare(caller, repository, blobs))
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
         for corpus_id in corpus_ids:
             with self._guard:
+                self._transfers.pop(corpus_id, None)
                 self._mapped.pop(corpus_id, None)
                 self._lazy.pop(corpus_id, None)  # its temporary file goes with its last reader
                 self._lengths.pop(corpus_id, None)
@@ -141,7 +156,7 @@ class Corpora:
 
     async def stop(self) -> None:
         """Ends transfers and preparations; who waits for a transfer's bytes gets an error."""
-        for task in (tasks := [*self._preparing, *self._arrivals.values()]):
+        for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -201,37 +216,68 @@ class Corpora:
             raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
         return corpus
 
+    async def _begin_all(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        """Begins the transfers of all that is missing: one after the other, each head would take a round trip."""
+        missing = await self._offload.io(self._missing, [blob.corpus_id for blob in blobs])
+        for blob in blobs:
+            if blob.corpus_id in missing and not blob.envelope:
+                self._transfer(caller, repository, blob)
+
     async def _begin(self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known) -> LocalCorpus:
         """The corpus as soon as its head is there; whoever reads it waits for what is still on its way.
 
         What is read before the blob's own digest could be checked is checked against the corpus's identity.
         """
-        arrival, packed = Arrival(self._offload.pause), self._temporary(blob.corpus_id)
-        fetch = asyncio.create_task(self._fetch(caller, repository, blob, packed, arrival))
-        self._arrivals[blob.corpus_id] = fetch
-        fetch.add_done_callback(lambda done: self._settle(blob.corpus_id, done))
+        transfer = self._transfer(caller, repository, blob)
+        packed, arrival = transfer.packed, transfer.arrival
         try:
             await arrival.reached(min(HEAD_BYTES, blob.blob.size))
             await arrival.reached(await self._offload.io(self._codec.head_length, packed))
             corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, arrival.wait)
-        finally:
-            arrival.opened.set()
+        except FileNotFoundError:  # by now it is at its place, unless it failed
+            await asyncio.shield(transfer.task)
+            corpus = await self._offload.io(self._open_lazy, blob.corpus_id, known)
+            if corpus is None:
+                raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched") from None
         with self._guard:
             return self._lazy.setdefault(blob.corpus_id, corpus)
 
-    def _settle(self, corpus_id: CorpusId, fetch: asyncio.Task[None]) -> None:
-        failed = fetch.cancelled() or fetch.exception() is not None
-        if self._arrivals.get(corpus_id) is fetch:
-            del self._arrivals[corpus_id]
+    def _transfer(self, caller: Caller, repository: Repository, blob: CorpusBlob) -> _Transfer:
+        """The transfer of this very blob, already running or begun now."""
+        running = self._transfers.get(blob.corpus_id)
+        if running is not None and running.digest == blob.blob.digest:
+            return running
+        packed, arrival = self._temporary(blob.corpus_id), Arrival(self._offload.pause)
+        task = self._run(self._fetch(caller, repository, blob, packed, arrival))
+        transfer = self._transfers[blob.corpus_id] = _Transfer(blob.blob.digest, packed, arrival, task)
+        task.add_done_callback(lambda _: self._settle(blob.corpus_id, transfer))
+        return transfer
+
+    def _settle(self, corpus_id: CorpusId, transfer: _Transfer) -> None:
+        failed = transfer.task.cancelled() or transfer.task.exception() is not None
+        if self._transfers.get(corpus_id) is transfer:
+            del self._transfers[corpus_id]
             if failed:
                 with self._guard:
                     self._lazy.pop(corpus_id, None)
 
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
+        """Those that neither memory nor the folder has."""
+        here = {*self._bases, *self._mapped, *self._lazy}
+        files = (".rc", ".rcp")
+        return {c for c in corpus_ids if c not in here and not any(self._file(c, suffix).exists() for suffix in files)}
+
     async def _arrived(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Returns when none of these is on its way any more. Raises what their transfer failed with."""
         for corpus_id in corpus_ids:
-            if (fetch := self._arrivals.get(corpus_id)) is not None:
-                await asyncio.shield(fetch)
+            if (transfer := self._transfers.get(corpus_id)) is not None:
+                await asyncio.shield(transfer.task)
 
     async def _fetch(
         self,
@@ -246,8 +292,6 @@ class Corpora:
         try:
             await self._client.save_blob(caller, repository, blob.blob, packed, arrival)
             clear = await self._offload.io(self._seal.reveal_file, blob.corpus_id, packed, blob.envelope)
-            if arrival is not None:
-                await arrival.opened.wait()
             await self._offload.io(os.replace, clear, self._file(blob.corpus_id, ".rcp"))
         except BaseException as error:
             self._metrics.corpus_fetches.labels(result="failed").inc()

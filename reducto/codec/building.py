@@ -31,6 +31,7 @@ from reducto.codec.fresh import FreshSpool
 from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
 from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
+from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.mapped import joined
@@ -39,6 +40,9 @@ from reducto.recipe import Submit
 
 #: New bytes of one DELTA frame, about.
 BATCH_BYTES = 4 << 20
+# The first frame holds little more than the first segment, for whoever reads a blob from its beginning waits for it and
+# its twins.
+_FIRST_BATCH_BYTES = SEGMENT_BYTES
 #: Twin bytes taken around one gap, and in one frame.
 _TWIN_REACH_BYTES = 2 << 20
 _TWINS_LIMIT_BYTES = 24 << 20
@@ -104,6 +108,8 @@ class FrameBuilder:
 
     def add(self, operations: Operations, fresh_bytes: int) -> None:
         """Takes the operations that follow, with ``fresh_bytes`` new bytes in them."""
+        if not self._batch.fresh_start:
+            operations, fresh_bytes = self._begin(operations, fresh_bytes)
         self._batch.operations.extend(operations.raw)
         self._batch.fresh_bytes += fresh_bytes
         if self._batch.fresh_bytes >= BATCH_BYTES:
@@ -116,6 +122,20 @@ class FrameBuilder:
         self._flush_literals()
         self._collect(0)
         self.spool.seek(0)
+
+    def _begin(self, operations: Operations, fresh_bytes: int) -> tuple[Operations, int]:
+        """Takes what belongs to the first frame, and makes it if that is enough. Returns what is left."""
+        batch, count, taken = self._batch, 0, 0
+        for operation in operations:
+            if batch.fresh_bytes + taken >= _FIRST_BATCH_BYTES:
+                break
+            count += 1
+            taken += operation.length if operation.fresh else 0
+        batch.operations.extend(operations.slice(0, count).raw)
+        batch.fresh_bytes += taken
+        if batch.fresh_bytes >= _FIRST_BATCH_BYTES:
+            self._end_batch()
+        return operations.slice(count), fresh_bytes - taken
 
     # -- cutting -----------------------------------------------------------------------------------------------
 

@@ -181,11 +181,11 @@ class RegistryClient:
 
             if arrival is not None:
                 await self._offload.io(handle.truncate, blob.size)
-                arrival.advance(0)
+                await arrival.advance(0)
             async for piece in self.blob_pieces(caller, repository, blob):
                 length = await self._offload.io(take, piece)
                 if arrival is not None:
-                    arrival.advance(length)
+                    await arrival.advance(length)
         finally:
             handle.close()  # here: cancelled once more, a worker might never come to it; all is flushed
         if hasher.hexdigest() != blob.digest.hex:
