@@ -7,8 +7,8 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-# For so long a transfer that is ahead of its readers by so much stays there: its readers' own work comes first. A client
-# waits for its first byte, and what would be read meanwhile waits in the socket.
+# For so long a transfer that is ahead of its readers by so much stays there: its readers' own work comes first, for a
+# client waits for its first byte. What would be read meanwhile waits in the socket.
 _HUSH_SECONDS = 0.2
 _HUSH_BYTES = 512 << 10
 

@@ -19,6 +19,7 @@ from reducto.codec.encode import WINDOW_BYTES
 from reducto.codec.frames import FrameKind, FrameReader, LongReaders, compress_delta, compress_literal
 from reducto.codec.packed import PackedTable
 from reducto.codec.unpack import Unpacked
+from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.kernel.chunking import path_hash
@@ -148,6 +149,23 @@ def test_a_new_version_can_refer_to_the_layer_before(tmp_path: Path) -> None:
     assert isinstance(data, bytes)
     assert decode(data, [base, layer], tmp_path)[4:30_004] == second
     assert Instructions.parse(data).meta.corpora[1:] in ((base.id, layer.id), (layer.id, base.id))
+
+
+def test_the_first_frame_is_short(tmp_path: Path) -> None:
+    """Whoever reads from the beginning needs the first segment's frames and their twins, and waits for them."""
+    old, other = words(6_000_000), words(6_000_000, seed=2)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    new = b"".join(old[at : at + 60_000] + other[at + 60_000 : at + 120_000] for at in range(0, len(old), 120_000))
+    encoder = Encoder(FixedReferences([corpus]), tmp_path, replace(EAGER, inline_bytes=0))
+    encoder.feed(new)
+    reduced = encoder.finish()
+    assert isinstance(reduced, Reduced)
+    assert reduced.packed_corpus is not None
+    frames = PackedTable.parse(reduced.packed_corpus.read_bytes())[0].frames
+    encoder.close()
+    assert SEGMENT_BYTES <= frames[0].plain_length < SEGMENT_BYTES + 70_000
+    assert sum(twin.length for twin in frames[0].twins) < 4 * SEGMENT_BYTES
+    assert len(frames) > 1
 
 
 def test_decoding_names_the_corpus_that_is_missing(tmp_path: Path) -> None:
