@@ -236,9 +236,10 @@ class Corpora:
             corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, arrival.wait)
         except FileNotFoundError:  # by now it is at its place, unless it failed
             await asyncio.shield(transfer.task)
-            corpus = await self._offload.io(self._open_lazy, blob.corpus_id, known)
-            if corpus is None:
+            here = await self._offload.io(self._open_lazy, blob.corpus_id, known)
+            if here is None:
                 raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched") from None
+            return here
         with self._guard:
             return self._lazy.setdefault(blob.corpus_id, corpus)
 
