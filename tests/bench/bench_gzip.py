@@ -21,7 +21,7 @@ from itertools import islice
 from reducto.gzip import GzipRecipe
 from reducto.kernel.gzip import TokenReader
 from tests.bench.data.cache import data_root
-from tests.bench.gzip_outcomes import Outcome, Outcomes, Reference, gzip_6_seconds, measure, plan, tars, time_rebuild
+from tests.bench.gzip_outcomes import Outcome, Outcomes, gzip_6_seconds, measure, plan, tars, time_rebuild
 from tests.bench.report import Report, benchmark
 from tests.gzip.helpers import PlainBytes
 from tests.gzip.oracles import Oracle, all_oracles
@@ -97,7 +97,6 @@ def check_all(pairs: Sequence[tuple[str, Oracle]], end: float) -> None:
 
 def time_all(pairs: Sequence[tuple[str, Oracle]], plain: dict[str, bytes], end: float) -> None:
     """Adds the speeds that are missing, one at a time."""
-    reference = Reference()
     for tar, oracle in pairs:
         found = store().get(tar, oracle)
         if (
@@ -109,7 +108,7 @@ def time_all(pairs: Sequence[tuple[str, Oracle]], plain: dict[str, bytes], end: 
             continue
         if time.monotonic() > end:
             return
-        time_rebuild(found, plain[tar], reference)
+        time_rebuild(found, plain[tar])
         store().put(tar, found)
 
 

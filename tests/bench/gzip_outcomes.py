@@ -22,10 +22,8 @@ from tests.gzip.helpers import PlainBytes
 from tests.gzip.oracles import Oracle
 
 FEED_BYTES = 1 << 20
-#: Of so many runs the best counts, for other work on the machine only slows down.
-TIMED_ROUNDS = 2
-#: `gzip -6` is timed again when the last time is so long ago: the machine's clock changes.
-REFERENCE_SECONDS = 20.0
+#: Rebuild and `gzip -6` take turns so often and the best of each counts: other work on the machine only slows down.
+TIMED_ROUNDS = 4
 
 
 @dataclass
@@ -121,32 +119,18 @@ def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
     return Outcome(oracle.name, recipe.encoder, exact, corrections, len(data), len(wire), data.hex())
 
 
-class Reference:
-    """How long the real `gzip -6` takes on a tar, in processor seconds; never measured long ago."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[float, float]] = {}
-
-    def seconds(self, plain: bytes) -> float:
-        """The best of the rounds."""
-        measured, seconds = self._known.get(id(plain), (0.0, 0.0))
-        if not seconds or time.monotonic() - measured > REFERENCE_SECONDS:
-            seconds = min(gzip_6_seconds(plain) for _ in range(TIMED_ROUNDS))
-            self._known[id(plain)] = (time.monotonic(), seconds)
-        return seconds
-
-
-def time_rebuild(outcome: Outcome, plain: bytes, reference: Reference) -> None:
+def time_rebuild(outcome: Outcome, plain: bytes) -> None:
     """Adds the speed: processor seconds of this thread against those of `gzip -6`."""
     recipe = recipe_from_bytes(bytes.fromhex(outcome.recipe))
-    gzip, rebuild = reference.seconds(plain), []
+    gzip, rebuild = [], []
     for _ in range(TIMED_ROUNDS):
+        gzip.append(gzip_6_seconds(plain))
         start = time.thread_time()
         length = sum(len(piece) for piece in recipe.rebuild(PlainBytes(plain)))
         rebuild.append(time.thread_time() - start)
         assert length == outcome.wire_bytes
-    outcome.rebuild = gzip / min(rebuild)
-    outcome.gzip_mb_s = len(plain) / gzip / 1e6
+    outcome.rebuild = min(gzip) / min(rebuild)
+    outcome.gzip_mb_s = len(plain) / min(gzip) / 1e6
 
 
 def gzip_6_seconds(plain: bytes) -> float:
