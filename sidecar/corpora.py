@@ -206,9 +206,10 @@ class Corpora:
         if mapped:
             await self._arrived([blob.corpus_id, *known])
         if not await self._offload.io(self._file(blob.corpus_id, ".rcp").exists):
-            if not mapped and not blob.envelope:
-                return await self._begin(caller, repository, blob, known)
-            await self._fetch(caller, repository, blob)
+            if mapped or blob.envelope:
+                await self._fetch(caller, repository, blob)
+            elif (begun := await self._begin(caller, repository, blob, known)) is not None:
+                return begun
         if mapped:
             await self._offload.io(self._map, blob.corpus_id, known)
         corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
@@ -223,8 +224,11 @@ class Corpora:
             if blob.corpus_id in missing and not blob.envelope:
                 self._transfer(caller, repository, blob)
 
-    async def _begin(self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known) -> LocalCorpus:
-        """The corpus as soon as its head is there; whoever reads it waits for what is still on its way.
+    async def _begin(
+        self, caller: Caller, repository: Repository, blob: CorpusBlob, known: Known
+    ) -> LocalCorpus | None:
+        """The corpus as soon as its head is there; whoever reads it waits for what is still on its way. None if nothing
+        is any more: then it is at its place.
 
         What is read before the blob's own digest could be checked is checked against the corpus's identity.
         """
@@ -234,12 +238,9 @@ class Corpora:
             await arrival.reached(min(HEAD_BYTES, blob.blob.size))
             await arrival.reached(await self._offload.io(self._codec.head_length, packed))
             corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, arrival.wait)
-        except FileNotFoundError:  # by now it is at its place, unless it failed
+        except FileNotFoundError:  # it has moved to its place, or failed
             await asyncio.shield(transfer.task)
-            here = await self._offload.io(self._open_lazy, blob.corpus_id, known)
-            if here is None:
-                raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched") from None
-            return here
+            return None
         with self._guard:
             return self._lazy.setdefault(blob.corpus_id, corpus)
 
@@ -270,9 +271,12 @@ class Corpora:
 
     def _missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
         """Those that neither memory nor the folder has."""
-        here = {*self._bases, *self._mapped, *self._lazy}
-        files = (".rc", ".rcp")
-        return {c for c in corpus_ids if c not in here and not any(self._file(c, suffix).exists() for suffix in files)}
+        return {
+            corpus_id
+            for corpus_id in corpus_ids
+            if not any(corpus_id in corpora for corpora in (self._bases, self._mapped, self._lazy))
+            and not any(self._file(corpus_id, suffix).exists() for suffix in (".rc", ".rcp"))
+        }
 
     async def _arrived(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Returns when none of these is on its way any more. Raises what their transfer failed with."""
