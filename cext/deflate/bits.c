@@ -79,13 +79,14 @@ void rdk_codes_build(rdk_codes *codes, const uint8_t *literal_lengths, const uin
     uint16_t literal[288], distance[32];
     rdk_canonical(literal_lengths, 288, literal);
     rdk_canonical(distance_lengths, 32, distance);
-    for (int i = 0; i <= 256; i++) codes->literal[i] = (struct rdk_code){literal[i], literal_lengths[i]};
-    for (uint32_t length = 3; length <= 258; length++) {
+    for (int i = 0; i < 256; i++) codes->kind[i] = (struct rdk_code){literal[i], literal_lengths[i]};
+    codes->end_of_block = (struct rdk_code){literal[RDK_END_OF_BLOCK], literal_lengths[RDK_END_OF_BLOCK]};
+    for (uint32_t length = RDK_MATCH_MIN; length <= RDK_MATCH_MAX; length++) {
         uint32_t code = rdk_length_code(length), bits = literal_lengths[257 + code];
-        codes->length[length] =
+        codes->kind[256 + length] =
             (struct rdk_code){literal[257 + code] | (length - base[code]) << bits, bits + rdk_length_extra[code]};
     }
-    for (int i = 0; i < 30; i++) codes->distance[i] = (struct rdk_code){distance[i], distance_lengths[i]};
+    for (int i = 0; i < 32; i++) codes->distance[i] = (struct rdk_code){distance[i], i < 30 ? distance_lengths[i] : 0};
 }
 
 /* Stores whole bytes of `hold` at `at`: 8 bytes are written, `held / 8` of them count. */
@@ -108,26 +109,15 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
         uint32_t held = bits->held;
         for (; i < stop; i++) {
             rdk_token token = tokens[i];
-            uint32_t length = rdk_token_length(token);
-            if (length == 0) {
-                hold |= (uint64_t)codes->literal[token].code << held;
-                held += codes->literal[token].bits;
-                if (held > 32) SPILL();
-                continue;
-            }
+            struct rdk_code first = codes->kind[rdk_token_kind(token)];
             if (held > 15) SPILL();
-            hold |= (uint64_t)codes->length[length].code << held;
-            held += codes->length[length].bits;
-            uint32_t distance = rdk_token_distance(token) - 1, symbol = distance;
-            uint32_t extra = 0;
-            if (distance >= 4) {
-                uint32_t top = 31 - (uint32_t)__builtin_clz(distance);
-                extra = top - 1;
-                symbol = 2 * top + ((distance >> extra) & 1);
-            }
+            hold |= (uint64_t)first.code << held;
+            held += first.bits;
+            if (rdk_token_length(token) == 0) continue;
+            uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance), extra = rdk_distance_extra[symbol];
             hold |= (uint64_t)codes->distance[symbol].code << held;
             held += codes->distance[symbol].bits;
-            hold |= (uint64_t)(distance & ((1u << extra) - 1)) << held;
+            hold |= (uint64_t)((distance - 1) & ((1u << extra) - 1)) << held;
             held += extra;
             SPILL();
         }
@@ -138,12 +128,8 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
         if (stop == count) return;
         /* one token the careful way, then look again */
         rdk_token token = tokens[i++];
-        uint32_t length = rdk_token_length(token);
-        if (length == 0) {
-            rdk_bits_put(bits, codes->literal[token].code, codes->literal[token].bits);
-            continue;
-        }
-        rdk_bits_put(bits, codes->length[length].code, codes->length[length].bits);
+        rdk_bits_put(bits, codes->kind[rdk_token_kind(token)].code, codes->kind[rdk_token_kind(token)].bits);
+        if (rdk_token_length(token) == 0) continue;
         uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance), extra = rdk_distance_extra[symbol];
         rdk_bits_put(bits, codes->distance[symbol].code, codes->distance[symbol].bits);
         rdk_bits_put(bits, (distance - 1) & ((1u << extra) - 1), extra);
@@ -152,5 +138,5 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
 
 void rdk_put_literals(rdk_bits *bits, const rdk_codes *codes, const uint8_t *plain, size_t count) {
     for (size_t i = 0; i < count && !bits->full; i++)
-        rdk_bits_put(bits, codes->literal[plain[i]].code, codes->literal[plain[i]].bits);
+        rdk_bits_put(bits, codes->kind[plain[i]].code, codes->kind[plain[i]].bits);
 }

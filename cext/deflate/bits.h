@@ -18,12 +18,19 @@ void rdk_bits_align(rdk_bits *bits);
 void rdk_bits_bytes(rdk_bits *bits, const uint8_t *from, size_t count); /* aligned only */
 void rdk_bits_close(rdk_bits *bits);                                    /* writes the last partial byte */
 
+/* A token's place in a table by its byte or by 256 + its length. */
+enum { RDK_TOKEN_KINDS = 256 + RDK_MATCH_MAX + 1 };
+static inline uint32_t rdk_token_kind(rdk_token token) {
+    uint32_t length = rdk_token_length(token), byte = 0u - (length == 0);
+    return (token & byte) | ((256 + length) & ~byte);
+}
+
 /* Codes, reversed for writing, of both trees; a match length has its extra bits appended. */
 typedef struct rdk_codes {
     struct rdk_code {
         uint32_t code;
         uint32_t bits;
-    } literal[257], length[259], distance[30];
+    } kind[RDK_TOKEN_KINDS], end_of_block, distance[32];
 } rdk_codes;
 
 void rdk_codes_build(rdk_codes *codes, const uint8_t *literal_lengths, const uint8_t *distance_lengths);

@@ -205,21 +205,16 @@ extern const uint8_t rdk_length_extra[29];
 extern const uint8_t rdk_distance_extra[30];
 extern const uint8_t rdk_code_length_order[19];
 
-/* 0..28 of length 3..258 */
+/* 0..28 of length 3..258: from 7 on two bits below the top one select the code */
 static inline uint32_t rdk_length_code(uint32_t length) {
-    uint32_t n = length - RDK_MATCH_MIN;
-    if (length == RDK_MATCH_MAX) return 28;
-    if (n < 8) return n;
-    uint32_t extra = 29 - (uint32_t)__builtin_clz(n); /* two bits below the top one select the code */
-    return 4 * extra + (n >> extra);
+    uint32_t n = length - RDK_MATCH_MIN, extra = 29 - (uint32_t)__builtin_clz(n | 4);
+    return 4 * extra + (n >> extra) + (length == RDK_MATCH_MAX);
 }
 
-/* 0..29 of distance 1..32768 */
+/* 0..29 of distance 1..32768: from 3 on one bit below the top one selects the code */
 static inline uint32_t rdk_distance_code(uint32_t distance) {
-    uint32_t n = distance - 1;
-    if (n < 4) return n;
-    uint32_t top = 31 - (uint32_t)__builtin_clz(n);
-    return 2 * top + ((n >> (top - 1)) & 1);
+    uint32_t n = distance - 1, top = 31 - (uint32_t)__builtin_clz(n | 2);
+    return 2 * top + (n >> (top - 1) & 1) - 2 * (n < 2);
 }
 
 /* ---- small helpers for matchers -------------------------------------------------------------------------------- */

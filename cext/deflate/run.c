@@ -111,7 +111,7 @@ uint32_t rdk_horizon(const rdk_run *run, uint32_t position) {
 
 static void end_open_block(rdk_sink *sink) {
     if (!sink->open) return;
-    rdk_bits_put(&sink->bits, sink->codes.literal[RDK_END_OF_BLOCK].code, sink->codes.literal[RDK_END_OF_BLOCK].bits);
+    rdk_bits_put(&sink->bits, sink->codes.end_of_block.code, sink->codes.end_of_block.bits);
     sink->open = false;
 }
 
@@ -157,19 +157,19 @@ static void write_block(rdk_sink *sink, const rdk_block *block) {
     else rdk_put_tokens(&sink->bits, &sink->codes, block->tokens, block->token_count);
 }
 
+/* Without branches on the kind of token, which nothing predicts; neighbours count apart, for one counter is not ready for the next. */
 static void count_symbols(rdk_block *block) {
+    uint32_t lengths[2][RDK_TOKEN_KINDS] = {{0}}, distances[2][32] = {{0}};
     memset(block->literal_counts, 0, sizeof block->literal_counts);
-    memset(block->distance_counts, 0, sizeof block->distance_counts);
     for (uint32_t i = 0; i < block->token_count; i++) {
         rdk_token token = block->tokens[i];
-        uint32_t length = rdk_token_length(token);
-        if (length == 0) {
-            block->literal_counts[token]++;
-        } else {
-            block->literal_counts[257 + rdk_length_code(length)]++;
-            block->distance_counts[rdk_distance_code(rdk_token_distance(token))]++;
-        }
+        lengths[i & 1][rdk_token_kind(token)]++;
+        distances[i & 1][rdk_distance_code(((token - 1) & 0x7fff) + 1)] += rdk_token_length(token) != 0;
     }
+    for (uint32_t i = 0; i < 256; i++) block->literal_counts[i] = lengths[0][i] + lengths[1][i];
+    for (uint32_t i = RDK_MATCH_MIN; i <= RDK_MATCH_MAX; i++)
+        block->literal_counts[257 + rdk_length_code(i)] += lengths[0][256 + i] + lengths[1][256 + i];
+    for (uint32_t i = 0; i < 32; i++) block->distance_counts[i] = distances[0][i] + distances[1][i];
     block->literal_counts[RDK_END_OF_BLOCK] = 1;
 }
 
@@ -404,7 +404,7 @@ void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final) {
 
 uint32_t rdk_bit_phase(const rdk_run *run) {
     const rdk_sink *sink = run->sink;
-    return (sink->bits.held + (sink->open ? sink->codes.literal[RDK_END_OF_BLOCK].bits : 0)) & 7;
+    return (sink->bits.held + (sink->open ? sink->codes.end_of_block.bits : 0)) & 7;
 }
 
 void rdk_end_final(rdk_run *run) {

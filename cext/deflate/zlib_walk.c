@@ -51,13 +51,23 @@ static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum r
     }
 }
 
-void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to) {
-    for (uint32_t at = from; at < to; at++) {
-        if (run->length < at + RDK_MATCH_MIN) return;
-        if (at - walk->chains.origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) rdk_zlib_slide(&walk->chains);
-        rdk_zlib_insert(&walk->chains, walk->hash, at - walk->chains.origin,
-                        rdk_zlib_load(run->plain + at, run->length - at, walk->chains.beyond));
+static inline void fill(const rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, uint32_t from, uint32_t to) {
+    rdk_zlib_chains *chains = &walk->chains;
+    if (run->length < RDK_MATCH_MIN) return;
+    if (to > run->length - RDK_MATCH_MIN + 1) to = run->length - RDK_MATCH_MIN + 1;
+    for (uint32_t at = from; at < to;) {
+        enum { TURN = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN };
+        if (at - chains->origin >= TURN) rdk_zlib_slide(chains);
+        const uint32_t origin = chains->origin, turn = origin + TURN < to ? origin + TURN : to;
+        for (; at < turn && run->length - at >= 4; at++) rdk_zlib_insert(chains, kind, at - origin, rdk_load32(run->plain + at));
+        for (; at < turn; at++)
+            rdk_zlib_insert(chains, kind, at - origin, rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
     }
+}
+
+void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to) {
+    if (walk->hash == RDK_ZLIB_HASH3) fill(run, walk, RDK_ZLIB_HASH3, from, to);
+    else fill(run, walk, walk->hash, from, to);
 }
 
 /* ---- lazy levels ----------------------------------------------------------------------------------------------- */
@@ -124,12 +134,73 @@ uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_
 
 /* ---- fast levels ----------------------------------------------------------------------------------------------- */
 
+/* What rdk_zlib_longest finds for the bytes at `scan`, window position `at`, if no edge is within 266 bytes; < 3 if nothing. */
+static inline uint32_t clear_longest(const rdk_zlib_chains *chains, const uint8_t *scan, uint32_t at, uint32_t candidate,
+                                     const rdk_zlib_effort *effort, uint32_t *distance) {
+    uint32_t best = RDK_MATCH_MIN - 1, chain = effort->chain;
+    const uint32_t limit = at > RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN ? at - (RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) : 0;
+    const uint64_t want = rdk_load64(scan);
+    if (candidate == 0 || candidate < limit) return best;
+    do {
+        const uint8_t *there = scan - (at - candidate);
+        uint64_t differ = rdk_load64(there) ^ want;
+        uint32_t length = differ ? (uint32_t)(__builtin_ctzll(differ) >> 3) : 8 + rdk_common(scan + 8, there + 8, RDK_MATCH_MAX - 8);
+        *distance = length > best ? at - candidate : *distance; /* without a branch: nothing predicts it */
+        best = length > best ? length : best;
+        if (best >= effort->nice) break;
+        candidate = chains->older[candidate & (RDK_ZLIB_WINDOW - 1)];
+    } while (candidate > limit && --chain != 0);
+    return best;
+}
+
+/* walk_fast() away from all edges, where nearly all of the time goes: no token can reach the end of the input, of the block, or a
+ * correction. Emits at most `most` tokens and stops before the first position of which that cannot be said. */
+static inline uint32_t walk_clear(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, uint32_t from, uint32_t to,
+                                  ptrdiff_t most) {
+    enum { ROOM = RDK_MATCH_MAX + 8, TURN = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN + 1 };
+    rdk_zlib_chains *chains = &walk->chains;
+    const rdk_zlib_effort effort = walk->effort;
+    const uint8_t *plain = run->plain;
+    rdk_token *next = run->next, *const alarm = next + most;
+    uint32_t position = from, clear = to < run->guard ? to : run->guard, distance = 0;
+    clear = clear < ROOM ? 0 : clear - ROOM;
+    while (position < clear && next < alarm) {
+        if (position - chains->origin >= TURN) rdk_zlib_slide(chains);
+        const uint32_t origin = chains->origin, turn = origin + TURN < clear ? origin + TURN : clear;
+        while (position < turn && next < alarm) {
+            const uint8_t *scan = plain + position;
+            uint32_t at = position - origin, candidate = rdk_zlib_insert(chains, kind, at, rdk_load32(scan));
+            /* A search that begins after a wrong guess of the branches waits for the table and then for the candidate. */
+            __builtin_prefetch(plain + (origin + chains->newest[rdk_zlib_hash(chains, kind, rdk_load32(scan + 1))]));
+            __builtin_prefetch(&chains->newest[rdk_zlib_hash(chains, kind, rdk_load32(scan + 3))]);
+            uint32_t length = clear_longest(chains, scan, at, candidate, &effort, &distance);
+            if (length < RDK_MATCH_MIN) {
+                *next++ = *scan;
+                position++;
+                continue;
+            }
+            *next++ = RDK_MATCH(length, distance);
+            position += length;
+            if (length <= effort.lazy)
+                for (uint32_t i = 1; i < length; i++) rdk_zlib_insert(chains, kind, at + i, rdk_load32(scan + i));
+        }
+    }
+    run->next = next;
+    return position;
+}
+
 static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
                                  uint32_t end) {
     rdk_zlib_chains *chains = &walk->chains;
     const uint32_t stop = to < run->stop ? to : run->stop, inside_most = walk->effort.lazy;
+    const bool clear = walk->reach == RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN && !walk->rsyncable;
     uint32_t position = from;
     while (position < stop) {
+        if (clear) {
+            ptrdiff_t most = run->alarm - run->next, checked = 0xfff - ((run->next - walk->tokens) & 0xfff);
+            /* GNU gzip looks at its block after every 4,096th token: that one goes the careful way. */
+            position = walk_clear(run, walk, kind, position, stop, gnu && checked < most ? checked : most);
+        }
         uint32_t standing = position, left = end - position, length = 0, distance = 0;
         if (left >= RDK_MATCH_MIN) {
             const uint8_t *scan = run->plain + position;
