@@ -136,7 +136,7 @@ class _Encoder:
 
 def _new_corpus(outcome: Reduced) -> NewCorpus | None:
     """The new bytes as a corpus of their own; None when they are inline."""
-    table = outcome.parts[1]
+    table = outcome.table
     if outcome.packed_corpus is None or table is None:
         return None
     return NewCorpus(table.corpus_id, outcome.packed_corpus, table.plain_length, table.parents, outcome.hooks)

@@ -52,6 +52,10 @@ int rdk_match(rdk_matcher *matcher, rdk_match_call *call);
 int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
                     const rdk_operation *operations, size_t count, uint64_t skip, uint8_t *out, uint64_t length);
 
+/* Whether rdk_execute would write just these `length` bytes: 1 or 0, or RDK_E_CORRUPT as above. Nothing is copied. */
+int rdk_yields(const rdk_reference *references, size_t reference_count,
+               const rdk_operation *operations, size_t count, uint64_t skip, const uint8_t *bytes, uint64_t length);
+
 /* Marks in `marks` (one byte a segment) which segments of one reference the operations read; the same window as
  * rdk_execute. Returns the number of newly marked segments. */
 int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip, uint64_t length,

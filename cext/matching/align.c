@@ -71,10 +71,12 @@ static int index_old(aligner *a)
     while (log < TABLE_LOG_MOST && (size_t)1 << log < seeds)
         log++;
     a->shift = 64 - log;
-    a->heads = calloc((size_t)1 << log, sizeof *a->heads);
+    a->heads = malloc(sizeof *a->heads << log);
     a->earlier = malloc((seeds + 1) * sizeof *a->earlier);
     if (a->heads == NULL || a->earlier == NULL)
         return RDK_E_MEMORY;
+    /* Not by calloc: a page that is read before it is written is faulted in twice, and stops the other threads. */
+    memset(a->heads, 0, sizeof *a->heads << log);
     for (size_t number = 0; number < seeds; number++) {
         if (number + AHEAD < seeds)
             __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->old + (number + AHEAD) * STEP)) >> a->shift), 1);

@@ -30,6 +30,15 @@ static int next_piece(const rdk_operation *operations, size_t count, size_t *at,
     return 0;
 }
 
+/* The piece's bytes in its reference; NULL if it leaves that. */
+static const uint8_t *bytes_of(const rdk_reference *references, size_t reference_count, const piece *p)
+{
+    if (p->reference >= reference_count)
+        return NULL;
+    const rdk_reference *r = references + p->reference;
+    return p->source > r->plain_length || r->plain_length - p->source < p->length ? NULL : r->plain + p->source;
+}
+
 int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
                     const rdk_operation *operations, size_t count, uint64_t skip, uint8_t *out, uint64_t length)
 {
@@ -37,15 +46,30 @@ int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
     size_t at = 0;
     piece p;
     while (next_piece(operations, count, &at, &skip, &left, &p)) {
-        if (p.reference >= reference_count)
+        const uint8_t *bytes = bytes_of(references, reference_count, &p);
+        if (bytes == NULL)
             return RDK_E_CORRUPT;
-        const rdk_reference *r = references + p.reference;
-        if (p.source > r->plain_length || r->plain_length - p.source < p.length)
-            return RDK_E_CORRUPT;
-        memcpy(out, r->plain + p.source, p.length);
+        memcpy(out, bytes, p.length);
         out += p.length;
     }
     return (int64_t)(length - left);
+}
+
+int rdk_yields(const rdk_reference *references, size_t reference_count,
+               const rdk_operation *operations, size_t count, uint64_t skip, const uint8_t *expected, uint64_t length)
+{
+    uint64_t left = length;
+    size_t at = 0;
+    piece p;
+    while (next_piece(operations, count, &at, &skip, &left, &p)) {
+        const uint8_t *bytes = bytes_of(references, reference_count, &p);
+        if (bytes == NULL)
+            return RDK_E_CORRUPT;
+        if (memcmp(expected, bytes, p.length) != 0)
+            return 0;
+        expected += p.length;
+    }
+    return left == 0;
 }
 
 int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip, uint64_t length,

@@ -69,7 +69,7 @@ def encode(
     for unframe in (True, False):
         encoder = Encoder(FixedReferences(corpora), spool, options, submit, unframe=unframe)
         try:
-            for piece in source.pieces():
+            for piece in source.pieces(encoder.room) if isinstance(source, Input) else source.pieces():
                 encoder.feed(piece)
                 advance(len(piece))
             result = encoder.finish()

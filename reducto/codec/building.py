@@ -125,12 +125,12 @@ class FrameBuilder:
 
     def _begin(self, operations: Operations, fresh_bytes: int) -> tuple[Operations, int]:
         """Takes what belongs to the first frame, and makes it if that is enough. Returns what is left."""
-        batch, count, taken = self._batch, 0, 0
-        for operation in operations:
+        batch, count, taken = self._batch, len(operations), 0
+        for gap in operations.gaps(0, 1):
+            taken += gap.length
             if batch.fresh_bytes + taken >= _FIRST_BATCH_BYTES:
+                count = gap.operation + 1
                 break
-            count += 1
-            taken += operation.length if operation.fresh else 0
         batch.operations.extend(operations.slice(0, count).raw)
         batch.fresh_bytes += taken
         if batch.fresh_bytes >= _FIRST_BATCH_BYTES:

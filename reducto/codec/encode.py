@@ -2,7 +2,7 @@
 
 The proof is complete by its parts, and each part looks at what will really be stored:
   * the recipe was proved against the wire bytes by its `Unframer`;
-  * every operation is executed on verified corpora and compared with the plain bytes (`_prove`);
+  * what every operation yields on verified corpora is compared with the plain bytes (`_prove`);
   * every frame is decoded and compared with the new bytes (`frames.prove`);
   * the packed corpus's table is read back from its file and compared (`_pack`);
   * the serialised operations are parsed again and compared (`_assemble`).
@@ -14,7 +14,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from reducto.codec.building import FrameBuilder
 from reducto.codec.frames import RELATED, FrameKind
 from reducto.codec.fresh import FreshSpool
 from reducto.codec.gate import Sample, Verdict, judge
-from reducto.codec.instructions import Instructions, Meta
+from reducto.codec.instructions import Instructions, Meta, operations_section, serialise, with_corpus
 from reducto.codec.lane import Lane
 from reducto.codec.options import EncodeOptions
 from reducto.codec.packed import PackedTable, read_table, write_packed
@@ -34,7 +34,7 @@ from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.codec.unpack import ensure_touched
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
-from reducto.kernel.buffers import copy_bytes, same_bytes
+from reducto.kernel.buffers import copy_bytes
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
 from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
@@ -42,7 +42,7 @@ from reducto.recipe import Submit, Unframer
 
 #: Plain bytes that are matched at a time.
 WINDOW_BYTES = 4 << 20
-# And proved at a time: what was rebuilt is still in a core's own cache when it is compared and hashed.
+# And proved at a time: what was compared is still in a core's own cache when it is hashed.
 _PROOF_BYTES = 128 << 10
 _SNIFF_BYTES = 64
 # How often relatives are looked for again while little matches.
@@ -85,7 +85,6 @@ class Encoder:
         self._operations = Operations()
         self._window = bytearray(max(WINDOW_BYTES, self._options.sample_bytes))
         self._spare: list[bytearray] = []
-        self._scratch = memoryview(bytearray(_PROOF_BYTES))
         self._fill = 0
         self._window_offset = 0
         self._since_election = self._fresh_at_election = 0
@@ -93,6 +92,15 @@ class Encoder:
         self._declined: Stored | None = None
 
     # -- wire bytes to plain bytes -----------------------------------------------------------------------------
+
+    def room(self) -> memoryview | None:
+        """Where a caller may put the next wire bytes before it feeds them from there, which saves a copy of them.
+
+        None while there is no such place. Valid until the next `feed`, which takes what is at its front.
+        """
+        if self._unframer is None or not self._unframer.identity or self._fill == self._capacity():
+            return None
+        return memoryview(self._window)[self._fill :]
 
     def feed(self, wire: bytes | memoryview) -> None:
         """Takes the next wire bytes. Raises `OSError` (the spool's disk is full), `SegmentCorrupt`, `ProofFailed`."""
@@ -127,7 +135,8 @@ class Encoder:
         at = 0
         while at < len(plain) and self._declined is None:
             take = min(len(plain) - at, self._capacity() - self._fill)
-            copy_bytes(plain[at : at + take], memoryview(self._window)[self._fill :])
+            if plain.obj is not self._window:  # else they were put into `room`
+                copy_bytes(plain[at : at + take], memoryview(self._window)[self._fill :])
             self._fill += take
             at += take
             if self._fill == self._capacity():
@@ -180,18 +189,16 @@ class Encoder:
         self._frames.add(operations, fresh_bytes)
 
     def _prove(self, operations: Operations, window: bytearray, covered: int, fresh_length: int) -> None:
-        """Executes ``operations`` on verified corpora, compares with the window and hashes what was rebuilt."""
+        """Compares what ``operations`` yield on verified corpora with the window, and hashes that."""
         plain = memoryview(window)[:covered]
         plan = Plan(operations)
         for number, reference in enumerate(self._frames.references, 1):
             ensure_touched(reference.corpus, number, plan, 0, len(plain))
         for start in range(0, len(plain), _PROOF_BYTES):
             piece = plain[start : start + _PROOF_BYTES]
-            rebuilt = self._scratch[: len(piece)]
-            plan.execute(self._table, start, rebuilt)
-            if not same_bytes(rebuilt, piece):
+            if not plan.yields(self._table, start, piece):
                 raise ProofFailed("operations do not rebuild the plain bytes that they were made from")
-            self._plain_hash.update(rebuilt)
+            self._plain_hash.update(piece)
         self._fresh.hash_up_to(fresh_length)
         if len(window) == WINDOW_BYTES:
             self._spare.append(window)
@@ -253,30 +260,47 @@ class Encoder:
             return recipe
         if self._plain_length == 0:
             return Stored(Reason.TOO_SMALL, "no plain bytes")
+        used = [number for number, total in enumerate(self._operations.totals()) if number and total]
+        numbers = {number: at for at, number in enumerate([0, *used])}
+        operations = self._operations.renumbered([numbers.get(n, 0) for n in range(self._table.count)])
+        section = self._beside(partial(operations_section, operations, 1 + len(used)))
         self._frames.finish()
         self._lane.drain()
         encoder = recipe.encoder
         try:
-            return self._assemble(encoder, b"" if encoder == "identity" else recipe.to_bytes(), digest)
+            return self._assemble(
+                encoder, operations, section(), used, b"" if encoder == "identity" else recipe.to_bytes(), digest
+            )
         except LimitExceeded as error:
             return Stored(Reason.PLAIN_LIMIT, str(error))
 
-    def _assemble(self, encoder: str, recipe: bytes, digest: Digest | None) -> Reduced | Stored:
-        totals = self._operations.totals()
-        used = [number for number, total in enumerate(totals) if number and total]
+    def _beside(self, job: Callable[[], bytes]) -> Callable[[], bytes]:
+        """Begins ``job`` on a worker, if there is one that is free before its result is asked for."""
+        if self._submit is None:
+            return job
+        future = self._submit(job)
+        return lambda: job() if future.cancel() else future.result()
+
+    def _assemble(
+        self,
+        encoder: str,
+        operations: Operations,
+        section: bytes,
+        used: Sequence[int],
+        recipe: bytes,
+        digest: Digest | None,
+    ) -> Reduced | Stored:
         packed, table, stored_length = self._pack()
         own = table.corpus_id if table is not None else None
-        numbers = {number: at for at, number in enumerate([0, *used])}
-        operations = self._operations.renumbered([numbers.get(n, 0) for n in range(self._table.count)])
         corpora = (own, *(self._frames.references[n - 1].corpus.id for n in used))
         plain_hash = self._plain_hash.hexdigest()
         wire_hash = plain_hash if encoder == "identity" else self._wire_hash.hexdigest()
         meta = Meta(self._wire_length, wire_hash, self._plain_length, plain_hash, encoder, corpora, digest)
-        instructions = Instructions(meta, operations, recipe)
+        head = serialise(meta, section, recipe)
         inside = packed is not None and stored_length <= self._options.inline_bytes
-        head = instructions.head(table if inside else None, stored_length)
         if inside and packed is not None:
-            head += packed.read_bytes()
+            corpus = packed.read_bytes()
+            head = with_corpus(head, corpus, len(corpus)) + corpus
         if Instructions.parse(head).operations.raw != operations.raw:
             raise ProofFailed("serialised operations differ from those that were proved")
         output = len(head) + (0 if inside else stored_length)
@@ -286,7 +310,7 @@ class Encoder:
         receipt = self._receipt(encoder, output, len(head), len(recipe), corpora)
         packed_path = None if inside else packed
         find_hooks = partial(self._hooks, table if packed_path is not None else None)
-        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, find_hooks, (instructions, table))
+        return Reduced(meta, head, packed_path, own, tuple(sorted(needs)), receipt, find_hooks, table)
 
     def _hooks(self, table: PackedTable | None) -> Sequence[ChunkId]:
         if table is None:

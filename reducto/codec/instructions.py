@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ import zstandard
 from blake3 import blake3
 
 from reducto import bounded
-from reducto.codec.packed import HEADER_BYTES, PackedTable
+from reducto.codec.packed import HEADER_BYTES
 from reducto.errors import Corrupt, LimitExceeded, NotReducto, UsageError
 from reducto.kernel.matching import OPERATIONS_LIMIT, REFERENCES_LIMIT, Operations
 from reducto.model import CorpusId, Digest, parse_corpus_id
@@ -101,29 +102,6 @@ class Instructions:
     recipe: bytes
     packed: memoryview | None = None
 
-    def head(self, corpus: PackedTable | None = None, corpus_length: int = 0) -> bytes:
-        """Everything but the embedded corpus, which must follow if ``corpus`` is given: ``corpus_length`` bytes.
-
-        Raises `LimitExceeded` for more than a reader would take.
-        """
-        columns, lengths = self.operations.encode(len(self.meta.corpora))
-        if len(columns) > _COLUMNS_LIMIT_BYTES or len(self.operations) > OPERATIONS_LIMIT:
-            raise LimitExceeded(f"{len(self.operations)} operations in {len(columns)} bytes are too many")
-        compressed = zstandard.ZstdCompressor(level=19).compress(columns)
-        sections = [(Kind.META, self.meta.to_bytes()), (Kind.OPERATIONS, _COLUMNS.pack(*lengths) + compressed)]
-        if self.recipe:
-            sections.append((Kind.RECIPE, self.recipe))
-        rows = [(kind, len(body), blake3(body).digest()) for kind, body in sections]
-        if corpus is not None:
-            start = corpus.header()[:HEADER_BYTES]
-            rows.append((Kind.CORPUS, corpus_length, blake3(start).digest()))
-        head = _HEAD.pack(MAGIC, VERSION, 0, len(rows), 0)
-        head += b"".join(_SECTION.pack(kind, 0, length, digest) for kind, length, digest in rows)
-        head += blake3(head).digest() + b"".join(body for _, body in sections)
-        if len(head) > INSTRUCTIONS_LIMIT_BYTES:
-            raise LimitExceeded(f"{len(head)} bytes of instructions are more than {INSTRUCTIONS_LIMIT_BYTES}")
-        return head
-
     @classmethod
     def parse(cls, data: bytes | memoryview) -> Self:
         """The instructions in ``data`` (bytes or a mapping). Raises `NotReducto`, `Corrupt`."""
@@ -144,6 +122,45 @@ class Instructions:
         meta = Meta.parse(bytes(bodies[Kind.META]))
         operations = _parse_operations(bodies[Kind.OPERATIONS], len(meta.corpora))
         return cls(meta, operations, bytes(bodies.get(Kind.RECIPE, b"")), bodies.get(Kind.CORPUS))
+
+
+def operations_section(operations: Operations, references: int) -> bytes:
+    """The body of the section that takes long to make. Raises `LimitExceeded` for more than a reader would take."""
+    columns, lengths = operations.encode(references)
+    if len(columns) > _COLUMNS_LIMIT_BYTES or len(operations) > OPERATIONS_LIMIT:
+        raise LimitExceeded(f"{len(operations)} operations in {len(columns)} bytes are too many")
+    return _COLUMNS.pack(*lengths) + zstandard.ZstdCompressor(level=19).compress(columns)
+
+
+def serialise(meta: Meta, operations: bytes, recipe: bytes) -> bytes:
+    """A file without an embedded corpus, which `with_corpus` adds; ``operations`` are an `operations_section`.
+
+    Raises `LimitExceeded` for more than a reader would take.
+    """
+    sections = [(Kind.META, meta.to_bytes()), (Kind.OPERATIONS, operations)]
+    if recipe:
+        sections.append((Kind.RECIPE, recipe))
+    rows = [(kind, len(body), blake3(body).digest()) for kind, body in sections]
+    return _head(rows) + b"".join(body for _, body in sections)
+
+
+def with_corpus(instructions: bytes, packed_head: bytes, packed_length: int) -> bytes:
+    """What stands before an embedded packed corpus, which begins with ``packed_head``, in a file of its own.
+
+    ``instructions`` are what `serialise` made. Raises `LimitExceeded` as it does.
+    """
+    rows, at = _parse_rows(memoryview(instructions))
+    row = (Kind.CORPUS, packed_length, blake3(packed_head[:HEADER_BYTES]).digest())
+    return _head([*rows, row]) + instructions[at:]
+
+
+def _head(rows: Sequence[tuple[Kind, int, bytes]]) -> bytes:
+    head = _HEAD.pack(MAGIC, VERSION, 0, len(rows), 0)
+    head += b"".join(_SECTION.pack(kind, 0, length, digest) for kind, length, digest in rows)
+    length = len(head) + _HASH_BYTES + sum(length for kind, length, _ in rows if kind is not Kind.CORPUS)
+    if length > INSTRUCTIONS_LIMIT_BYTES:
+        raise LimitExceeded(f"{length} bytes of instructions are more than {INSTRUCTIONS_LIMIT_BYTES}")
+    return head + blake3(head).digest()
 
 
 def _parse_rows(view: memoryview) -> tuple[list[tuple[Kind, int, bytes]], int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from reducto.codec.instructions import Instructions, Meta
-from reducto.codec.packed import PackedTable
+from reducto.codec.instructions import Meta, with_corpus
+from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.receipt import Receipt
 from reducto.model import ChunkId, CorpusId
 
@@ -29,7 +29,8 @@ class Reduced:
     """Other corpora that rebuilding needs, parents of the new corpus included."""
     receipt: Receipt
     find_hooks: Callable[[], Sequence[ChunkId]]
-    parts: tuple[Instructions, PackedTable | None]
+    table: PackedTable | None
+    """Of the packed corpus."""
 
     @property
     def hooks(self) -> tuple[ChunkId, ...]:
@@ -41,7 +42,8 @@ class Reduced:
         if self.packed_corpus is None:
             out.write(self.instructions)
             return
-        instructions, table = self.parts
-        out.write(instructions.head(table, self.packed_corpus.stat().st_size))
         with self.packed_corpus.open("rb") as packed:
+            head = packed.read(HEADER_BYTES)
+            out.write(with_corpus(self.instructions, head, self.packed_corpus.stat().st_size))
+            out.write(head)
             shutil.copyfileobj(packed, out, 1 << 20)

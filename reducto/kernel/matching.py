@@ -196,6 +196,14 @@ class Plan:
         if check(done, "operations leave their corpus") != len(out):
             raise Corrupt(f"operations end before plain offset {plain_offset + len(out)}")
 
+    def yields(self, table: ReferenceTable, plain_offset: int, expected: bytes | memoryview) -> bool:
+        """Whether `execute` would give ``expected``, without a copy. Raises `Corrupt` if that leaves a reference."""
+        first, skip = self._locate(plain_offset)
+        answer = lib.rdk_yields(
+            table.native, table.count, self._native + first, self._count - first, skip, pointer(expected), len(expected)
+        )
+        return bool(check(answer, "operations leave their corpus"))
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:

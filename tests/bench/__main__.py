@@ -4,6 +4,7 @@ Without names all of them run. Only one run measures at a time on a machine; oth
 """
 
 import argparse
+import compileall
 import fcntl
 import importlib
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.report import BENCHMARKS, RESULTS, markdown
+from tests.bench.report import BENCHMARKS, RESULTS, ROOT, markdown
 
 
 def main() -> int:
@@ -33,6 +34,9 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
     # An end from outside stops the servers and removes the folders of a run, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # As pip does with what it installs: where Python may write no bytecode, a checkout would be compiled at every start.
+    for package in ("reducto", "sidecar", "corpus_builder"):
+        compileall.compile_dir(ROOT / package, quiet=1)
     held = True
     for name in arguments.names or BENCHMARKS:
         with _alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import io
 import random
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,34 @@ def test_threads_and_piece_lengths_change_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as workers:
         for piece in (1 << 20, 77_777, 1 << 16):
             assert encode(new, [corpus], tmp_path, workers=workers, piece=piece) == expected
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_bytes_that_are_put_into_the_encoders_room_make_the_same(framed: bool, tmp_path: Path) -> None:
+    old = words(3_000_000, seed=5)
+    corpus = make_corpus(tmp_path / "old.rc", old)
+    new = old[:1_000_000] + words(2 * WINDOW_BYTES, seed=6) + old[900_000:]
+    blob = gzip.compress(new, 1, mtime=0) if framed else new
+    encoder, at, put = Encoder(FixedReferences([corpus]), tmp_path, EAGER), 0, 0
+    try:
+        while at < len(blob):
+            room = encoder.room()
+            if room is None:
+                piece: bytes | memoryview = blob[at : at + 100_003]
+            else:
+                piece = room[: min(100_003, len(blob) - at)]
+                piece[:] = blob[at : at + len(piece)]
+                put += len(piece)
+            encoder.feed(piece)
+            at += len(piece)
+        result = encoder.finish()
+        assert isinstance(result, Reduced)
+        out = io.BytesIO()
+        result.write_file(out)
+    finally:
+        encoder.close()
+    assert out.getvalue() == encode(blob, [corpus], tmp_path)
+    assert put == 0 if framed else put > len(blob) - 2 * 100_003
 
 
 def test_any_range(tmp_path: Path) -> None:
