@@ -34,7 +34,7 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
     # An end from outside stops the servers and removes the folders of a run, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # As pip does with what it installs: where Python may write no bytecode, a checkout would be compiled at every start.
+    # As pip does with what it installs: where Python may write no bytecode, every start would compile a checkout.
     for package in ("reducto", "sidecar", "corpus_builder"):
         compileall.compile_dir(ROOT / package, quiet=1)
     held = True

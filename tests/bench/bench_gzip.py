@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 
@@ -89,10 +89,10 @@ def check_all(pairs: Sequence[tuple[str, Oracle]], end: float) -> None:
         left = until_the_end()
         flying = {pool.submit(check, *pair) for pair in islice(left, WORKERS)}
         while flying:
-            done = next(iter(flying))
-            done.result()
-            flying.remove(done)
-            flying |= {pool.submit(check, *pair) for pair in islice(left, 1)}
+            done, flying = wait(flying, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            flying |= {pool.submit(check, *pair) for pair in islice(left, len(done))}
 
 
 def time_all(pairs: Sequence[tuple[str, Oracle]], plain: dict[str, bytes], end: float) -> None:
