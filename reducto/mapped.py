@@ -27,8 +27,13 @@ class Mapped(mmap.mmap):
     _kept: int
 
     def __new__(cls, descriptor: int, length: int, access: int = mmap.ACCESS_DEFAULT) -> Self:
-        made = super().__new__(cls, descriptor, length, access=access)
-        made._kept = os.dup(descriptor)
+        kept = os.dup(descriptor)
+        try:
+            made = super().__new__(cls, descriptor, length, access=access)
+        except BaseException:
+            os.close(kept)
+            raise
+        made._kept = kept
         return made
 
     def give_back(self) -> None:

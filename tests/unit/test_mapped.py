@@ -34,6 +34,13 @@ def test_what_was_given_back_can_still_be_read(tmp_path: Path) -> None:
     assert view[0] == 7
 
 
+def test_what_cannot_be_mapped_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = descriptors()
+    with open(tmp_path / "empty", "w+b") as file, pytest.raises(ValueError, match="empty"):
+        Mapped(file.fileno(), 0)
+    assert descriptors() == before
+
+
 @pytest.mark.parametrize("in_a_cycle", [False, True])
 def test_nothing_stays_open(tmp_path: Path, in_a_cycle: bool) -> None:
     gc.collect()
