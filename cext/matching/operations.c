@@ -30,46 +30,48 @@ static int next_piece(const rdk_operation *operations, size_t count, size_t *at,
     return 0;
 }
 
-/* The piece's bytes in its reference; NULL if it leaves that. */
-static const uint8_t *bytes_of(const rdk_reference *references, size_t reference_count, const piece *p)
+/* The next piece and its bytes: 1 with them, 0 at the end, RDK_E_CORRUPT if it leaves its reference. */
+static int next_bytes(const rdk_reference *references, size_t reference_count, const rdk_operation *operations, size_t count,
+                      size_t *at, uint64_t *skip, uint64_t *left, const uint8_t **bytes, uint64_t *length)
 {
-    if (p->reference >= reference_count)
-        return NULL;
-    const rdk_reference *r = references + p->reference;
-    return p->source > r->plain_length || r->plain_length - p->source < p->length ? NULL : r->plain + p->source;
+    piece p;
+    if (!next_piece(operations, count, at, skip, left, &p))
+        return 0;
+    if (p.reference >= reference_count)
+        return RDK_E_CORRUPT;
+    const rdk_reference *r = references + p.reference;
+    if (p.source > r->plain_length || r->plain_length - p.source < p.length)
+        return RDK_E_CORRUPT;
+    *bytes = r->plain + p.source;
+    *length = p.length;
+    return 1;
 }
 
 int64_t rdk_execute(const rdk_reference *references, size_t reference_count,
                     const rdk_operation *operations, size_t count, uint64_t skip, uint8_t *out, uint64_t length)
 {
-    uint64_t left = length;
+    uint64_t left = length, some;
+    const uint8_t *bytes;
     size_t at = 0;
-    piece p;
-    while (next_piece(operations, count, &at, &skip, &left, &p)) {
-        const uint8_t *bytes = bytes_of(references, reference_count, &p);
-        if (bytes == NULL)
-            return RDK_E_CORRUPT;
-        memcpy(out, bytes, p.length);
-        out += p.length;
-    }
-    return (int64_t)(length - left);
+    int more;
+    for (; (more = next_bytes(references, reference_count, operations, count, &at, &skip, &left, &bytes, &some)) > 0; out += some)
+        memcpy(out, bytes, some);
+    return more < 0 ? more : (int64_t)(length - left);
 }
 
 int rdk_yields(const rdk_reference *references, size_t reference_count,
                const rdk_operation *operations, size_t count, uint64_t skip, const uint8_t *expected, uint64_t length)
 {
-    uint64_t left = length;
+    uint64_t left = length, some;
+    const uint8_t *bytes;
     size_t at = 0;
-    piece p;
-    while (next_piece(operations, count, &at, &skip, &left, &p)) {
-        const uint8_t *bytes = bytes_of(references, reference_count, &p);
-        if (bytes == NULL)
-            return RDK_E_CORRUPT;
-        if (memcmp(expected, bytes, p.length) != 0)
+    int more;
+    while ((more = next_bytes(references, reference_count, operations, count, &at, &skip, &left, &bytes, &some)) > 0) {
+        if (memcmp(expected, bytes, some) != 0)
             return 0;
-        expected += p.length;
+        expected += some;
     }
-    return left == 0;
+    return more < 0 ? more : left == 0;
 }
 
 int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip, uint64_t length,

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from reducto.directory import directory_tar
 from reducto.errors import UsageError
 
-#: Read at a time: a buffer that stays in a core's own cache, which takes a third of the time of one that does not.
+#: Read at a time: what was read is still in a core's own cache when it is looked at.
 PIECE_BYTES = 128 << 10
 
 #: Says where the next bytes should be put; None where that is all the same.

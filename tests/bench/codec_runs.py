@@ -33,12 +33,18 @@ class Run:
     peak_bytes: int
 
 
+def children_seconds() -> float:
+    """Processor seconds, the system's among them, of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def run(*command: str | Path, stdout: Path | None = None, watch_memory: bool = False) -> Run:
     """Runs ``command`` to its end; its failure is an error here. ``stdout`` takes what it prints.
 
     A process whose memory is watched is slower: the system walks its page tables again and again.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     started = time.monotonic()
     with open(stdout or "/dev/null", "wb") as out:
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=subprocess.PIPE)
@@ -49,8 +55,7 @@ def run(*command: str | Path, stdout: Path | None = None, watch_memory: bool = F
         peak.stop()
     if process.returncode:
         raise RuntimeError(f"{command}: {errors.decode(errors='replace')[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    used = children_seconds() - before
     return Run(seconds, used, peak.bytes if peak is not None else 0)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reducto.gzip import GzipRecipe, open_unframer, recipe_from_bytes
+from tests.bench.codec_runs import children_seconds
 from tests.bench.data import dataset
 from tests.bench.report import ROOT
 from tests.gzip.helpers import PlainBytes
@@ -135,10 +135,9 @@ def time_rebuild(outcome: Outcome, plain: bytes) -> None:
 
 def gzip_6_seconds(plain: bytes) -> float:
     """Processor seconds of the real `gzip -6`, the system's among them as in what they are compared with."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     subprocess.run(["gzip", "-6"], input=plain, stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_seconds() - before
 
 
 def tars(megabytes: int) -> dict[str, bytes]:
