@@ -12,6 +12,8 @@ typedef struct rdk_block_info {
     uint64_t tokens;        /* so far; 0 for a stored block */
 } rdk_block_info;
 
+enum { RDK_STORED_SPAN = 1 << 30 };
+
 /* Streaming inflate of one deflate stream (RFC 1951). */
 typedef struct rdk_inflate rdk_inflate;
 
@@ -51,6 +53,7 @@ const char *rdk_model_name(int id);      /* NULL: no such model */
 typedef struct rdk_model_facts {
     uint32_t warmup_bytes, lookahead_bytes, segment_bytes, align_bytes;
     int level;
+    int follows; /* whether it takes tokens over from precedents */
 } rdk_model_facts;
 int rdk_model_describe(int id, rdk_model_facts *facts);
 uint32_t rdk_model_detect(int id, const rdk_block_info *blocks, size_t count);
@@ -72,6 +75,28 @@ typedef struct rdk_segment {
  * `wire_bits` is given the number of bits, without the first `bit`. Allocates the model's state and a token buffer. */
 int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
                         size_t wire_capacity, uint64_t *wire_bits);
+
+/* An older stream of the same model and parameter, whose tokens are all the model's own. Where its plain bytes run beside a
+ * segment's, most of its tokens are the segment's too and need no search. */
+typedef struct rdk_precedent {
+    const uint8_t *plain;   /* plain[0] stands beside segment->plain[begin] */
+    uint32_t begin, end;    /* indexes into segment->plain */
+    uint64_t offset;        /* of plain[0] in its own member */
+    const uint32_t *tokens; /* as rdk_segment_tokens gives them, of one segment after the other */
+    size_t token_count;
+    int64_t token_begin;    /* where the first of them begins, as an index into segment->plain; may be negative */
+} rdk_precedent;
+
+/* rdk_segment_rebuild with precedents in ascending order that do not overlap. For a segment without a recipe; the bits are those
+ * of rdk_segment_rebuild whatever the precedents hold, provided that they are what they claim. A model that cannot use them
+ * does without. */
+int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
+                               size_t wire_capacity, uint64_t *wire_bits);
+
+/* The tokens of a segment of `plain_length` bytes that begins at `bit` of wire[0], in inflate's form; a stored block of n bytes is
+ * RDK_STORED_SPAN + n, one token. Returns their number or a status. Allocates about `plain_length` bytes. */
+int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length, uint32_t *tokens,
+                           size_t capacity);
 
 /* Finds the recipe of a real segment of `wire_bits` bits that begins at bit `segment->bit` of wire[0]. Proved: the recipe was
  * rebuilt and compared. RDK_E_OUTPUT_FULL: it does not fit `recipe_capacity`; RDK_E_LIMIT: more than `most_corrections`. */

@@ -104,3 +104,13 @@ typedef struct {
 /* Fresh operations of at least `least` bytes, if the first operation begins at plain_offset. Returns their number. */
 int64_t rdk_gaps(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
                  rdk_gap *out, size_t capacity);
+
+/* `length` bytes from `ours` of one blob's plain bytes stand beside those from `theirs` of an older one's. Most are the same. */
+typedef struct {
+    uint64_t ours, theirs, length;
+} rdk_parallel;
+/* Where a blob runs beside an older one, ascending and without overlaps on our side: what both copy from the same corpora, with
+ * what little differs between. theirs_of[n] is the older blob's number for our reference n, RDK_REFERENCES_MAX if it has none
+ * (RDK_REFERENCES_MAX items). Returns their number. */
+int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint32_t *theirs_of, const rdk_operation *older,
+                      size_t older_count, rdk_parallel *out, size_t capacity);

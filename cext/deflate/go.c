@@ -11,6 +11,7 @@
  * - a block whose first byte has slid out of the buffer cannot be stored;
  * - the last 3 positions before the end are not inserted; the stream ends with an empty stored block. */
 #include "go.h"
+#include "precedent.h"
 
 enum {
     WINDOW = 1 << 15,
@@ -36,6 +37,7 @@ typedef struct state {
     int64_t slide_at;           /* index from which it slides before the next token */
     uint32_t head[1 << HASH_BITS]; /* index + 1 */
     uint16_t back[WINDOW];         /* distance to the one before in the chain; 0: none within a window */
+    rdk_follower follower;
 } state;
 
 static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * 0x1e35a7bdu) >> (32 - HASH_BITS); }
@@ -92,32 +94,34 @@ static inline void insert_inside(state *s, const rdk_run *run, uint32_t position
     while (++position < to) insert(s, run->plain, position);
 }
 
-static void deferred(rdk_run *run, state *s, const level *p) {
-    uint32_t position = run->start, length = SHORTEST - 1, distance = 0;
-    bool pending = false;
+/* The input at hand, of which the encoder knows no end but this one. */
+typedef struct input {
+    uint32_t end, insert_stop;
+} input;
+
+static input input_at(const rdk_run *run, uint32_t position) {
     uint32_t horizon = rdk_horizon(run, position), end = horizon < run->length ? horizon : run->length;
-    uint32_t insert_stop = end > 3 ? end - 3 : 0;
+    return (input){end, end > 3 ? end - 3 : 0};
+}
+
+/* From a token boundary on: literals up to and with the next match. False when the input or the run ended before one. */
+static inline bool deferred_match(rdk_run *run, state *s, const level *p, const input *in, uint32_t *from) {
+    uint32_t position = *from, length = SHORTEST - 1, distance = 0, reached;
+    bool pending = false;
     for (;;) {
         slide(s, run, position);
-        uint32_t lookahead = end - position;
+        uint32_t lookahead = in->end - position;
         if (lookahead == 0) {
             if (pending) rdk_emit_literal(run, position - 1);
-            pending = false;
-            if (rdk_done(run) || end >= run->length) return;
-            rdk_end_block(run, position);
-            horizon = rdk_horizon(run, position);
-            end = horizon < run->length ? horizon : run->length;
-            insert_stop = end > 3 ? end - 3 : 0;
-            length = SHORTEST - 1;
-            if (end <= position) return;
-            continue;
+            *from = position;
+            return false;
         }
         uint32_t head = 0;
-        if (position < insert_stop) {
+        if (position < in->insert_stop) {
             head = insert(s, run->plain, position);
-            if (position + AHEAD < insert_stop) __builtin_prefetch(&s->head[hash4(run->plain + position + AHEAD)], 1);
+            if (position + AHEAD < in->insert_stop) __builtin_prefetch(&s->head[hash4(run->plain + position + AHEAD)], 1);
         }
-        uint32_t before = length, before_distance = distance, reached;
+        uint32_t before = length, before_distance = distance;
         length = SHORTEST - 1;
         if (head && lookahead > before && before < p->lazy)
             length = search(s, run->plain, position, head, lookahead, before, p, &distance);
@@ -128,16 +132,89 @@ static void deferred(rdk_run *run, state *s, const level *p) {
         } else {
             reached = position;
         }
-        if (reached == position) {
-            pending = true;
-            position++;
-            continue;
+        if (reached != position) break;
+        pending = true;
+        position++;
+    }
+    if (!rdk_done(run)) insert_inside(s, run, position, reached, in->insert_stop);
+    *from = reached;
+    return !rdk_done(run);
+}
+
+static void deferred(rdk_run *run, state *s, const level *p) {
+    uint32_t position = run->start;
+    input in = input_at(run, position);
+    for (;;) {
+        while (deferred_match(run, s, p, &in, &position)) {}
+        if (rdk_done(run) || in.end >= run->length) return;
+        rdk_end_block(run, position);
+        in = input_at(run, position);
+        if (in.end <= position) return;
+    }
+}
+
+/* Does the search at `offset` in the member, or one further, reach back to the buffer's beginning and not a window's length? */
+static inline bool after_slide(uint64_t offset) { return (offset & (WINDOW - 1)) >= SLIDE_AT - WINDOW - 1; }
+
+/* The last position before which no token needs a closer look than that the precedent has it; 0: all need it. */
+static uint32_t calm_until(const rdk_run *run, const rdk_follower *f, uint32_t position) {
+    uint64_t here = run->offset + position, there = f->precedent->offset + (position - f->begin);
+    uint32_t last = f->differs < RDK_REACH ? 0 : f->differs - RDK_REACH, slide_at = SLIDE_AT - WINDOW - 1;
+    if (rdk_in_window(f->last_tainted, position)) return 0;
+    uint32_t ours = slide_at - (uint32_t)(here & (WINDOW - 1)), theirs = slide_at - (uint32_t)(there & (WINDOW - 1));
+    if (ours > WINDOW || theirs > WINDOW) return 0; /* after a slide */
+    if (last >= position + ours) last = position + ours - 1;
+    if (last >= position + theirs) last = position + theirs - 1;
+    return last;
+}
+
+/* Takes over the precedent's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
+static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, uint32_t position) {
+    const rdk_precedent *p = f->precedent;
+    bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
+    uint32_t calm = 0;
+    if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
+    while (f->token < p->token_count) {
+        rdk_token token = p->tokens[f->token];
+        if (token & RDK_STORED_SPAN) break;
+        if (position > calm) {
+            rdk_taint(f, position + 1, hash4);
+            calm = calm_until(run, f, position);
         }
+        if (position > calm) {
+            if (position + RDK_REACH > f->differs || after_slide(run->offset + position) ||
+                after_slide(p->offset + (position - f->begin)) || !rdk_is_clean(f, position, hash4) ||
+                !rdk_is_clean(f, position + 1, hash4))
+                break;
+        }
+        uint32_t reached = position + rdk_token_span(token);
+        slide(s, run, position + 1);
+        f->token++;
+        f->at += reached - position;
+        position = rdk_emit(run, position, token, reached);
+        if (position != reached || rdk_done(run)) break;
+    }
+    return position;
+}
+
+/* As `deferred`, for a run without stated chunks. Chains are filled only where something is searched. */
+static void beside(rdk_run *run, state *s, const level *p) {
+    const rdk_precedent *precedent = run->precedents, *stop = precedent + run->precedent_count;
+    uint32_t position = run->start, filled = run->begin;
+    input in = input_at(run, position);
+    bool following = false, more = true;
+    while (more && !rdk_done(run)) {
+        for (; precedent < stop && position >= precedent->end; precedent++) following = false;
+        if (!following && precedent < stop && position >= precedent->begin) {
+            rdk_follow(&s->follower, precedent, run->plain);
+            following = true;
+        }
+        if (following) position = take_over(run, s, &s->follower, position);
         if (rdk_done(run)) return;
-        insert_inside(s, run, position, reached, insert_stop);
-        position = reached;
-        pending = false;
-        length = SHORTEST - 1;
+        if (position - filled > WINDOW) filled = position - WINDOW;
+        for (; filled < position && filled < in.insert_stop; filled++) insert(s, run->plain, filled);
+        more = deferred_match(run, s, p, &in, &position);
+        filled = position;
     }
 }
 
@@ -167,6 +244,8 @@ static void simulate(rdk_run *run) {
     slide(s, run, first);
     if (p->insert_up_to) {
         immediate(run, s, p);
+    } else if (run->precedent_count) {
+        beside(run, s, p);
     } else {
         for (uint32_t i = run->begin; i < run->start && i + SHORTEST <= run->length; i++) insert(s, run->plain, i);
         deferred(run, s, p);
@@ -224,7 +303,7 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
 #define GO_LEVEL(n, warmup)                                                                                                 \
     {                                                                                                                       \
         .id = 0x0100 + n, .name = "go-1.19-level-" #n, .level = n, .warmup_bytes = warmup, .lookahead_bytes = 1024,         \
-        .segment_bytes = 1 << 20, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
+        .segment_bytes = 1 << 20, .flags = n > 3 ? RDK_FOLLOWS : 0, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
     }
 
 static const rdk_model models[] = {

@@ -56,7 +56,8 @@ int rdk_model_describe(int id, rdk_model_facts *facts) {
                                .lookahead_bytes = model->lookahead_bytes,
                                .segment_bytes = model->segment_bytes,
                                .align_bytes = model->align_bytes,
-                               .level = model->level == 255 ? -1 : model->level};
+                               .level = model->level == 255 ? -1 : model->level,
+                               .follows = (model->flags & RDK_FOLLOWS) != 0};
     return RDK_OK;
 }
 

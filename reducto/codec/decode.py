@@ -17,9 +17,9 @@ from reducto.codec.instructions import Instructions
 from reducto.codec.unpack import Source, Unpacked, ensure_touched
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
-from reducto.gzip import recipe_from_bytes
+from reducto.gzip import GzipRecipe, Precedent, recipe_from_bytes
 from reducto.kernel.buffers import data_runs
-from reducto.kernel.matching import Plan, ReferenceTable
+from reducto.kernel.matching import Plan, ReferenceTable, parallels
 from reducto.model import ByteRange, CorpusId, Digest
 from reducto.recipe import Submit
 
@@ -65,6 +65,7 @@ class Decoder:
             if self._embedded.id != meta.corpora[0]:
                 self._embedded.close()
                 raise Corrupt("instructions: the embedded corpus is another one than they name")
+        self._precedent: Precedent | None = None
         self._lock = threading.Lock()
         self._table: ReferenceTable | None = None
         self._sources: list[Source | None] = []
@@ -148,6 +149,8 @@ class Decoder:
             recipe = recipe_from_bytes(self._parsed.recipe)
             if (recipe.wire_length, recipe.plain_length) != (self.wire_length, self.meta.plain_length):
                 raise Corrupt("instructions: the recipe is for another blob")
+            if isinstance(recipe, GzipRecipe) and len(span) == self.wire_length:
+                return recipe.rebuild(self, span, self._submit, lambda: self._precedent)
             return recipe.rebuild(self, span, self._submit)
         if self.wire_length != self.meta.plain_length:
             raise Corrupt("instructions: there is no recipe, yet wire and plain bytes differ in length")
@@ -240,6 +243,29 @@ class Decoder:
             self._plan.execute(table, start + at, part)
             _write_at(descriptor, part, start + at)
         return out
+
+    def follow(self, older: Decoder, older_wire: memoryview) -> int:
+        """From now on a whole gzip blob is rebuilt with the help of an older one, for as long as that and its wire bytes stay.
+
+        Returns how many plain bytes run beside the older blob's: with 0 it is of no use, and not followed. What is
+        rebuilt stays the same, and only its speed depends on what ``older_wire`` holds: but then the hash of the whole
+        is its proof. Raises `Corrupt`.
+        """
+        recipe = recipe_from_bytes(older._parsed.recipe) if older._parsed.recipe else None
+        if not isinstance(recipe, GzipRecipe) or recipe.wire_length != len(older_wire):
+            return 0
+        numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
+        theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
+        found = parallels(self._parsed.operations, theirs, older._parsed.operations)
+        precedent = Precedent(recipe, older_wire, older, found)
+        if precedent.parallel_bytes:
+            self._precedent = precedent
+        return precedent.parallel_bytes
+
+    @property
+    def followed_bytes(self) -> int:
+        """Plain bytes that were rebuilt beside an older blob's."""
+        return self._precedent.taken_bytes if self._precedent is not None else 0
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""

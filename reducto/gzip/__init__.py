@@ -10,6 +10,7 @@ from reducto.gzip.analysis import Identification, identify
 from reducto.gzip.framing import MAGIC
 from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
 from reducto.gzip.limits import UnframeLimits
+from reducto.gzip.precedent import Precedent
 from reducto.gzip.recipe import KIND, GzipRecipe
 from reducto.gzip.unframe import GzipUnframer
 from reducto.recipe import Recipe, Submit, Unframer
@@ -19,6 +20,7 @@ __all__ = [
     "GzipUnframer",
     "Identification",
     "IdentityRecipe",
+    "Precedent",
     "UnframeLimits",
     "identify",
     "open_unframer",

@@ -16,6 +16,7 @@ from itertools import islice
 from reducto.errors import Corrupt
 from reducto.gzip.layout import Layout, Member, Segment
 from reducto.gzip.planning import member_trailer
+from reducto.gzip.precedent import FindPrecedent, Precedent
 from reducto.kernel import gzip as kernel
 from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
@@ -82,7 +83,9 @@ def _segment_parts(layout: Layout, member: Member, wire: int, plain: int) -> Ite
         offset += segment.plain_length
 
 
-def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit | None) -> Iterator[bytes]:
+def rebuild(
+    layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit | None, find_precedent: FindPrecedent
+) -> Iterator[bytes]:
     """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
 
     A group that no worker has begun when it is needed is rebuilt here: all workers may be readers that wait like us.
@@ -93,17 +96,21 @@ def rebuild(layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit 
     first = max(0, bisect_right(starts, wire.start) - 1)
     groups = _groups(parts, first, stop, layout.wire_length)
     ahead = deque[tuple[tuple[int, int, int], Future[bytes] | None]]((group, None) for group in islice(groups, 1))
+
+    def run(first: int, stop: int, wire_stop: int) -> bytes:
+        return _rebuild_group(layout, plain, find_precedent(), parts, first, stop, wire_stop)
+
     try:
         while ahead:
             group, future = ahead.popleft()
             here = future is None or future.cancel()
-            data = _rebuild_group(layout, plain, parts, *group) if here or future is None else future.result()
+            data = run(*group) if here or future is None else future.result()
             at = parts[group[0]].wire_start
             low, high = max(0, wire.start - at), stop - at
             if low < min(high, len(data)):
                 yield data if low == 0 and high >= len(data) else data[low:high]
             for group in islice(groups, (GROUPS_AHEAD if submit else 1) - len(ahead)):
-                ahead.append((group, submit(_rebuild_group, layout, plain, parts, *group) if submit else None))
+                ahead.append((group, submit(run, *group) if submit else None))
     finally:
         for _, future in ahead:
             if future is not None:
@@ -125,7 +132,13 @@ def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> 
 
 
 def _rebuild_group(
-    layout: Layout, plain: PlainSource, parts: list[Part], first: int, stop: int, wire_stop: int
+    layout: Layout,
+    plain: PlainSource,
+    precedent: Precedent | None,
+    parts: list[Part],
+    first: int,
+    stop: int,
+    wire_stop: int,
 ) -> bytes:
     out: list[bytes | memoryview] = []
     for index in range(first, stop):
@@ -136,16 +149,26 @@ def _rebuild_group(
         elif part.segment is None or part.shape is None:
             out.append(member_trailer(plain.read(part.plain_offset, part.read_length)))
         else:
-            out.append(memoryview(_rebuild_segment(layout, plain, part, part.segment, part.shape))[:length])
+            wire = _rebuild_segment(layout, plain, precedent, part, part.segment, part.shape)
+            out.append(memoryview(wire)[:length])
     return b"".join(out)
 
 
 def _rebuild_segment(
-    layout: Layout, plain: PlainSource, part: Part, segment: Segment, shape: kernel.SegmentShape
+    layout: Layout,
+    plain: PlainSource,
+    precedent: Precedent | None,
+    part: Part,
+    segment: Segment,
+    shape: kernel.SegmentShape,
 ) -> bytearray:
     choice = layout.choices[segment.model]
     source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
-    wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe)
+    sides = precedent.beside(choice, part.plain_offset, part.read_length) if precedent and not segment.recipe else []
+    if sides:
+        wire = kernel.rebuild_beside(shape, source, choice.model_id, choice.member_param, sides)
+    else:
+        wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe)
     if wire is None:
         raise Corrupt("recipe: a segment does not rebuild from these plain bytes")
     if wire:

@@ -22,6 +22,7 @@ from reducto import bounded
 from reducto.errors import Corrupt
 from reducto.gzip.layout import Layout, Member, Segment
 from reducto.gzip.planning import Choice
+from reducto.gzip.precedent import FindPrecedent
 from reducto.gzip.rebuilding import rebuild
 from reducto.kernel import gzip as kernel
 from reducto.model import ByteRange
@@ -121,12 +122,18 @@ class GzipRecipe(Layout):
             raise Corrupt("recipe: its parts do not add up to its lengths")
 
     def rebuild(
-        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
+        self,
+        plain: PlainSource,
+        wire: ByteRange | None = None,
+        submit: Submit | None = None,
+        find_precedent: FindPrecedent = lambda: None,
     ) -> Iterator[bytes]:
         """The wire bytes of the range; see `reducto.recipe.Recipe.rebuild`. Raises `Corrupt` if the recipe was
         forged.
+
+        What ``find_precedent`` finds is asked for each group of segments: a precedent may come while they are rebuilt.
         """
-        return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit)
+        return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit, find_precedent)
 
 
 def _put_segments(out: bytearray, segments: Sequence[Segment]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any, NamedTuple
@@ -278,3 +278,26 @@ def find_twins(
     check(count, "finding twins")
     count = lib.rdk_stretches_join(out, count, join_bytes)
     return bytes(has_twin), [Stretch(s.reference, s.offset, s.length) for s in out[0:count]]
+
+
+class Parallel(NamedTuple):
+    """``length`` plain bytes from ``ours`` of one blob stand beside those from ``theirs`` of an older one."""
+
+    ours: int
+    theirs: int
+    length: int
+
+
+def parallels(operations: Operations, theirs_of: Mapping[int, int], older: Operations) -> list[Parallel]:
+    """Where a blob runs beside an older one that copies from the same corpora, ascending, apart on our side.
+
+    ``theirs_of`` gives the older blob's number of a reference of ours. Most bytes of a parallel are the same, not all.
+    """
+    numbers = ffi.new("uint32_t[]", [theirs_of.get(n, REFERENCES_LIMIT) for n in range(REFERENCES_LIMIT)])
+    capacity = len(operations) + len(older) + 1
+    out = ffi.new("rdk_parallel[]", capacity)
+    count = lib.rdk_parallels(
+        operations._native(), len(operations), numbers, older._native(), len(older), out, capacity
+    )
+    check(count, "finding parallels")
+    return [Parallel(p.ours, p.theirs, p.length) for p in out[0:count]]

@@ -1,0 +1,58 @@
+/* The tokens of a segment, for whoever follows it as a precedent (precedent.h). */
+#include <stdlib.h>
+
+#include "model.h"
+
+enum { HISTORY = 1 << 15, BLOCKS_MOST = 1 << 12, ROOM_BEHIND = 320 };
+
+/* Puts one token for each stored block that is not empty among the others; the new count, 0 if there is no room. */
+static size_t add_stored_spans(const rdk_block_info *blocks, size_t block_count, uint64_t plain_length, uint32_t *tokens, size_t count,
+                               size_t capacity) {
+    size_t spans = 0, from = count;
+    for (size_t i = 0; i < block_count; i++) spans += blocks[i].type == 0;
+    if (count + spans > capacity) return 0;
+    size_t to = count + spans;
+    for (size_t i = block_count; spans && i-- > 0;) {
+        if (blocks[i].type == 0) {
+            uint64_t stop = i + 1 < block_count ? blocks[i + 1].plain_start : plain_length;
+            tokens[--to] = RDK_STORED_SPAN + (uint32_t)(stop - blocks[i].plain_start);
+            spans--;
+        } else {
+            to -= blocks[i].tokens;
+            from -= blocks[i].tokens;
+            memmove(tokens + to, tokens + from, blocks[i].tokens * sizeof *tokens);
+        }
+    }
+    for (size_t i = 0; i < block_count; i++) count += blocks[i].type == 0;
+    return count;
+}
+
+int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length, uint32_t *tokens,
+                           size_t capacity) {
+    rdk_inflate *inflate = rdk_inflate_new();
+    rdk_inflate_io io = {.input = wire, .input_length = wire_length, .bit = bit, .plain_used = HISTORY, .tokens = tokens};
+    io.plain_capacity = (size_t)HISTORY + plain_length + ROOM_BEHIND;
+    io.token_capacity = capacity;
+    io.block_capacity = BLOCKS_MOST;
+    /* What came before is not at hand, so the bytes are not those of the segment; its tokens are. */
+    uint8_t *plain = malloc(io.plain_capacity);
+    rdk_block_info *blocks = malloc(BLOCKS_MOST * sizeof *blocks);
+    int64_t status = RDK_E_MEMORY;
+    if (inflate && plain && blocks) {
+        memset(plain, 0, HISTORY);
+        io.plain = plain;
+        io.blocks = blocks;
+        status = rdk_inflate_run(inflate, &io);
+        status = io.plain_used - HISTORY == plain_length ? RDK_OK : RDK_E_CORRUPT;
+    }
+    if (status == RDK_OK) {
+        /* Bits of the next segment, which may share the last byte, can look like a block. */
+        while (io.block_used && blocks[io.block_used - 1].plain_start >= plain_length) io.token_used -= blocks[--io.block_used].tokens;
+        size_t count = add_stored_spans(blocks, io.block_used, plain_length, tokens, io.token_used, capacity);
+        status = count || plain_length == 0 ? (int64_t)count : RDK_E_OUTPUT_FULL;
+    }
+    rdk_inflate_free(inflate);
+    free(plain);
+    free(blocks);
+    return status;
+}
