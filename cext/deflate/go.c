@@ -153,23 +153,36 @@ static void deferred(rdk_run *run, state *s, const level *p) {
     }
 }
 
-/* Does the search at `offset` in the member, or one further, reach back to the buffer's beginning and not a window's length? */
-static inline bool after_slide(uint64_t offset) { return (offset & (WINDOW - 1)) >= SLIDE_AT - WINDOW - 1; }
+/* From here in a window on, after a slide, a search reaches back to the buffer's beginning and no further. */
+enum { SHORT_FROM = SLIDE_AT - WINDOW, BEYOND = WINDOW - SHORT_FROM };
 
-/* The last position before which no token needs a closer look than that the precedent has it; 0: all need it. */
-static uint32_t calm_until(const rdk_run *run, const rdk_follower *f, uint32_t position) {
-    uint64_t here = run->offset + position, there = f->precedent->offset + (position - f->begin);
-    uint32_t last = f->differs < RDK_REACH ? 0 : f->differs - RDK_REACH, slide_at = SLIDE_AT - WINDOW - 1;
-    if (rdk_in_window(f->last_tainted, position)) return 0;
-    uint32_t ours = slide_at - (uint32_t)(here & (WINDOW - 1)), theirs = slide_at - (uint32_t)(there & (WINDOW - 1));
-    if (ours > WINDOW || theirs > WINDOW) return 0; /* after a slide */
-    if (last >= position + ours) last = position + ours - 1;
-    if (last >= position + theirs) last = position + theirs - 1;
-    return last;
+typedef struct beginnings { /* of the buffers after the next slides, as indexes into `plain` */
+    int64_t ours, theirs;
+} beginnings;
+
+static int64_t beginning_after(uint64_t offset, uint32_t position) {
+    return (int64_t)position - (int64_t)(offset & (WINDOW - 1));
+}
+
+/* Taints what one of both encoders did not reach; returns the next beginning. */
+static int64_t pass_slide(rdk_follower *f, int64_t beginning, uint32_t position) {
+    while (position >= beginning + SHORT_FROM) {
+        rdk_taint_range(f, beginning - BEYOND, beginning, hash4);
+        beginning += WINDOW;
+    }
+    return beginning;
+}
+
+/* Up to which position no token needs a closer look than whether the precedent has one there; 0: all do. */
+static uint32_t calm_until(const rdk_follower *f, const beginnings *next, uint32_t position) {
+    int64_t slide = (next->ours < next->theirs ? next->ours : next->theirs) + SHORT_FROM - 2;
+    int64_t last = (int64_t)f->differs - RDK_REACH;
+    if (slide < last) last = slide;
+    return last < 0 || rdk_in_window(f->last_tainted, position) ? 0 : (uint32_t)last;
 }
 
 /* Takes over the precedent's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
-static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, uint32_t position) {
+static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *next, uint32_t position) {
     const rdk_precedent *p = f->precedent;
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
     uint32_t calm = 0;
@@ -179,14 +192,13 @@ static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, uint32_t posi
         if (token & RDK_STORED_SPAN) break;
         if (position > calm) {
             rdk_taint(f, position + 1, hash4);
-            calm = calm_until(run, f, position);
+            next->ours = pass_slide(f, next->ours, position + 1);
+            next->theirs = pass_slide(f, next->theirs, position + 1);
+            calm = calm_until(f, next, position);
         }
-        if (position > calm) {
-            if (position + RDK_REACH > f->differs || after_slide(run->offset + position) ||
-                after_slide(p->offset + (position - f->begin)) || !rdk_is_clean(f, position, hash4) ||
-                !rdk_is_clean(f, position + 1, hash4))
-                break;
-        }
+        if (position > calm &&
+            (position + RDK_REACH > f->differs || !rdk_is_clean(f, position, hash4) || !rdk_is_clean(f, position + 1, hash4)))
+            break;
         uint32_t reached = position + rdk_token_span(token);
         slide(s, run, position + 1);
         f->token++;
@@ -202,14 +214,17 @@ static void beside(rdk_run *run, state *s, const level *p) {
     const rdk_precedent *precedent = run->precedents, *stop = precedent + run->precedent_count;
     uint32_t position = run->start, filled = run->begin;
     input in = input_at(run, position);
+    beginnings next = {0, 0};
     bool following = false, more = true;
     while (more && !rdk_done(run)) {
         for (; precedent < stop && position >= precedent->end; precedent++) following = false;
         if (!following && precedent < stop && position >= precedent->begin) {
             rdk_follow(&s->follower, precedent, run->plain);
+            next.ours = beginning_after(run->offset + position, position);
+            next.theirs = beginning_after(precedent->offset + (position - precedent->begin), position);
             following = true;
         }
-        if (following) position = take_over(run, s, &s->follower, position);
+        if (following) position = take_over(run, s, &s->follower, &next, position);
         if (rdk_done(run)) return;
         if (position - filled > WINDOW) filled = position - WINDOW;
         for (; filled < position && filled < in.insert_stop; filled++) insert(s, run->plain, filled);

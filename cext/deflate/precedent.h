@@ -21,6 +21,12 @@ enum {
     RDK_REACH = RDK_MATCH_MAX + 2 /* bytes from a position that its token depends on: a match there or one further */
 };
 
+/* Tainted positions by hash. */
+typedef struct rdk_taints {
+    uint32_t last[RDK_TAINT_SLOTS]; /* position + 1 of the last in the slot */
+    uint16_t tags[RDK_TAINT_SLOTS]; /* more bits of its hash; 0: of several hashes */
+} rdk_taints;
+
 typedef struct rdk_follower {
     const rdk_precedent *precedent;
     const uint8_t *plain, *old; /* old[i] stands beside plain[i], for begin <= i < end */
@@ -30,23 +36,36 @@ typedef struct rdk_follower {
     uint32_t differs;           /* the first position >= `seen` whose bytes differ; `end` if none does */
     uint32_t seen;              /* positions before it are in `tainted` where they have to be */
     uint32_t last_tainted;      /* the last tainted position, plus one; 0: none */
-    uint32_t near[RDK_TAINT_SLOTS];     /* by the encoder's hash: position + 1 of the last */
-    uint32_t far[RDK_TAINT_SLOTS];      /* by eight bytes: the same */
-    uint16_t far_tags[RDK_TAINT_SLOTS]; /* more bits of their hash; 0: several in one slot, that may be any */
+    rdk_taints near; /* by the encoder's hash */
+    rdk_taints far;  /* by eight bytes */
 } rdk_follower;
 
-static inline uint64_t rdk_taint_hash(const uint8_t *at) { return rdk_load64(at) * UINT64_C(0x9e3779b97f4a7c15); }
-static inline uint32_t rdk_taint_slot(uint64_t hash) { return (uint32_t)(hash >> 49); }
-static inline uint16_t rdk_taint_tag(uint64_t hash) { return (uint16_t)(hash >> 33 | 1); }
+typedef uint32_t rdk_chain_hash(const uint8_t *at); /* the encoder's own, of at most 30 bits, over at most eight bytes */
+
+static inline uint32_t rdk_far_hash(const uint8_t *at) { return (uint32_t)(rdk_load64(at) * UINT64_C(0x9e3779b97f4a7c15) >> 34); }
+static inline uint16_t rdk_taint_tag(uint32_t hash) { return (uint16_t)(hash / RDK_TAINT_SLOTS + 1); }
 static inline bool rdk_in_window(uint32_t taint, uint32_t position) { return taint && taint + RDK_TAINT_WINDOW > position; }
+
+/* What was in the slot and is as near as `position` is looked up still. */
+static inline void rdk_taints_add(rdk_taints *t, uint32_t hash, uint32_t position) {
+    uint32_t slot = hash % RDK_TAINT_SLOTS;
+    uint16_t tag = rdk_taint_tag(hash);
+    t->tags[slot] = rdk_in_window(t->last[slot], position) && t->tags[slot] != tag ? 0 : tag;
+    if (t->last[slot] <= position) t->last[slot] = position + 1;
+}
+
+static inline bool rdk_taints_has(const rdk_taints *t, uint32_t hash, uint32_t position) {
+    uint32_t slot = hash % RDK_TAINT_SLOTS;
+    return rdk_in_window(t->last[slot], position) && (t->tags[slot] == 0 || t->tags[slot] == rdk_taint_tag(hash));
+}
 
 static inline uint32_t rdk_differs_from(const rdk_follower *f, uint32_t from) {
     return from + rdk_common(f->plain + from, f->old + from, f->end - from);
 }
 
 static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, const uint8_t *plain) {
-    memset(f->near, 0, sizeof f->near);
-    memset(f->far, 0, sizeof f->far);
+    memset(f->near.last, 0, sizeof f->near.last);
+    memset(f->far.last, 0, sizeof f->far.last);
     f->precedent = precedent;
     f->plain = plain;
     f->old = precedent->plain - precedent->begin;
@@ -70,7 +89,7 @@ static inline bool rdk_in_step(rdk_follower *f, uint32_t position) {
 }
 
 /* Marks what is tainted before `position`. `chain_hash` is the encoder's own. Reads up to eight bytes from a position. */
-static inline void rdk_taint(rdk_follower *f, uint32_t position, uint32_t (*chain_hash)(const uint8_t *)) {
+static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     uint32_t to = position < f->end - 8 ? position : f->end - 8;
     for (uint32_t c = f->seen; c < to;) {
         if (f->differs < c) f->differs = rdk_differs_from(f, c);
@@ -80,27 +99,27 @@ static inline void rdk_taint(rdk_follower *f, uint32_t position, uint32_t (*chai
             continue;
         }
         if (same >= RDK_TAINT_FAR) {
-            uint64_t hash = rdk_taint_hash(f->plain + c);
-            uint32_t slot = rdk_taint_slot(hash), before = f->far[slot];
-            uint16_t tag = rdk_taint_tag(hash);
-            f->far_tags[slot] = rdk_in_window(before, c) && f->far_tags[slot] != tag ? 0 : tag;
-            f->far[slot] = c + 1;
+            rdk_taints_add(&f->far, rdk_far_hash(f->plain + c), c);
         } else {
-            f->near[chain_hash(f->plain + c) % RDK_TAINT_SLOTS] = c + 1;
-            f->near[chain_hash(f->old + c) % RDK_TAINT_SLOTS] = c + 1;
+            rdk_taints_add(&f->near, chain_hash(f->plain + c), c);
+            rdk_taints_add(&f->near, chain_hash(f->old + c), c);
         }
-        f->last_tainted = ++c;
+        if (f->last_tainted < ++c) f->last_tainted = c;
     }
     if (to > f->seen) f->seen = to;
     if (f->differs < f->seen) f->differs = rdk_differs_from(f, f->seen);
 }
 
+/* Taints [from, to) for an encoder that cannot reach there from everywhere in the window. */
+static inline void rdk_taint_range(rdk_follower *f, int64_t from, int64_t to, rdk_chain_hash *chain_hash) {
+    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_taints_add(&f->near, chain_hash(f->plain + c), (uint32_t)c);
+    if (to > f->last_tainted) f->last_tainted = (uint32_t)to;
+}
+
 /* Whether no taint before `position` can have a part in a search there. Everything before it is marked. */
-static inline bool rdk_is_clean(const rdk_follower *f, uint32_t position, uint32_t (*chain_hash)(const uint8_t *)) {
-    uint64_t hash = rdk_taint_hash(f->plain + position);
-    uint32_t slot = rdk_taint_slot(hash);
-    if (rdk_in_window(f->near[chain_hash(f->plain + position) % RDK_TAINT_SLOTS], position)) return false;
-    return !rdk_in_window(f->far[slot], position) || (f->far_tags[slot] && f->far_tags[slot] != rdk_taint_tag(hash));
+static inline bool rdk_is_clean(const rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
+    const uint8_t *here = f->plain + position;
+    return !rdk_taints_has(&f->near, chain_hash(here), position) && !rdk_taints_has(&f->far, rdk_far_hash(here), position);
 }
 
 #endif
