@@ -38,6 +38,7 @@ from sidecar.mounts import Mounts
 from sidecar.names import Repository
 from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
+from sidecar.precedents import Precedents
 from sidecar.pull import Pull
 from sidecar.push import Push, StartEncoding
 from sidecar.rebuild import Rebuilds
@@ -75,6 +76,7 @@ class Sidecar:
     records: RecordStore
     layers: Layers
     rebuilds: Rebuilds
+    precedents: Precedents
     manifests: Manifests
     keeper: Keeper
     sessions: UploadSessions
@@ -135,6 +137,7 @@ class Sidecar:
         await self.corpora.stop()
         await self.sessions.close()
         await self.rebuilds.close()
+        await self.precedents.close()
         await self.upstream.close()
         await self.replicas.close()
         await self.offload.io(self.corpora.close)
@@ -170,6 +173,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     rebuilds = Rebuilds(blobs, scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
     records = RecordStore(client, relatives, seal, offload, metrics)
     layers = Layers(client, corpora, codec, seal, offload)
+    precedents = Precedents(blobs, records, layers, corpora, codec, offload)
     passthrough = Passthrough(upstream, base, offload)
     mounts = Mounts(client, records)
     keeper = Keeper(client, records, relatives, corpora, mounts, seal, config.policy, offload, metrics)
@@ -196,7 +200,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     api = RegistryApi(
         passthrough,
         Push(passthrough, client, sessions, mounts, keeper, start_encoding, offload),
-        Pull(passthrough, records, layers, rebuilds, offload, metrics, prefer_records),
+        Pull(passthrough, records, layers, rebuilds, precedents, offload, metrics, prefer_records),
         manifests,
         Listings(passthrough, client, records, offload),
         replicas,
@@ -210,7 +214,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     await offload.io(blobs.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
-        layers, rebuilds, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,
+        layers, rebuilds, precedents, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,
         replicas,
     )  # fmt: skip
 

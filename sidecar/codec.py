@@ -83,6 +83,10 @@ class Decoder(Protocol):
     def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
         """The blob's bytes in order, in pieces."""
 
+    @property
+    def followed_bytes(self) -> int:
+        """Plain bytes that were rebuilt with the help of an older blob."""
+
     def close(self) -> None:
         """Gives up what it holds. Idempotent."""
 
@@ -95,6 +99,13 @@ class Codec(Protocol):
 
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
         """A decoder. Raises `CorpusMissing`, `Corrupt`."""
+
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> int:
+        """Lets a decoder rebuild its blob with the help of an older one, which ``wire`` holds and ``older`` decodes.
+
+        ``older`` is the decoder's own then, and closed with it. Returns how many plain bytes stand beside each other;
+        with 0 it is of no use. Raises `Corrupt`, `OSError`.
+        """
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         """Maps a corpus. Raises `Corrupt`, `NotReducto`."""

@@ -219,7 +219,7 @@ class Corpora:
 
     async def _begin_all(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
         """Begins the transfers of all that is missing: one after the other, each head would take a round trip."""
-        missing = await self._offload.io(self._missing, [blob.corpus_id for blob in blobs])
+        missing = await self._offload.io(self.missing, [blob.corpus_id for blob in blobs])
         for blob in blobs:
             if blob.corpus_id in missing and not blob.envelope:
                 self._transfer(caller, repository, blob)
@@ -269,8 +269,8 @@ class Corpora:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
-        """Those that neither memory nor the folder has."""
+    def missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
+        """Those that neither memory nor the folder has. Looks at the disk: for workers."""
         return {
             corpus_id
             for corpus_id in corpus_ids

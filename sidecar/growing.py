@@ -47,6 +47,11 @@ class GrowingFile:
             offset += written
             view = view[written:]
 
+    def holds(self, offset: int, data: bytes | memoryview) -> bool:
+        """Whether what readers may already have from ``offset`` on begins like ``data``. Blocking: for workers."""
+        published = max(0, min(len(data), self.length - offset))
+        return os.pread(self._descriptor, published, offset) == bytes(data[:published])
+
     def publish(self, length: int) -> None:
         """Lets readers have the first ``length`` bytes."""
         if length > self.length:

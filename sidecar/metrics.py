@@ -43,6 +43,10 @@ class Metrics:
         self.encode_seconds = histogram("reducto_encode_seconds", "Seconds from the last byte of a push to its proof.")
         self.rebuild_seconds = histogram("reducto_rebuild_seconds", "Seconds to rebuild a blob.")
         self.rebuild_failures = counter("reducto_rebuild_failures", "Rebuilds that failed: never normal, alert on it.")
+        self.followed_bytes = counter(
+            "reducto_rebuild_followed_bytes",
+            "Plain bytes of blobs that were rebuilt beside an older one in the cache.",
+        )
         self.rebuilds_running = gauge("reducto_rebuilds_running", "Rebuilds in progress.")
         self.cache_requests = counter("reducto_cache_requests", "Blob requests by what the cache held.", "result")
         self.cache_bytes = gauge("reducto_cache_bytes", "Bytes of rebuilt blobs on disk.")

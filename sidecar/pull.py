@@ -4,11 +4,13 @@ Pull.__call__      whose is it: a record's, or the upstream's own?
 Pull._serve        warm from the cache file, or cold behind a rebuild
 Layers.decoder     instructions and corpora at hand (sidecar/layers.py)
 Rebuilds.cold      one rebuild per digest, its proof, the cache (sidecar/rebuild.py)
+Precedents.attach  an older layer that makes it faster, if one is at hand (sidecar/precedents.py)
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -16,17 +18,20 @@ from multidict import CIMultiDict
 from reducto.errors import KeyUnavailable, ReductoError
 from reducto.model import ByteRange
 from sidecar import logs, routes
+from sidecar.codec import Decoder
 from sidecar.errors import RegistryError, Unavailable
 from sidecar.exchange import Call, breaking, relay, send_file
 from sidecar.layers import Layers
 from sidecar.metrics import Metrics
+from sidecar.names import Repository
 from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
+from sidecar.precedents import Precedents
 from sidecar.ranges import parse_range
 from sidecar.rebuild import Rebuilds
 from sidecar.record_store import RecordStore
 from sidecar.records import LayerRecord
-from sidecar.upstream.base import FileBody
+from sidecar.upstream.base import Caller, FileBody
 from sidecar.upstream.client import Refused
 
 
@@ -51,6 +56,7 @@ class Pull:
         records: RecordStore,
         layers: Layers,
         rebuilds: Rebuilds,
+        precedents: Precedents,
         offload: Offload,
         metrics: Metrics,
         prefer_records: bool,
@@ -59,6 +65,7 @@ class Pull:
         self._records = records
         self._layers = layers
         self._rebuilds = rebuilds
+        self._precedents = precedents
         self._offload = offload
         self._metrics = metrics
         self._prefer_records = prefer_records
@@ -133,6 +140,8 @@ class Pull:
         if call.method == "HEAD":
             headers["Content-Length"] = str(layer.wire_length)
             return web.Response(status=200, headers=headers)
+        assert isinstance(call.route, routes.BlobAt)
+        self._precedents.note(call.route.repository, layer)
         wanted = parse_range(call.headers.get("Range"), layer.wire_length)
         if wanted is not None:
             headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{layer.wire_length}"
@@ -151,9 +160,7 @@ class Pull:
         """Streams the blob behind its rebuild. Until the first byte is there, a failure is an honest error."""
         route = call.route
         assert isinstance(route, routes.BlobAt)
-        rebuild = await self._rebuilds.cold(
-            layer, lambda distrust: self._layers.decoder(call.caller, route.repository, layer, distrust)
-        )
+        rebuild = await self._rebuilds.cold(layer, partial(self._decoder, call.caller, route.repository, layer))
         try:
             pieces = rebuild.read(span)
             try:
@@ -173,6 +180,14 @@ class Pull:
             return response
         finally:
             await rebuild.file.release()
+
+    async def _decoder(self, caller: Caller, repository: Repository, layer: LayerRecord, distrust: bool) -> Decoder:
+        """The layer's decoder, which older layers in the cache may help."""
+        if distrust:
+            self._precedents.suspect(layer)
+        decoder = await self._layers.decoder(caller, repository, layer, distrust)
+        self._precedents.attach(caller, repository, layer, decoder)
+        return decoder
 
 
 def _as_answer(error: Exception, layer: LayerRecord) -> RegistryError:

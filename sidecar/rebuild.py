@@ -166,13 +166,14 @@ class Rebuilds:
             await self._attempts(rebuild, make_decoder)
 
     async def _attempts(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
-        """Decodes; once more with corpora fetched anew when the first try meets damage. The bytes are the same
-        each time, so readers of the first try just go on."""
+        """Decodes; once more with corpora fetched anew when the first try meets damage. The bytes should be the same
+        each time: then readers of the first try just go on."""
         for attempt in range(_ATTEMPTS):
             try:
                 decoder = await make_decoder(attempt > 0)
                 try:
                     await self._decode(rebuild, decoder)
+                    self._metrics.followed_bytes.inc(decoder.followed_bytes)
                 finally:
                     await self._offload.run(decoder.close)
             except (Corrupt, ProofFailed) as error:
@@ -203,6 +204,8 @@ def _step(pieces: Iterator[bytes | memoryview], file: GrowingFile, hasher: Any, 
     """Writes at least ``budget`` bytes unless the blob ends; returns the offset reached. Runs on a worker."""
     goal = at + budget
     for piece in pieces:
+        if at < file.length and not file.holds(at, piece):  # of an attempt that failed later
+            raise ProofFailed(f"readers have got wrong bytes behind {at}")
         file.write_at(at, piece)
         hasher.update(piece)
         at += len(piece)

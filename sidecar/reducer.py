@@ -52,6 +52,11 @@ class ReductoCodec:
         sources = cast(Mapping[CorpusId, Source], corpora)
         return BlobDecoder(instructions, sources, self._spool_dir, self._submit)  # type: ignore[arg-type]
 
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> int:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.follow(older, _mapped_bytes(wire))
+
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)
 

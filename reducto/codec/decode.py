@@ -66,6 +66,8 @@ class Decoder:
                 self._embedded.close()
                 raise Corrupt("instructions: the embedded corpus is another one than they name")
         self._precedent: Precedent | None = None
+        self._older: Decoder | None = None
+        self._closed = False
         self._lock = threading.Lock()
         self._table: ReferenceTable | None = None
         self._sources: list[Source | None] = []
@@ -245,12 +247,20 @@ class Decoder:
         return out
 
     def follow(self, older: Decoder, older_wire: memoryview) -> int:
-        """From now on a whole gzip blob is rebuilt with the help of an older one, for as long as that and its wire bytes stay.
+        """From now on a whole gzip blob is rebuilt with the help of an older one, whose wire bytes are ``older_wire``.
 
-        Returns how many plain bytes run beside the older blob's: with 0 it is of no use, and not followed. What is
-        rebuilt stays the same, and only its speed depends on what ``older_wire`` holds: but then the hash of the whole
-        is its proof. Raises `Corrupt`.
+        Takes ``older`` over: it is closed with this decoder, or at once. Returns how many plain bytes run beside the
+        older blob's; with 0 it is of no use. What is rebuilt is the same with and without, if the older wire bytes are
+        what they should be: the hash of the whole is the proof. Raises `Corrupt`.
         """
+        with self._lock:
+            previous, self._older = self._older, older
+            closed = self._closed
+        if previous is not None:
+            previous.close()
+        if closed:
+            older.close()
+            return 0
         recipe = recipe_from_bytes(older._parsed.recipe) if older._parsed.recipe else None
         if not isinstance(recipe, GzipRecipe) or recipe.wire_length != len(older_wire):
             return 0
@@ -269,6 +279,10 @@ class Decoder:
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""
+        with self._lock:
+            older, self._older, self._closed = self._older, None, True
+        if older is not None:
+            older.close()
         if self._embedded is not None:
             self._embedded.close()
 

@@ -1,8 +1,8 @@
 """An older blob by the same encoder, whose tokens save the search for those of a newer one.
 
-What an encoder with hash chains writes at a place depends on the bytes around it alone. Where a newer blob has the same bytes
-as an older one, the older one's wire bytes tell its tokens at twenty times the speed of finding them; only what differs, and
-what looks back at it, is searched for (`cext/deflate/precedent.h`).
+What an encoder with hash chains writes at a place depends on the bytes around it alone. Where a newer blob has the
+same bytes as an older one, the older one's wire bytes tell its tokens at many times the speed of finding them; only
+what differs, and what looks back at it, is searched for (`cext/deflate/precedent.h`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
 from reducto.errors import ReductoError
 from reducto.gzip.layout import Layout, Segment
@@ -59,7 +58,7 @@ class Precedent:
         self._starts = [each.ours for each in self._parallels]
         self._segments = list(_old_segments(layout))
         self._plains = [each.plain for each in self._segments]
-        self._tokens: OrderedDict[int, Future[Any]] = OrderedDict()
+        self._tokens: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._usable = True
         self.taken_bytes = 0
@@ -121,7 +120,7 @@ class Precedent:
         segment = self._segments[number].segment
         return not segment.recipe and self._layout.choices[segment.model] == choice
 
-    def _tokens_of(self, number: int) -> Any:
+    def _tokens_of(self, number: int) -> bytes:
         with self._lock:
             future = self._tokens.get(number)
             mine = future is None
@@ -139,7 +138,7 @@ class Precedent:
                 raise
         return future.result()
 
-    def _read_tokens(self, old: _OldSegment) -> Any:
+    def _read_tokens(self, old: _OldSegment) -> bytes:
         length = (old.bit + old.segment.wire_bits + 7) // 8
         return kernel.segment_tokens(self._wire[old.wire : old.wire + length], old.bit, old.segment.plain_length)
 

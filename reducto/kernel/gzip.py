@@ -22,6 +22,8 @@ NEEDS_INPUT: int = lib.RDK_INFLATE_INPUT
 OUTPUT_FULL: int = lib.RDK_INFLATE_OUTPUT
 DONE: int = lib.RDK_INFLATE_DONE
 
+_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -212,24 +214,25 @@ def rebuild_segment(
     return wire if bits[0] == shape.wire_bits else None
 
 
-def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> Any:
-    """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte: a native
-    array, as `Precedent` takes it. Raises `Corrupt`.
+def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> bytes:
+    """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte.
+
+    Four bytes each, as `Precedent` takes them. Raises `Corrupt`.
     """
     capacity = plain_length + 64
-    tokens = ffi.new("uint32_t[]", capacity)
+    tokens = _uncleared("uint32_t[]", capacity)
     with ffi.from_buffer("uint8_t[]", wire) as source:
         count = check(
             lib.rdk_segment_tokens(source, len(wire), bit, plain_length, tokens, capacity), "reading a segment's tokens"
         )
-    return ffi.buffer(tokens, 4 * count)
+    return bytes(ffi.buffer(tokens, 4 * count))
 
 
 @dataclass(frozen=True, slots=True)
 class Precedent:
-    """Plain bytes ``begin`` to ``end`` of those at hand for a segment, beside those of an older stream by the same encoder.
+    """What stands beside plain bytes ``begin`` to ``end`` of those at hand for a segment: a stream by its encoder.
 
-    ``plain`` are the older stream's bytes there, ``offset`` their place in its member; ``tokens`` (raw, as `segment_tokens`
+    ``plain`` are the older stream's bytes there, ``offset`` their place in its member; ``tokens`` (as `segment_tokens`
     gives them) begin at ``token_begin``, counted as ``begin`` is; it may be negative.
     """
 

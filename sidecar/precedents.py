@@ -1,0 +1,127 @@
+"""Older layers at hand, whose tokens help to rebuild a newer one (`reducto.gzip.precedent`).
+
+An edge that served last week's image has its layers in the cache. When this week's is pulled, the most related of them
+saves most of the encoder's search. It comes while the rebuild is under way, never delays a first byte, and whatever
+goes wrong with it only means that the rebuild goes on by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+
+from reducto.errors import ReductoError
+from reducto.model import Digest
+from sidecar import logs
+from sidecar.blob_cache import BlobCache
+from sidecar.codec import Codec, Decoder
+from sidecar.corpora import Corpora
+from sidecar.layers import Layers
+from sidecar.names import Repository
+from sidecar.offload import Offload
+from sidecar.record_store import RecordStore
+from sidecar.records import LayerRecord
+from sidecar.upstream.base import Caller
+from sidecar.upstream.client import Refused
+
+#: How many related layers are tried before a rebuild goes on without.
+_TRIES = 3
+_REPOSITORIES_LIMIT = 1024
+_LAYERS_LIMIT = 256
+_SUSPECTS_LIMIT = 4096
+
+
+class Precedents:
+    """Which layers were served from each repository. One per process."""
+
+    def __init__(
+        self, cache: BlobCache, records: RecordStore, layers: Layers, corpora: Corpora, codec: Codec, offload: Offload
+    ) -> None:
+        self._cache = cache
+        self._records = records
+        self._layers = layers
+        self._corpora = corpora
+        self._codec = codec
+        self._offload = offload
+        self._served: OrderedDict[Repository, OrderedDict[Digest, LayerRecord]] = OrderedDict()
+        self._suspects: OrderedDict[Digest, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def note(self, repository: Repository, layer: LayerRecord) -> None:
+        """The layer was served, so it may be in the cache."""
+        served = self._served.setdefault(repository, OrderedDict())
+        self._served.move_to_end(repository)
+        served[layer.digest] = layer
+        served.move_to_end(layer.digest)
+        while len(served) > _LAYERS_LIMIT:
+            served.popitem(last=False)
+        while len(self._served) > _REPOSITORIES_LIMIT:
+            self._served.popitem(last=False)
+
+    def suspect(self, layer: LayerRecord) -> None:
+        """A rebuild of the layer failed: from now on it is done without precedents."""
+        self._suspects[layer.digest] = None
+        while len(self._suspects) > _SUSPECTS_LIMIT:
+            self._suspects.popitem(last=False)
+
+    def attach(self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: Decoder) -> None:
+        """Looks for a precedent and gives it to the layer's decoder, which is at work meanwhile."""
+        related = self._related(repository, layer)
+        if related and layer.digest not in self._suspects:
+            task = asyncio.create_task(self._attach(caller, repository, layer, decoder, related))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Ends what is being looked for."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- inside
+
+    def _related(self, repository: Repository, layer: LayerRecord) -> list[LayerRecord]:
+        """Layers that share most corpora with this one, the latest first among equals."""
+        lengths = {corpus.corpus_id: corpus.plain_length for corpus in layer.corpora}
+        lengths |= dict.fromkeys(layer.bases, 1)
+        found: list[tuple[int, LayerRecord]] = []
+        for other in reversed(self._served.get(repository, OrderedDict()).values()):
+            names = [*(corpus.corpus_id for corpus in other.corpora), *other.bases]
+            score = sum(lengths.get(name, 0) for name in names)
+            if score and other.digest != layer.digest:
+                found.append((score, other))
+        return [other for _, other in sorted(found, key=lambda pair: -pair[0])[:_TRIES]]
+
+    async def _attach(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: Decoder, related: list[LayerRecord]
+    ) -> None:
+        try:
+            for older in related:
+                wire = await self._at_hand(caller, repository, layer, older)
+                if wire is None:
+                    continue
+                other = await self._layers.decoder(caller, repository, older)
+                try:
+                    shared = await self._offload.run(self._codec.follow, decoder, other, wire)
+                except BaseException:
+                    await self._offload.run(other.close)
+                    raise
+                logs.event("precedent", digest=str(layer.digest), older=str(older.digest), shared_bytes=shared)
+                if shared:
+                    return
+        except (Refused, ReductoError, OSError) as error:
+            logs.event("no-precedent", digest=str(layer.digest), error=str(error)[:200])
+
+    async def _at_hand(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, older: LayerRecord
+    ) -> Path | None:
+        """The older layer's file, if this caller may see it and nothing large has to be fetched for it."""
+        ours = {corpus.corpus_id for corpus in layer.corpora}
+        others = [corpus.corpus_id for corpus in older.corpora if corpus.corpus_id not in ours]
+        if await self._offload.io(self._corpora.missing, others):
+            return None
+        warm = await self._cache.warm(older.digest, older.instructions.digest)
+        if warm is None or await self._records.layer(caller, repository, older.digest) is None:
+            return None
+        return warm.path
