@@ -185,20 +185,23 @@ static uint32_t calm_until(const rdk_follower *f, const beginnings *next, uint32
 static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *next, uint32_t position) {
     const rdk_precedent *p = f->precedent;
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
-    uint32_t calm = 0;
+    uint32_t calm = 0, clean = UINT32_MAX;
     if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
     while (f->token < p->token_count) {
         rdk_token token = p->tokens[f->token];
         if (token & RDK_STORED_SPAN) break;
         if (position > calm) {
-            rdk_taint(f, position + 1, hash4);
+            rdk_taint(f, position, hash4);
             next->ours = pass_slide(f, next->ours, position + 1);
             next->theirs = pass_slide(f, next->theirs, position + 1);
             calm = calm_until(f, next, position);
         }
-        if (position > calm &&
-            (position + RDK_REACH > f->differs || !rdk_is_clean(f, position, hash4) || !rdk_is_clean(f, position + 1, hash4)))
-            break;
+        if (position > calm) {
+            rdk_see_group(f);
+            if (f->group_reach > f->differs || (position != clean && !rdk_is_clean(f, position, hash4))) break;
+            clean = position + 1; /* which the next token looks at again if this one is a literal */
+            if (!rdk_is_clean(f, clean, hash4)) break;
+        }
         uint32_t reached = position + rdk_token_span(token);
         slide(s, run, position + 1);
         f->token++;

@@ -2,11 +2,13 @@
  *
  * Such an encoder's token at a position is decided by the longest matches there and one further, among candidates within a
  * window before them. Where new and old bytes are the same that search would find the same again, unless a byte that
- * *differs* had a part in it. Bytes that differ have one
- *   - where a match could be compared up to them: for the last RDK_MATCH_MAX positions before them;
- *   - as candidates: a position less than RDK_MATCH_MAX before a byte that differs is *tainted*, for whoever meets it in a chain
- *     may get another length. It is met only by positions with its hash, old or new; and if at least eight same bytes
- *     precede the one that differs, it matters only to positions that begin with the same eight bytes.
+ * *differs* had a part in it. Tokens come in groups, literals up to and with a match: no match that was found on the way is
+ * longer than the group's, or it would have been written. So comparisons in a group end no more than that length and one
+ * byte behind its match, and bytes that differ have a part in it
+ *   - where they lie before that end;
+ *   - as candidates: a position less than RDK_MATCH_MAX before a byte that differs is *tainted*. With fewer than four same
+ *     bytes before that one it may be in another chain than it was (near); with more it may only have another length, for
+ *     whoever agrees with it up to there, in groups with as long a match (far).
  * Everything else can be taken over as it is. The rest is searched as ever, and the two agree again at the next token
  * boundary that both have, because nothing is pending at a boundary that a fresh search would not find. */
 #ifndef RDK_DEFLATE_PRECEDENT_H
@@ -17,15 +19,22 @@
 enum {
     RDK_TAINT_SLOTS = 1 << 15,
     RDK_TAINT_WINDOW = 1 << 15, /* deflate's */
-    RDK_TAINT_FAR = 8, /* same bytes from which on a taint is looked up by eight bytes */
-    RDK_REACH = RDK_MATCH_MAX + 2 /* bytes from a position that its token depends on: a match there or one further */
+    RDK_FAR_TRIES = 16,
+    RDK_REACH = RDK_MATCH_MAX + 2, /* a token depends on so many bytes from its position at most */
+    RDK_GROUP_LITERALS = 256       /* how far a group's match is looked for */
 };
 
-/* Tainted positions by hash. */
-typedef struct rdk_taints {
+/* Near taints by the encoder's hash. */
+typedef struct rdk_near {
     uint32_t last[RDK_TAINT_SLOTS]; /* position + 1 of the last in the slot */
     uint16_t tags[RDK_TAINT_SLOTS]; /* more bits of its hash; 0: of several hashes */
-} rdk_taints;
+} rdk_near;
+
+/* Far taints by how many same bytes they begin with (the logarithm), and by these: the first and the last that all have. */
+typedef struct rdk_far {
+    uint32_t last[RDK_TAINT_SLOTS];  /* position + 1 of the last in the slot */
+    uint16_t back[RDK_TAINT_WINDOW]; /* by position: how far it is to the one before in its slot; 0: none in the window */
+} rdk_far;
 
 typedef struct rdk_follower {
     const rdk_precedent *precedent;
@@ -33,30 +42,46 @@ typedef struct rdk_follower {
     uint32_t begin, end;
     uint32_t token;             /* the next one */
     int64_t at;                 /* where it begins */
+    uint32_t group_stop;        /* the token behind the match of its group, once the group was looked at */
+    uint32_t group_length;      /* the length of that match */
+    int64_t group_reach;        /* the group depends on bytes before this position only */
     uint32_t differs;           /* the first position >= `seen` whose bytes differ; `end` if none does */
     uint32_t seen;              /* positions before it are in `tainted` where they have to be */
     uint32_t last_tainted;      /* the last tainted position, plus one; 0: none */
-    rdk_taints near; /* by the encoder's hash */
-    rdk_taints far;  /* by eight bytes */
+    rdk_near near;
+    rdk_far far;
 } rdk_follower;
 
 typedef uint32_t rdk_chain_hash(const uint8_t *at); /* the encoder's own, of at most 30 bits, over at most eight bytes */
 
-static inline uint32_t rdk_far_hash(const uint8_t *at) { return (uint32_t)(rdk_load64(at) * UINT64_C(0x9e3779b97f4a7c15) >> 34); }
-static inline uint16_t rdk_taint_tag(uint32_t hash) { return (uint16_t)(hash / RDK_TAINT_SLOTS + 1); }
 static inline bool rdk_in_window(uint32_t taint, uint32_t position) { return taint && taint + RDK_TAINT_WINDOW > position; }
 
+static inline uint16_t rdk_near_tag(uint32_t hash) { return (uint16_t)(hash / RDK_TAINT_SLOTS + 1); }
+
 /* What was in the slot and is as near as `position` is looked up still. */
-static inline void rdk_taints_add(rdk_taints *t, uint32_t hash, uint32_t position) {
+static inline void rdk_near_add(rdk_near *t, uint32_t hash, uint32_t position) {
     uint32_t slot = hash % RDK_TAINT_SLOTS;
-    uint16_t tag = rdk_taint_tag(hash);
+    uint16_t tag = rdk_near_tag(hash);
     t->tags[slot] = rdk_in_window(t->last[slot], position) && t->tags[slot] != tag ? 0 : tag;
     if (t->last[slot] <= position) t->last[slot] = position + 1;
 }
 
-static inline bool rdk_taints_has(const rdk_taints *t, uint32_t hash, uint32_t position) {
+static inline bool rdk_near_has(const rdk_near *t, uint32_t hash, uint32_t position) {
     uint32_t slot = hash % RDK_TAINT_SLOTS;
-    return rdk_in_window(t->last[slot], position) && (t->tags[slot] == 0 || t->tags[slot] == rdk_taint_tag(hash));
+    return rdk_in_window(t->last[slot], position) && (t->tags[slot] == 0 || t->tags[slot] == rdk_near_tag(hash));
+}
+
+static inline uint32_t rdk_far_slot(const uint8_t *at, uint32_t same_log) {
+    uint64_t first = rdk_load32(at), last = rdk_load32(at + (1u << same_log) - 4);
+    return (uint32_t)((first << 32 | last) * UINT64_C(0x9e3779b97f4a7c15) >> 49) ^ same_log;
+}
+
+static inline uint32_t rdk_log2(uint32_t n) { return 31 - (uint32_t)__builtin_clz(n); }
+
+static inline void rdk_far_add(rdk_far *t, uint32_t slot, uint32_t position) {
+    uint32_t before = t->last[slot];
+    t->back[position % RDK_TAINT_WINDOW] = rdk_in_window(before, position) ? (uint16_t)(position + 1 - before) : 0;
+    t->last[slot] = position + 1;
 }
 
 static inline uint32_t rdk_differs_from(const rdk_follower *f, uint32_t from) {
@@ -71,7 +96,7 @@ static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, c
     f->old = precedent->plain - precedent->begin;
     f->begin = f->seen = precedent->begin;
     f->end = precedent->end;
-    f->token = 0;
+    f->token = f->group_stop = 0;
     f->at = precedent->token_begin;
     f->last_tainted = 0;
     f->differs = rdk_differs_from(f, f->begin);
@@ -88,6 +113,18 @@ static inline bool rdk_in_step(rdk_follower *f, uint32_t position) {
     return f->at == (int64_t)position && f->token < p->token_count;
 }
 
+/* Looks at the group of the next token. Where its match is not at hand, every token has the longest reach. */
+static inline void rdk_see_group(rdk_follower *f) {
+    const rdk_precedent *p = f->precedent;
+    uint32_t stop = f->token;
+    if (stop < f->group_stop) return;
+    while (stop < p->token_count && p->tokens[stop] < 256 && stop - f->token < RDK_GROUP_LITERALS) stop++;
+    bool match = stop < p->token_count && p->tokens[stop] >= 256 && !(p->tokens[stop] & RDK_STORED_SPAN);
+    f->group_length = match ? rdk_token_length(p->tokens[stop]) : RDK_MATCH_MAX;
+    f->group_reach = f->at + (stop - f->token) + (match ? f->group_length + 2 : RDK_REACH);
+    f->group_stop = stop + 1;
+}
+
 /* Marks what is tainted before `position`. `chain_hash` is the encoder's own. Reads up to eight bytes from a position. */
 static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     uint32_t to = position < f->end - 8 ? position : f->end - 8;
@@ -98,11 +135,11 @@ static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash 
             c = f->differs - RDK_MATCH_MAX + 1;
             continue;
         }
-        if (same >= RDK_TAINT_FAR) {
-            rdk_taints_add(&f->far, rdk_far_hash(f->plain + c), c);
+        if (same >= 4) {
+            rdk_far_add(&f->far, rdk_far_slot(f->plain + c, rdk_log2(same)), c);
         } else {
-            rdk_taints_add(&f->near, chain_hash(f->plain + c), c);
-            rdk_taints_add(&f->near, chain_hash(f->old + c), c);
+            rdk_near_add(&f->near, chain_hash(f->plain + c), c);
+            rdk_near_add(&f->near, chain_hash(f->old + c), c);
         }
         if (f->last_tainted < ++c) f->last_tainted = c;
     }
@@ -112,14 +149,34 @@ static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash 
 
 /* Taints [from, to) for an encoder that cannot reach there from everywhere in the window. */
 static inline void rdk_taint_range(rdk_follower *f, int64_t from, int64_t to, rdk_chain_hash *chain_hash) {
-    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_taints_add(&f->near, chain_hash(f->plain + c), (uint32_t)c);
+    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_near_add(&f->near, chain_hash(f->plain + c), (uint32_t)c);
     if (to > f->last_tainted) f->last_tainted = (uint32_t)to;
 }
 
-/* Whether no taint before `position` can have a part in a search there. Everything before it is marked. */
+/* Whether a match of `position` with a far taint of the slot has another length than it had. */
+static inline bool rdk_far_matters(const rdk_follower *f, uint32_t slot, uint32_t position) {
+    uint32_t taint = f->far.last[slot];
+    for (uint32_t tries = 0; rdk_in_window(taint, position); tries++) {
+        const uint8_t *here = f->plain + position, *there = f->plain + taint - 1, *was = f->old + taint - 1;
+        uint32_t same = rdk_common(there, was, RDK_MATCH_MAX), back = f->far.back[(taint - 1) % RDK_TAINT_WINDOW];
+        if (tries == RDK_FAR_TRIES) return true;
+        if (same <= f->group_length && same < RDK_MATCH_MAX && (here[same] == there[same] || here[same] == was[same]) &&
+            rdk_common(there, here, same) == same)
+            return true;
+        if (back == 0) break;
+        taint -= back;
+    }
+    return false;
+}
+
+/* Whether no taint before `position` can have a part in a search there, for a token of the group at hand. Everything before
+ * the token is marked. */
 static inline bool rdk_is_clean(const rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     const uint8_t *here = f->plain + position;
-    return !rdk_taints_has(&f->near, chain_hash(here), position) && !rdk_taints_has(&f->far, rdk_far_hash(here), position);
+    if (rdk_near_has(&f->near, chain_hash(here), position)) return false;
+    for (uint32_t log = 2; f->group_length >> log; log++)
+        if (rdk_far_matters(f, rdk_far_slot(here, log), position)) return false;
+    return true;
 }
 
 #endif

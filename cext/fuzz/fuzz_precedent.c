@@ -1,0 +1,101 @@
+/* Rebuilding beside an older stream gives the bits of rebuilding alone, whatever was edited between the two. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "reducto_kernel.h"
+
+enum { OLD_BYTES = 200000, EDITS_MOST = 64, EDIT_BYTES = 4 };
+
+typedef struct stream {
+    uint8_t *plain, *wire;
+    uint32_t length;
+    uint64_t bits;
+} stream;
+
+static void compress(stream *s, int model) {
+    rdk_segment segment = {.plain = s->plain, .length = s->length, .stop = s->length, .ends = 1, .last = 1, .model = model};
+    size_t capacity = 2 * (size_t)s->length + 4096;
+    s->wire = calloc(1, capacity);
+    if (rdk_segment_rebuild(&segment, NULL, 0, s->wire, capacity, &s->bits) != RDK_OK) abort();
+}
+
+/* Words out of the fuzzer's bytes, so that matches of all lengths and distances abound. */
+static void make_old(stream *old, const uint8_t *data, size_t size) {
+    uint32_t state = 1;
+    old->length = OLD_BYTES;
+    old->plain = malloc(OLD_BYTES);
+    for (uint32_t at = 0; at < OLD_BYTES;) {
+        state = state * 1664525u + 1013904223u;
+        uint32_t from = (state >> 8) % (uint32_t)size, count = 1 + (state >> 28) + (data[from] & 31);
+        for (uint32_t i = 0; i < count && at < OLD_BYTES; i++) old->plain[at++] = data[(from + i) % size];
+        if ((state & 0xf0) == 0 && at < OLD_BYTES) old->plain[at++] = (uint8_t)(state >> 16);
+    }
+}
+
+/* Edits: replaced bytes, removed bytes, added bytes. Every stretch between edits of length is a parallel. */
+static size_t make_new(stream *new, const stream *old, const uint8_t *edits, size_t count, rdk_parallel *out) {
+    uint32_t at = 0, from = 0;
+    size_t parallels = 0;
+    new->plain = malloc(OLD_BYTES + EDITS_MOST * 256);
+    out[0] = (rdk_parallel){0, 0, 0};
+    for (size_t i = 0; i <= count; i++) {
+        const uint8_t *e = edits + i * EDIT_BYTES;
+        uint32_t to = i < count ? from + (e[0] | (uint32_t)(e[1] & 0x7f) << 8) : OLD_BYTES;
+        if (to > OLD_BYTES) to = OLD_BYTES;
+        memcpy(new->plain + at, old->plain + from, to - from);
+        at += to - from;
+        from = to;
+        if (i == count) break;
+        uint32_t much = e[3], room = OLD_BYTES - from;
+        if (e[1] & 0x80) { /* replaced */
+            if (much > room) much = room;
+            for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(old->plain[from++] ^ (k % 3 ? 0 : e[2]));
+            continue;
+        }
+        out[parallels].length = at - out[parallels].ours;
+        parallels++;
+        if (e[2] & 1) from += much > room ? room : much;
+        else
+            for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(e[2] + (k & e[2] ? k : 0));
+        out[parallels] = (rdk_parallel){at, from, 0};
+    }
+    out[parallels].length = at - out[parallels].ours;
+    new->length = at;
+    return parallels + 1;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const int models[] = {0x0104, 0x0105, 0x0106, 0x0107, 0x0108, 0x0109};
+    rdk_parallel parallels[EDITS_MOST + 1];
+    rdk_precedent precedents[EDITS_MOST + 1];
+    stream old, new;
+    if (size < 16) return 0;
+    int model = models[data[0] % 6];
+    size_t edits = data[1] % EDITS_MOST, most = (size - 8) / EDIT_BYTES;
+    if (edits > most) edits = most;
+    make_old(&old, data, size);
+    size_t count = make_new(&new, &old, data + 4, edits, parallels);
+    compress(&old, model);
+    compress(&new, model);
+    uint32_t *tokens = malloc((old.length + 64) * sizeof *tokens);
+    int64_t token_count = rdk_segment_tokens(old.wire, (size_t)((old.bits + 7) / 8), 0, old.length, tokens, old.length + 64);
+    if (token_count < 0) abort();
+    for (size_t i = 0; i < count; i++) {
+        const rdk_parallel *p = &parallels[i];
+        precedents[i] = (rdk_precedent){old.plain + p->theirs, (uint32_t)p->ours, (uint32_t)(p->ours + p->length), p->theirs,
+                                        tokens, (size_t)token_count, (int64_t)p->ours - (int64_t)p->theirs};
+    }
+    rdk_segment segment = {.plain = new.plain, .length = new.length, .stop = new.length, .ends = 1, .last = 1, .model = model};
+    size_t capacity = 2 * (size_t)new.length + 4096;
+    uint8_t *wire = calloc(1, capacity);
+    uint64_t bits = 0;
+    if (rdk_segment_rebuild_beside(&segment, precedents, count, wire, capacity, &bits) != RDK_OK) abort();
+    if (bits != new.bits || memcmp(wire, new.wire, (size_t)((bits + 7) / 8)) != 0) abort();
+    free(old.plain);
+    free(old.wire);
+    free(new.plain);
+    free(new.wire);
+    free(tokens);
+    free(wire);
+    return 0;
+}

@@ -1,0 +1,158 @@
+"""Rebuilding beside an older blob: the same bits as alone, whatever was edited between the two."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reducto.errors import Corrupt
+from reducto.gzip import GzipRecipe, Precedent
+from reducto.kernel.matching import Parallel
+from reducto.recipe import PlainSource
+from tests.gzip import oracles, samples
+from tests.gzip.helpers import PlainBytes, unframe, workers
+
+#: Real encoders that defer matches, and one that does not and therefore follows nobody.
+FOLLOWING = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level in ("level4", "level6", "level9")]
+OTHER = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level2"]
+SIX = next(o for o in FOLLOWING if o.level == "level6")
+PLAIN_BYTES = 2_300_000
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A newer blob, and where it runs beside the older one."""
+
+    plain: bytes
+    parallels: list[Parallel]
+
+
+def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
+    """``old`` with places replaced; a share of them by more or fewer bytes."""
+    rng = random.Random(seed)
+    out, at, start, parallels = bytearray(), 0, (0, 0), []
+    for cut in sorted(rng.randrange(len(old)) for _ in range(places)):
+        if cut < at:
+            continue
+        out += old[at:cut]
+        removed = min(rng.choice((1, 4, 12, 512, 3000)), len(old) - cut)
+        added = rng.choice((rng.randbytes(removed), old[:removed], old[cut : cut + removed][::-1], bytes(removed)))
+        at = cut + removed
+        if rng.random() < resizing:
+            parallels.append(Parallel(*start, len(out) - start[0]))
+            out += added[rng.randrange(removed + 1) :] + rng.choice((b"", b"x", samples.words(4096)))
+            start = (len(out), at)
+        else:
+            out += added
+    out += old[at:]
+    parallels.append(Parallel(*start, len(out) - start[0]))
+    return Edited(bytes(out), parallels)
+
+
+def recipe_of(wire: bytes) -> GzipRecipe:
+    recipe, _ = unframe(wire)
+    assert isinstance(recipe, GzipRecipe)
+    return recipe
+
+
+def rebuild_beside(
+    old_wire: bytes, old_plain: PlainSource, new_wire: bytes, edited: Edited
+) -> tuple[Precedent, bytes]:
+    """The newer blob rebuilt, and the precedent that helped."""
+    precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.parallels)
+    with workers() as submit:
+        pieces = recipe_of(new_wire).rebuild(PlainBytes(edited.plain), None, submit, lambda: precedent)
+        return precedent, b"".join(pieces)
+
+
+@pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("resizing", [0, 0.2])
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10_000), places=st.integers(0, 60))
+def test_whatever_was_edited_the_bits_are_the_same(
+    oracle: oracles.Oracle, resizing: float, seed: int, places: int
+) -> None:
+    old = samples.mixed(PLAIN_BYTES, seed % 50)
+    edited = edit(old, places, seed, resizing)
+    new_wire = oracle.encode(edited.plain)
+    _, rebuilt = rebuild_beside(oracle.encode(old), PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+
+
+@pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
+def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
+    old = kind(PLAIN_BYTES)
+    for places, resizing in ((0, 0), (40, 0), (40, 0.1)):
+        edited = edit(old, places, 7, resizing)
+        new_wire = SIX.encode(edited.plain)
+        _, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+        assert rebuilt == new_wire
+
+
+def test_most_of_a_rebuilt_archive_is_taken_over() -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 30, 1, 0)
+    new_wire = SIX.encode(edited.plain)
+    precedent, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+    assert precedent.taken_bytes > 0.9 * len(old)
+
+
+@pytest.mark.parametrize("oracle", OTHER, ids=lambda oracle: oracle.name)
+def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 5, 1, 0)
+    new_wire = oracle.encode(edited.plain)
+    precedent, rebuilt = rebuild_beside(oracle.encode(old), PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+    assert precedent.taken_bytes == 0
+
+
+def test_an_older_blob_of_another_level_is_not_followed() -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 5, 1, 0)
+    new_wire = SIX.encode(edited.plain)
+    precedent, rebuilt = rebuild_beside(FOLLOWING[-1].encode(old), PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+    assert precedent.taken_bytes == 0
+
+
+def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
+    parts = [samples.archive(900_000, 5), samples.noise(500_000), samples.archive(900_000, 6)]
+    old_wire, old = b"".join(SIX.encode(part) for part in parts), b"".join(parts)
+    edited = edit(old, 30, 3, 0)
+    new_wire = SIX.encode(edited.plain)
+    precedent, rebuilt = rebuild_beside(old_wire, PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+    assert precedent.taken_bytes > 0.5 * len(old)
+
+
+def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
+    class Broken:
+        reads = 0
+
+        def read(self, plain_offset: int, length: int) -> memoryview:
+            self.reads += 1
+            raise Corrupt("the older blob's corpus is damaged")
+
+    old, broken = samples.archive(PLAIN_BYTES, 5), Broken()
+    new_wire = SIX.encode(old)
+    precedent, rebuilt = rebuild_beside(new_wire, broken, new_wire, edit(old, 0, 1, 0))
+    assert rebuilt == new_wire
+    assert precedent.taken_bytes == 0
+    assert 1 <= broken.reads <= 2  # by as many workers
+
+
+def test_wrong_wire_bytes_of_the_older_blob_are_noticed() -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    wire, other = SIX.encode(old), SIX.encode(samples.archive(PLAIN_BYTES, 6))
+    precedent = Precedent(recipe_of(wire), memoryview(other), PlainBytes(old), edit(old, 0, 1, 0).parallels)
+    try:
+        rebuilt = b"".join(recipe_of(wire).rebuild(PlainBytes(old), None, None, lambda: precedent))
+    except Corrupt:
+        return
+    assert rebuilt == wire or len(rebuilt) == len(wire)  # the hash of the whole tells
