@@ -36,6 +36,13 @@ typedef struct rdk_far {
     uint16_t back[RDK_TAINT_WINDOW]; /* by position: how far it is to the one before in its slot; 0: none in the window */
 } rdk_far;
 
+/* Which slots may hold anything: small enough to be near at hand. Those of this stretch of a window's length, and of the one
+ * before. */
+typedef struct rdk_sieve {
+    uint64_t bits[2][RDK_TAINT_SLOTS / 64];
+    uint32_t stretch;
+} rdk_sieve;
+
 typedef struct rdk_follower {
     const rdk_precedent *precedent;
     const uint8_t *plain, *old; /* old[i] stands beside plain[i], for begin <= i < end */
@@ -48,19 +55,35 @@ typedef struct rdk_follower {
     uint32_t differs;           /* the first position >= `seen` whose bytes differ; `end` if none does */
     uint32_t seen;              /* positions before it are in `tainted` where they have to be */
     uint32_t last_tainted;      /* the last tainted position, plus one; 0: none */
+    rdk_sieve sieve;
     rdk_near near;
     rdk_far far;
 } rdk_follower;
 
 typedef uint32_t rdk_chain_hash(const uint8_t *at); /* the encoder's own, of at most 30 bits, over at most eight bytes */
 
+static inline void rdk_sieve_move(rdk_sieve *s, uint32_t position) {
+    uint32_t stretch = position / RDK_TAINT_WINDOW;
+    if (s->stretch == stretch) return;
+    if (s->stretch + 1 != stretch) memset(s->bits, 0, sizeof s->bits);
+    memset(s->bits[stretch & 1], 0, sizeof s->bits[0]);
+    s->stretch = stretch;
+}
+
+static inline void rdk_sieve_add(rdk_sieve *s, uint32_t slot) { s->bits[s->stretch & 1][slot / 64] |= UINT64_C(1) << (slot % 64); }
+
+static inline bool rdk_sieve_has(const rdk_sieve *s, uint32_t slot) {
+    return (s->bits[0][slot / 64] | s->bits[1][slot / 64]) >> (slot % 64) & 1;
+}
+
 static inline bool rdk_in_window(uint32_t taint, uint32_t position) { return taint && taint + RDK_TAINT_WINDOW > position; }
 
 static inline uint16_t rdk_near_tag(uint32_t hash) { return (uint16_t)(hash / RDK_TAINT_SLOTS + 1); }
 
 /* What was in the slot and is as near as `position` is looked up still. */
-static inline void rdk_near_add(rdk_near *t, uint32_t hash, uint32_t position) {
+static inline void rdk_near_add(rdk_sieve *s, rdk_near *t, uint32_t hash, uint32_t position) {
     uint32_t slot = hash % RDK_TAINT_SLOTS;
+    rdk_sieve_add(s, slot);
     uint16_t tag = rdk_near_tag(hash);
     t->tags[slot] = rdk_in_window(t->last[slot], position) && t->tags[slot] != tag ? 0 : tag;
     if (t->last[slot] <= position) t->last[slot] = position + 1;
@@ -78,7 +101,8 @@ static inline uint32_t rdk_far_slot(const uint8_t *at, uint32_t same_log) {
 
 static inline uint32_t rdk_log2(uint32_t n) { return 31 - (uint32_t)__builtin_clz(n); }
 
-static inline void rdk_far_add(rdk_far *t, uint32_t slot, uint32_t position) {
+static inline void rdk_far_add(rdk_sieve *s, rdk_far *t, uint32_t slot, uint32_t position) {
+    rdk_sieve_add(s, slot);
     uint32_t before = t->last[slot];
     t->back[position % RDK_TAINT_WINDOW] = rdk_in_window(before, position) ? (uint16_t)(position + 1 - before) : 0;
     t->last[slot] = position + 1;
@@ -89,6 +113,7 @@ static inline uint32_t rdk_differs_from(const rdk_follower *f, uint32_t from) {
 }
 
 static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, const uint8_t *plain) {
+    memset(&f->sieve, 0, sizeof f->sieve);
     memset(f->near.last, 0, sizeof f->near.last);
     memset(f->far.last, 0, sizeof f->far.last);
     f->precedent = precedent;
@@ -128,6 +153,7 @@ static inline void rdk_see_group(rdk_follower *f) {
 /* Marks what is tainted before `position`. `chain_hash` is the encoder's own. Reads up to eight bytes from a position. */
 static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     uint32_t to = position < f->end - 8 ? position : f->end - 8;
+    rdk_sieve_move(&f->sieve, position);
     for (uint32_t c = f->seen; c < to;) {
         if (f->differs < c) f->differs = rdk_differs_from(f, c);
         uint32_t same = f->differs - c;
@@ -136,10 +162,10 @@ static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash 
             continue;
         }
         if (same >= 4) {
-            rdk_far_add(&f->far, rdk_far_slot(f->plain + c, rdk_log2(same)), c);
+            rdk_far_add(&f->sieve, &f->far, rdk_far_slot(f->plain + c, rdk_log2(same)), c);
         } else {
-            rdk_near_add(&f->near, chain_hash(f->plain + c), c);
-            rdk_near_add(&f->near, chain_hash(f->old + c), c);
+            rdk_near_add(&f->sieve, &f->near, chain_hash(f->plain + c), c);
+            rdk_near_add(&f->sieve, &f->near, chain_hash(f->old + c), c);
         }
         if (f->last_tainted < ++c) f->last_tainted = c;
     }
@@ -149,7 +175,7 @@ static inline void rdk_taint(rdk_follower *f, uint32_t position, rdk_chain_hash 
 
 /* Taints [from, to) for an encoder that cannot reach there from everywhere in the window. */
 static inline void rdk_taint_range(rdk_follower *f, int64_t from, int64_t to, rdk_chain_hash *chain_hash) {
-    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_near_add(&f->near, chain_hash(f->plain + c), (uint32_t)c);
+    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_near_add(&f->sieve, &f->near, chain_hash(f->plain + c), (uint32_t)c);
     if (to > f->last_tainted) f->last_tainted = (uint32_t)to;
 }
 
@@ -173,9 +199,12 @@ static inline bool rdk_far_matters(const rdk_follower *f, uint32_t slot, uint32_
  * the token is marked. */
 static inline bool rdk_is_clean(const rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     const uint8_t *here = f->plain + position;
-    if (rdk_near_has(&f->near, chain_hash(here), position)) return false;
-    for (uint32_t log = 2; f->group_length >> log; log++)
-        if (rdk_far_matters(f, rdk_far_slot(here, log), position)) return false;
+    uint32_t hash = chain_hash(here);
+    if (rdk_sieve_has(&f->sieve, hash % RDK_TAINT_SLOTS) && rdk_near_has(&f->near, hash, position)) return false;
+    for (uint32_t log = 2; f->group_length >> log; log++) {
+        uint32_t slot = rdk_far_slot(here, log);
+        if (rdk_sieve_has(&f->sieve, slot) && rdk_far_matters(f, slot, position)) return false;
+    }
     return true;
 }
 
