@@ -4,15 +4,28 @@
 #include "reducto_kernel.h"
 
 enum {
-    DUPLICATES_MOST = 8,     /* of an older blob's copies of the same bytes, how many are looked at */
-    GAP_MOST = 256 << 10,    /* bytes that may differ between two stretches of one parallel */
-    EVIDENCE = 8 << 10       /* same bytes that another distance needs before it is followed */
+    COPIES_MOST = 64,     /* of an older blob's copies around a place of a corpus, how many are looked at */
+    GAP_MOST = 256 << 10, /* bytes that may differ between two stretches of one parallel */
+    EVIDENCE = 8 << 10    /* same bytes that another distance needs before it is followed */
 };
 
 typedef struct copy {
-    uint64_t source, length, at; /* in the reference; in the older blob */
+    uint64_t source, end; /* in the reference */
+    uint64_t at;          /* in the older blob */
+    uint64_t reach;       /* the largest end up to here in the order of sources */
     uint32_t reference;
 } copy;
+
+typedef struct trace {
+    const rdk_operation *older;
+    const uint64_t *starts; /* of the older blob's operations in its plain bytes, with their total at the end */
+    const copy *copies;     /* the same by reference and source */
+    size_t older_count;
+    rdk_parallel *out;
+    size_t count, capacity;
+    rdk_parallel other; /* a stretch at another distance than the last parallel, with too little evidence so far */
+    uint64_t evidence;
+} trace;
 
 static int by_source(const void *a, const void *b) {
     const copy *x = a, *y = b;
@@ -21,26 +34,44 @@ static int by_source(const void *a, const void *b) {
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* The first copy that ends behind `source` of `reference`, if copies do not contain each other: nearly always so. */
-static size_t find(const copy *copies, size_t count, uint32_t reference, uint64_t source) {
-    size_t low = 0, high = count;
-    while (low < high) {
+static uint64_t distance(const rdk_parallel *p) { return p->ours - p->theirs; }
+
+/* How many bytes from `theirs` of the older blob are those from `source` of a reference; 0 if others stand there. */
+static uint64_t same_there(const trace *t, uint64_t theirs, uint32_t reference, uint64_t source) {
+    size_t low = 0, high = t->older_count;
+    if (theirs >= t->starts[t->older_count]) return 0;
+    while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        const copy *c = copies + middle;
-        if (c->reference < reference || (c->reference == reference && c->source + c->length <= source)) low = middle + 1;
+        if (t->starts[middle] <= theirs) low = middle;
         else high = middle;
     }
-    return low;
+    const rdk_operation *op = &t->older[low];
+    uint64_t skip = theirs - t->starts[low];
+    return op->reference == reference && op->source + skip == source ? op->length - skip : 0;
 }
 
-typedef struct trace {
-    rdk_parallel *out;
-    size_t count, capacity;
-    rdk_parallel other; /* a stretch at another distance than the last parallel, with too little evidence so far */
-    uint64_t evidence;
-} trace;
-
-static int64_t distance(const rdk_parallel *p) { return (int64_t)(p->ours - p->theirs); }
+/* Any copy of `source` of a reference in the older blob: where it stands, and for how long; without one, how far the next is. */
+static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, uint64_t *theirs, uint64_t *hole) {
+    size_t low = 0, high = t->older_count;
+    *hole = UINT64_MAX;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const copy *c = &t->copies[middle];
+        if (c->reference < reference || (c->reference == reference && c->reach <= source)) low = middle + 1;
+        else high = middle;
+    }
+    for (size_t i = low; i < t->older_count && i < low + COPIES_MOST && t->copies[i].reference == reference; i++) {
+        const copy *c = &t->copies[i];
+        if (c->source > source) {
+            *hole = c->source - source;
+            break;
+        }
+        if (c->end <= source) continue;
+        *theirs = c->at + (source - c->source);
+        return c->end - source;
+    }
+    return 0;
+}
 
 /* Adds [ours, ours + length) beside theirs: to the parallel at hand, to what may become one, or as a new one. */
 static int follow(trace *t, uint64_t ours, uint64_t theirs, uint64_t length) {
@@ -64,53 +95,58 @@ static int follow(trace *t, uint64_t ours, uint64_t theirs, uint64_t length) {
     return RDK_OK;
 }
 
-static int pair(trace *t, const copy *copies, size_t count, const rdk_operation *op, uint32_t reference, uint64_t ours) {
-    uint64_t done = 0;
-    for (size_t at = find(copies, count, reference, op->source); done < op->length && at < count;) {
-        uint64_t source = op->source + done;
-        const copy *best = NULL;
-        for (size_t i = at; i < count && i < at + DUPLICATES_MOST && copies[i].reference == reference && copies[i].source <= source; i++) {
-            const copy *c = copies + i;
-            if (c->source + c->length <= source) continue;
-            uint64_t there = c->at + (source - c->source);
-            if (best == NULL) best = c;
-            if (t->count && (int64_t)(ours + done - there) == distance(&t->out[t->count - 1])) {
-                best = c;
-                break;
-            }
+/* One operation of ours. Where the older blob has its bytes at several places, those count that go on with what was before. */
+static int pair(trace *t, const rdk_operation *op, uint32_t reference, uint64_t ours) {
+    for (uint64_t done = 0; done < op->length;) {
+        uint64_t source = op->source + done, here = ours + done, theirs = 0, length = 0, hole = UINT64_MAX;
+        const rdk_parallel *known[2] = {t->count ? &t->out[t->count - 1] : NULL, t->evidence ? &t->other : NULL};
+        for (int i = 0; i < 2 && length == 0; i++) {
+            if (known[i] == NULL) continue;
+            theirs = here - distance(known[i]);
+            length = same_there(t, theirs, reference, source);
         }
-        if (best == NULL) { /* a hole up to the next copy */
-            if (copies[at].reference != reference || copies[at].source >= op->source + op->length) break;
-            if (copies[at].source > source) done = copies[at].source - op->source;
-            else at++;
+        if (length == 0) length = any_copy(t, reference, source, &theirs, &hole);
+        if (length == 0) {
+            if (hole >= op->length - done) break;
+            done += hole;
             continue;
         }
-        uint64_t skip = source - best->source, length = best->length - skip;
         if (length > op->length - done) length = op->length - done;
-        int status = follow(t, ours + done, best->at + skip, length);
+        int status = follow(t, here, theirs, length);
         if (status != RDK_OK) return status;
         done += length;
-        while (at < count && copies[at].reference == reference && copies[at].source + copies[at].length <= op->source + done) at++;
     }
     return RDK_OK;
 }
 
+static void index_older(const rdk_operation *older, size_t count, copy *copies, uint64_t *starts) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < count; at += older[i++].length) {
+        starts[i] = at;
+        copies[i] = (copy){older[i].source, older[i].source + older[i].length, at, 0, older[i].reference};
+    }
+    starts[count] = at;
+    qsort(copies, count, sizeof *copies, by_source);
+    for (size_t i = 0; i < count; i++) {
+        copies[i].reach = copies[i].end;
+        if (i && copies[i - 1].reference == copies[i].reference && copies[i - 1].reach > copies[i].reach)
+            copies[i].reach = copies[i - 1].reach;
+    }
+}
+
 int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint32_t *theirs_of, const rdk_operation *older,
                       size_t older_count, rdk_parallel *out, size_t capacity) {
-    copy *copies = malloc((older_count ? older_count : 1) * sizeof *copies);
-    trace t = {.out = out, .capacity = capacity};
-    uint64_t at = 0;
-    int status = RDK_OK;
-    if (copies == NULL) return RDK_E_MEMORY;
-    for (size_t i = 0; i < older_count; at += older[i++].length)
-        copies[i] = (copy){older[i].source, older[i].length, at, older[i].reference};
-    qsort(copies, older_count, sizeof *copies, by_source);
-    at = 0;
+    copy *copies = malloc((older_count + 1) * sizeof *copies);
+    uint64_t *starts = malloc((older_count + 1) * sizeof *starts), at = 0;
+    trace t = {.older = older, .starts = starts, .copies = copies, .older_count = older_count, .out = out, .capacity = capacity};
+    int status = copies && starts ? RDK_OK : RDK_E_MEMORY;
+    if (status == RDK_OK) index_older(older, older_count, copies, starts);
     for (size_t i = 0; i < count && status == RDK_OK; at += operations[i++].length) {
         uint32_t reference = operations[i].reference;
         if (reference >= RDK_REFERENCES_MAX) status = RDK_E_CORRUPT;
-        else if (theirs_of[reference] < RDK_REFERENCES_MAX) status = pair(&t, copies, older_count, &operations[i], theirs_of[reference], at);
+        else if (theirs_of[reference] < RDK_REFERENCES_MAX) status = pair(&t, &operations[i], theirs_of[reference], at);
     }
     free(copies);
+    free(starts);
     return status == RDK_OK ? (int64_t)t.count : status;
 }

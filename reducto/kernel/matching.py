@@ -294,7 +294,7 @@ def parallels(operations: Operations, theirs_of: Mapping[int, int], older: Opera
     ``theirs_of`` gives the older blob's number of a reference of ours. Most bytes of a parallel are the same, not all.
     """
     numbers = ffi.new("uint32_t[]", [theirs_of.get(n, REFERENCES_LIMIT) for n in range(REFERENCES_LIMIT)])
-    capacity = len(operations) + len(older) + 1
+    capacity = 2 * (len(operations) + len(older)) + 1
     out = ffi.new("rdk_parallel[]", capacity)
     count = lib.rdk_parallels(
         operations._native(), len(operations), numbers, older._native(), len(older), out, capacity
