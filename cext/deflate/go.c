@@ -178,29 +178,41 @@ static uint32_t calm_until(const rdk_follower *f, const beginnings *next, uint32
     int64_t slide = (next->ours < next->theirs ? next->ours : next->theirs) + SHORT_FROM - 2;
     int64_t last = (int64_t)f->differs - RDK_REACH;
     if (slide < last) last = slide;
-    return last < 0 || rdk_in_window(f->last_tainted, position) ? 0 : (uint32_t)last;
+    return last < 0 || rdk_in_window(f->last_noted, position) ? 0 : (uint32_t)last;
+}
+
+/* Whether the group of the token at `position` certainly stays as it is. */
+static inline bool is_certain(rdk_follower *f, uint32_t position) {
+    rdk_see_group(f);
+    return f->group_reach <= f->differs && !rdk_has_echo(f, position, (uint32_t)f->group_reach);
 }
 
 /* Takes over the precedent's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
 static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *next, uint32_t position) {
     const rdk_precedent *p = f->precedent;
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
-    uint32_t calm = 0, clean = UINT32_MAX;
+    uint32_t calm = 0, untainted = UINT32_MAX, certain = 0;
     if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
+    rdk_look(f, position, hash4);
     while (f->token < p->token_count) {
         rdk_token token = p->tokens[f->token];
         if (token & RDK_STORED_SPAN) break;
         if (position > calm) {
-            rdk_taint(f, position, hash4);
-            next->ours = pass_slide(f, next->ours, position + 1);
-            next->theirs = pass_slide(f, next->theirs, position + 1);
-            calm = calm_until(f, next, position);
+            if (position + 1 >= next->ours + SHORT_FROM) next->ours = pass_slide(f, next->ours, position + 1);
+            if (position + 1 >= next->theirs + SHORT_FROM) next->theirs = pass_slide(f, next->theirs, position + 1);
+            if (f->token >= certain) {
+                rdk_look(f, position, hash4);
+                calm = calm_until(f, next, position);
+            }
         }
         if (position > calm) {
-            rdk_see_group(f);
-            if (f->group_reach > f->differs || (position != clean && !rdk_is_clean(f, position, hash4))) break;
-            clean = position + 1; /* which the next token looks at again if this one is a literal */
-            if (!rdk_is_clean(f, clean, hash4)) break;
+            if (f->token >= certain) {
+                if (!is_certain(f, position)) break;
+                certain = f->group_stop;
+            }
+            if (position != untainted && rdk_is_tainted(f, position, hash4)) break;
+            untainted = position + 1; /* which the next token looks at again if this one is a literal */
+            if (rdk_is_tainted(f, untainted, hash4)) break;
         }
         uint32_t reached = position + rdk_token_span(token);
         slide(s, run, position + 1);
