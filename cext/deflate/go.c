@@ -16,6 +16,7 @@
 enum {
     WINDOW = 1 << 15,
     HASH_BITS = 17,
+    HASH_FACTOR = 0x1e35a7bd,
     SHORTEST = 4,
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
@@ -40,7 +41,7 @@ typedef struct state {
     rdk_follower follower;
 } state;
 
-static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * 0x1e35a7bdu) >> (32 - HASH_BITS); }
+static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * (uint32_t)HASH_FACTOR) >> (32 - HASH_BITS); }
 
 /* Returns the previous head of the chain, index + 1. */
 static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
@@ -48,6 +49,19 @@ static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position)
     s->head[hash] = position + 1;
     s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : 0;
     return head;
+}
+
+/* Many at once: [from, to). */
+static inline void insert_all(state *s, const uint8_t *plain, uint32_t from, uint32_t to) {
+    for (; from + 8 <= to; from += 4) {
+        uint64_t bytes = __builtin_bswap64(rdk_load64(plain + from));
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t hash = ((uint32_t)(bytes >> (32 - 8 * i)) * (uint32_t)HASH_FACTOR) >> (32 - HASH_BITS), far = from + i + 1 - s->head[hash];
+            s->head[hash] = from + i + 1;
+            s->back[(from + i) & (WINDOW - 1)] = far <= WINDOW && far <= from + i ? (uint16_t)far : 0;
+        }
+    }
+    for (; from < to; from++) insert(s, plain, from);
 }
 
 static void set_base(state *s, const rdk_run *run, int64_t base) {
@@ -90,8 +104,7 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
 
 /* Up to `to`, from one after `position`, which is inserted already. */
 static inline void insert_inside(state *s, const rdk_run *run, uint32_t position, uint32_t to, uint32_t insert_stop) {
-    if (to > insert_stop) to = insert_stop;
-    while (++position < to) insert(s, run->plain, position);
+    insert_all(s, run->plain, position + 1, to < insert_stop ? to : insert_stop);
 }
 
 /* The input at hand, of which the encoder knows no end but this one. */
@@ -242,7 +255,7 @@ static void beside(rdk_run *run, state *s, const level *p) {
         if (following) position = take_over(run, s, &s->follower, &next, position);
         if (rdk_done(run)) return;
         if (position - filled > WINDOW) filled = position - WINDOW;
-        for (; filled < position && filled < in.insert_stop; filled++) insert(s, run->plain, filled);
+        if (filled < position) insert_all(s, run->plain, filled, position < in.insert_stop ? position : in.insert_stop);
         more = deferred_match(run, s, p, &in, &position);
         filled = position;
     }
@@ -277,7 +290,8 @@ static void simulate(rdk_run *run) {
     } else if (run->precedent_count) {
         beside(run, s, p);
     } else {
-        for (uint32_t i = run->begin; i < run->start && i + SHORTEST <= run->length; i++) insert(s, run->plain, i);
+        uint32_t most = run->length > SHORTEST - 1 ? run->length - (SHORTEST - 1) : 0;
+        insert_all(s, run->plain, run->begin, run->start < most ? run->start : most);
         deferred(run, s, p);
     }
     if (run->last) {

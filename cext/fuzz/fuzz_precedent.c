@@ -16,7 +16,7 @@ static void compress(stream *s, int model) {
     rdk_segment segment = {.plain = s->plain, .length = s->length, .stop = s->length, .ends = 1, .last = 1, .model = model};
     size_t capacity = 2 * (size_t)s->length + 4096;
     s->wire = calloc(1, capacity);
-    if (rdk_segment_rebuild(&segment, NULL, 0, s->wire, capacity, &s->bits) != RDK_OK) abort();
+    if (rdk_segment_rebuild(&segment, (const uint8_t *)"", 0, s->wire, capacity, &s->bits) != RDK_OK) abort();
 }
 
 /* Words out of the fuzzer's bytes, so that matches of all lengths and distances abound. */
