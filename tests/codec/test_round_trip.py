@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +27,7 @@ from reducto.errors import CorpusMissing, Corrupt
 from reducto.kernel.chunking import path_hash
 from reducto.model import ByteRange, Reason, Stored
 from tests.codec.samples import EAGER, decode, encode, make_corpus, make_tar, words
+from tests.gzip.oracles import go_oracles
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -318,3 +320,50 @@ def test_a_reader_goes_with_its_last_reference(kind: FrameKind) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def _two_versions(tmp_path: Path) -> tuple[list[Corpus], list[bytes], list[bytes]]:
+    """A corpus, two related gzip blobs as Go's encoder makes them, and their instructions."""
+    oracle = next(o for o in go_oracles() if o.name == "go-1.26-level6")
+    files = {f"usr/lib/{number}.py": words(30_000, seed=number) for number in range(150)}
+    old = make_tar(files)
+    files["usr/lib/7.py"] = words(29_000, seed=777)
+    blobs = [oracle.encode(plain) for plain in (old, make_tar(files, mtime=1_800_000_000))]
+    corpora = [make_corpus(tmp_path / "old.rc", old)]
+    return corpora, blobs, [cast(bytes, encode(blob, corpora, tmp_path)) for blob in blobs]
+
+
+def test_a_decoder_follows_an_older_blob(tmp_path: Path) -> None:
+    corpora, blobs, instructions = _two_versions(tmp_path)
+    given = {corpus.id: corpus for corpus in corpora}
+    older, newer = (Decoder(each, given, tmp_path) for each in instructions)
+    assert newer.follow(older, memoryview(blobs[0])) > 4_000_000
+    assert b"".join(newer.rebuild()) == blobs[1]
+    assert newer.followed_bytes > 3_000_000
+    newer.close()
+    assert Decoder(instructions[1], given, tmp_path).follow(newer, memoryview(b"not its wire bytes")) == 0
+
+
+def test_a_closed_decoder_follows_nobody(tmp_path: Path) -> None:
+    corpora, blobs, instructions = _two_versions(tmp_path)
+    given = {corpus.id: corpus for corpus in corpora}
+    older, newer = (Decoder(each, given, tmp_path) for each in instructions)
+    newer.close()
+    assert newer.follow(older, memoryview(blobs[0])) == 0
+
+
+def test_wrong_bytes_of_the_older_blob_never_pass(tmp_path: Path) -> None:
+    corpora, blobs, instructions = _two_versions(tmp_path)
+    given = {corpus.id: corpus for corpus in corpora}
+    rng, failures = random.Random(5), 0
+    for _ in range(20):
+        damaged = bytearray(blobs[0])
+        damaged[rng.randrange(20, len(damaged) - 8)] ^= 1 << rng.randrange(8)
+        older, newer = (Decoder(each, given, tmp_path) for each in instructions)
+        newer.follow(older, memoryview(bytes(damaged)))
+        try:
+            assert b"".join(newer.rebuild()) == blobs[1]
+        except Corrupt:
+            failures += 1
+        newer.close()
+    assert failures, "no damage was met"

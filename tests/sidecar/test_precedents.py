@@ -1,0 +1,73 @@
+"""An edge that holds an older layer rebuilds the next one beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from reducto.model import Digest
+from tests.gzip.oracles import go_oracles
+from tests.sidecar.conftest import OpenRig
+from tests.support.images import library_layer
+from tests.support.sidecar_rig import Rig
+
+FOLLOWED = "reducto_rebuild_followed_bytes_total"
+
+
+@cache
+def layers() -> tuple[bytes, bytes]:
+    """Two versions of a real layer, as docker would compress them."""
+    oracle = next(o for o in go_oracles() if o.name == "go-1.26-level6")
+    return oracle.encode(library_layer(1).tar), oracle.encode(library_layer(2).tar)
+
+
+@pytest.fixture
+async def edge(new_rig: OpenRig) -> Rig:
+    """A sidecar that has pulled the first version, and knows of the second what the upstream has."""
+    origin = await new_rig(state="origin")
+    for layer in layers():
+        await origin.push_blob("app", layer)
+    await origin.close()
+    edge = await new_rig(state="edge")
+    assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
+    return edge
+
+
+async def test_an_older_layer_in_the_cache_helps(edge: Rig) -> None:
+    assert await edge.metric(FOLLOWED) == 0
+    assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
+    assert await edge.metric(FOLLOWED) > 0.3 * len(library_layer(2).tar)
+
+
+async def test_a_layer_of_another_repository_does_not(edge: Rig, new_rig: OpenRig) -> None:
+    await edge.push_blob("other", layers()[1])
+    assert (await edge.get_blob("other", Digest.of(layers()[1]))).body == layers()[1]
+    assert await edge.metric(FOLLOWED) == 0
+
+
+async def test_a_damaged_older_layer_is_never_passed_on(edge: Rig) -> None:
+    """It is met while bytes flow: then the answer breaks off, and the next one is right."""
+    digest, newer = Digest.of(layers()[0]), layers()[1]
+    await asyncio.to_thread(_damage, edge.folder / "cache" / "blobs" / "sha256" / digest.hex)
+    for attempt in range(2):
+        try:
+            answer = await edge.get_blob("app", Digest.of(newer))
+        except OSError:
+            assert attempt == 0
+            continue
+        assert answer.body == newer
+        return
+    raise AssertionError("the layer cannot be had")
+
+
+def _damage(path: Path) -> None:
+    """Flips bits all over a file, of which its times and length tell nothing."""
+    state, data = path.stat(), bytearray(path.read_bytes())
+    for at in range(1000, len(data) - 1000, 5000):
+        data[at] ^= 4
+    path.write_bytes(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
