@@ -235,7 +235,7 @@ class FrameBuilder:
             self._pending.append(self._submit(self._make, kind, ranges, twins))
         self._collect(_IN_FLIGHT)
 
-    def _prefix(self, twins: tuple[Stretch, ...]) -> bytearray:
+    def _prefix(self, twins: tuple[Stretch, ...]) -> memoryview:
         parts = []
         for twin in twins:
             corpus = self.references[twin.reference - 1].corpus
@@ -244,7 +244,7 @@ class FrameBuilder:
 
     def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
         options = self._options
-        prefix: bytes | bytearray = self._prefix(twins)
+        prefix: bytes | bytearray | memoryview = self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
         data = views[0] if len(views) == 1 else joined(self._spool_dir, views)
         stored: bytes | memoryview

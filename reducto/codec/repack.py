@@ -76,7 +76,11 @@ def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
 
 
 def _again(
-    group: Sequence[Frame], source: Unpacked, prefix: bytes | bytearray, level: int, spool_dir: str | os.PathLike[str]
+    group: Sequence[Frame],
+    source: Unpacked,
+    prefix: bytes | bytearray | memoryview,
+    level: int,
+    spool_dir: str | os.PathLike[str],
 ) -> tuple[Frame, bytes]:
     """The group as one frame, proved, and its stored bytes."""
     first = group[0]

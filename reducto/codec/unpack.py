@@ -66,7 +66,7 @@ def ensure_touched(source: Source, number: int, plan: Plan, plain_offset: int, l
         source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
 
 
-def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes | bytearray:
+def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes | memoryview:
     """What ``frame`` was compressed against: its twins, or a dictionary. Raises `CorpusMissing`, `Corrupt`."""
     if frame.kind not in (*RELATED, FrameKind.DICTIONARY):
         return b""
@@ -211,7 +211,7 @@ class Unpacked:
         if frame.done == frame.starts[-1]:
             frame.reader = frame.place = None
 
-    def _reader(self, frame: _OpenFrame, prefix: bytes | bytearray) -> FrameReader:
+    def _reader(self, frame: _OpenFrame, prefix: bytes | bytearray | memoryview) -> FrameReader:
         kind, offset, wait = frame.frame.kind, frame.packed_offset, self._arrived
         return FrameReader(kind, frame.stored, prefix, frame.starts[-1], lambda length: wait(offset + length))
 

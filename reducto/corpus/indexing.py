@@ -7,6 +7,7 @@ again, so a corpus travels without them.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import SignatureBlock
 from reducto.corpus.table import ENTRY
 from reducto.corpus.writer import CorpusWriter
+from reducto.kernel.buffers import copy_bytes, uncleared
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
 from reducto.keys import Signer
 from reducto.model import CorpusId
@@ -32,7 +34,8 @@ class IndexedCorpusWriter:
     ) -> None:
         self._writer = CorpusWriter(path, chunking=chunking, signer=signer)
         self._chunker = Chunker(self._writer.chunking)
-        self._open = bytearray()
+        self._open = uncleared(2 * PIECE_BYTES)
+        self._open_length = 0
         self._open_offset = 0
         self._anchors: list[int] = []
 
@@ -52,8 +55,9 @@ class IndexedCorpusWriter:
         for at in range(0, len(view), PIECE_BYTES):
             piece = view[at : at + PIECE_BYTES]
             self._writer.append(piece)
-            self._open += piece
-            if len(self._open) >= PIECE_BYTES:
+            copy_bytes(piece, self._open[self._open_length :])
+            self._open_length += len(piece)
+            if self._open_length >= PIECE_BYTES:
                 self._scan(final=False)
         return offset
 
@@ -70,17 +74,18 @@ class IndexedCorpusWriter:
     def _scan(self, *, final: bool) -> None:
         base = self._open_offset
         at = 0
-        with memoryview(self._open) as view:
-            while at < len(view):
-                anchors = [a - base - at for a in self._anchors if a <= base + len(view)]
-                table = self._chunker.scan(view[at:], final=final, anchors=anchors)
-                if not table.consumed:
-                    break
-                self._note(table, base + at)
-                at += table.consumed
-                self._anchors = [a for a in self._anchors if a > base + at]
-            rest = bytearray(view[at:])
-        self._open = rest
+        view = self._open[: self._open_length]
+        while at < len(view):
+            here = self._anchors[: bisect_right(self._anchors, base + len(view))]
+            table = self._chunker.scan(view[at:], final=final, anchors=[a - base - at for a in here])
+            if not table.consumed:
+                break
+            self._note(table, base + at)
+            at += table.consumed
+            del self._anchors[: bisect_right(self._anchors, base + at)]
+        rest = bytes(view[at:])
+        self._open[: len(rest)] = rest
+        self._open_length = len(rest)
         self._open_offset = base + at
 
     def _note(self, table: Iterable[tuple[int, int, int, int]], base: int) -> None:

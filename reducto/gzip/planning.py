@@ -76,7 +76,7 @@ class Job:
     """One real segment to be planned: copies of its bytes, so that it can go to any worker."""
 
     shape: kernel.SegmentShape
-    plain: bytearray
+    plain: memoryview
     wire: bytes
     choices: tuple[Choice, ...]
     """Models to try, most likely first. ``plain`` has warm-up and lookahead enough for any model."""

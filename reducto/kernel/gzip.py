@@ -14,6 +14,7 @@ from typing import Any
 
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib
+from reducto.kernel.buffers import uncleared
 
 #: One deflate block: bit start, plain start, header bits, type, final, has match, ended, tokens.
 BLOCK = struct.Struct("<QQIBBBBQ")
@@ -21,8 +22,6 @@ BLOCK = struct.Struct("<QQIBBBBQ")
 NEEDS_INPUT: int = lib.RDK_INFLATE_INPUT
 OUTPUT_FULL: int = lib.RDK_INFLATE_OUTPUT
 DONE: int = lib.RDK_INFLATE_DONE
-
-_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +219,12 @@ def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> bytes:
     Four bytes each, as `Precedent` takes them. Raises `Corrupt`.
     """
     capacity = plain_length + 64
-    tokens = _uncleared("uint32_t[]", capacity)
-    with ffi.from_buffer("uint8_t[]", wire) as source:
+    room = uncleared(4 * capacity)
+    with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint32_t[]", room) as tokens:
         count = check(
             lib.rdk_segment_tokens(source, len(wire), bit, plain_length, tokens, capacity), "reading a segment's tokens"
         )
-    return bytes(ffi.buffer(tokens, 4 * count))
+    return bytes(room[: 4 * count])
 
 
 @dataclass(frozen=True, slots=True)
