@@ -204,7 +204,8 @@ class MemberReader:
         )
         with memoryview(self._plain) as view:
             at_hand = copied([view[low - self._plain_base : high - self._plain_base]])
-        wire = bytes(self._wire[wire_low:wire_high])
+        with memoryview(self._wire) as held:
+            wire = bytes(held[wire_low:wire_high])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
         ask_all = self._vain_trials < _VAIN_TRIALS and not self._all_tried
         telltales = self._telltales() if ask_all else None
