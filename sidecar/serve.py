@@ -18,7 +18,7 @@ from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.guards import Guards
 from sidecar.listener import Connections, raise_file_limit
 from sidecar.maintenance.recompress import when_idle
-from sidecar.process import settle, tune
+from sidecar.process import ProcessorWait, settle, tune
 from sidecar.seal import Seal
 from sidecar.tracing import Tracing
 
@@ -156,12 +156,14 @@ async def _housekeeping(sidecar: Sidecar) -> None:
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:
-    """Measures how late the event loop comes round: it must never be blocked for long."""
-    worst = 0.0
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(_LAG_SECONDS)
-        lag = max(0.0, time.monotonic() - before - _LAG_SECONDS)
-        worst = max(worst, lag)
-        sidecar.metrics.loop_lag.set(lag)
-        sidecar.metrics.loop_lag_worst.set(worst)
+    """Measures how late the event loop comes round, and how much of that was not for want of a processor."""
+    worst = blocked = 0.0
+    with contextlib.closing(ProcessorWait()) as waited:
+        while True:
+            before, waited_before = time.monotonic(), waited.seconds()
+            await asyncio.sleep(_LAG_SECONDS)
+            lag = max(0.0, time.monotonic() - before - _LAG_SECONDS)
+            worst, blocked = max(worst, lag), max(blocked, lag - (waited.seconds() - waited_before))
+            sidecar.metrics.loop_lag.set(lag)
+            sidecar.metrics.loop_lag_worst.set(worst)
+            sidecar.metrics.loop_blocked_worst.set(blocked)

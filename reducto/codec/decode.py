@@ -274,8 +274,8 @@ class Decoder:
 
     @property
     def followed_bytes(self) -> int:
-        """Plain bytes that were rebuilt beside an older blob's."""
-        return self._precedent.taken_bytes if self._precedent is not None else 0
+        """Plain bytes that were rebuilt beside an older blob's, those counted twice that two segments need."""
+        return self._precedent.beside_bytes if self._precedent is not None else 0
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""

@@ -61,7 +61,7 @@ class Precedent:
         self._tokens: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._usable = True
-        self.taken_bytes = 0
+        self.beside_bytes = 0
         """Plain bytes of the newer blob that were rebuilt beside this one."""
 
     @property
@@ -85,7 +85,7 @@ class Precedent:
         except (ReductoError, OSError, ValueError):
             self._usable = False
             return []
-        self.taken_bytes += sum(each.end - each.begin for each in found)
+        self.beside_bytes += sum(each.end - each.begin for each in found)
         return found
 
     def _side(self, choice: Choice, begin: int, theirs: int, length: int) -> list[kernel.Precedent]:

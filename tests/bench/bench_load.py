@@ -23,7 +23,7 @@ from tests.support.sidecar import Sidecar
 PIECES = 20
 PULLS, PUSHES = 200, 50
 BLOCK = 1 << 20
-WORST_LAG = "reducto_event_loop_lag_max_seconds"
+WORST_LAG, WORST_BLOCK = "reducto_event_loop_lag_max_seconds", "reducto_event_loop_blocked_max_seconds"
 REDUCED = 'reducto_decisions_total{outcome="reduced",reason="reduced"}'
 
 
@@ -110,13 +110,13 @@ def memory(report: Report) -> None:
         digests = [_sha256(layer) for layer in layers]
         sidecar = stack.enter_context(Sidecar(folder / "sidecar", upstream.url))
         pushed = _watched(sidecar, lambda: asyncio.run(_push_all(sidecar.url, layers)))
-        lags = [sidecar.metrics()[WORST_LAG]]
+        lags = [[sidecar.metrics()[name] * 1000 for name in (WORST_LAG, WORST_BLOCK)]]
         reduced = sidecar.metrics().get(REDUCED, 0)
         sidecar.daemon.restart()
         pulled = _watched(sidecar, lambda: asyncio.run(_pull_all(sidecar.url, digests)))
-        lags.append(sidecar.metrics()[WORST_LAG])
+        lags.append([sidecar.metrics()[name] * 1000 for name in (WORST_LAG, WORST_BLOCK)])
     rows = [
-        [what, figures["seconds"], *(figures[key] / (1 << 20) for key in ("peak", "anonymous")), lag * 1000]
+        [what, figures["seconds"], *(figures[key] / (1 << 20) for key in ("peak", "anonymous")), *lag]
         for what, figures, lag in (("push", pushed, lags[0]), ("pull", pulled, lags[1]))
     ]
     report.table(
@@ -126,14 +126,16 @@ def memory(report: Report) -> None:
             "seconds",
             "peak resident, MiB",
             "peak beyond mapped files, MiB",
-            "longest block of the event loop, ms",
+            "longest delay of the event loop, ms",
+            "not for want of a processor, ms",
         ],
         rows,
-        note=f"{reduced:.0f} of {len(layers)} layers were stored reduced.",
+        note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
+        "registry: the last column leaves out how long the event loop's thread was ready and got none, as Linux counts.",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
-    report.at_most("longest block of the event loop", max(lags) * 1000, 50, "ms")
+    report.at_most("longest block of the event loop", max(block for _, block in lags), 50, "ms")
 
 
 def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, float]:

@@ -91,13 +91,13 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
         assert rebuilt == new_wire
 
 
-def test_most_of_a_rebuilt_archive_is_taken_over() -> None:
+def test_most_of_a_rebuilt_archive_stands_beside_the_older_one() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 30, 1, 0)
     new_wire = SIX.encode(edited.plain)
     precedent, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.taken_bytes > 0.9 * len(old)
+    assert precedent.beside_bytes > 0.9 * len(old)
 
 
 @pytest.mark.parametrize("oracle", OTHER, ids=lambda oracle: oracle.name)
@@ -107,7 +107,7 @@ def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
     new_wire = oracle.encode(edited.plain)
     precedent, rebuilt = rebuild_beside(oracle.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.taken_bytes == 0
+    assert precedent.beside_bytes == 0
 
 
 def test_an_older_blob_of_another_level_is_not_followed() -> None:
@@ -116,7 +116,7 @@ def test_an_older_blob_of_another_level_is_not_followed() -> None:
     new_wire = SIX.encode(edited.plain)
     precedent, rebuilt = rebuild_beside(FOLLOWING[-1].encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.taken_bytes == 0
+    assert precedent.beside_bytes == 0
 
 
 def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
@@ -126,7 +126,7 @@ def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
     new_wire = SIX.encode(edited.plain)
     precedent, rebuilt = rebuild_beside(old_wire, PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.taken_bytes > 0.5 * len(old)
+    assert precedent.beside_bytes > 0.5 * len(old)
 
 
 def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
@@ -141,5 +141,5 @@ def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
     new_wire = SIX.encode(old)
     precedent, rebuilt = rebuild_beside(new_wire, broken, new_wire, edit(old, 0, 1, 0))
     assert rebuilt == new_wire
-    assert precedent.taken_bytes == 0
+    assert precedent.beside_bytes == 0
     assert 1 <= broken.reads <= 2  # by as many workers
