@@ -131,7 +131,7 @@ def memory(report: Report) -> None:
         ],
         rows,
         note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
-        "registry: the last column leaves out how long the event loop's thread was ready and got none, as Linux counts.",
+        "registry: the last column leaves out how long the event loop's thread was ready and got none (schedstat).",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
