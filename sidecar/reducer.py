@@ -24,7 +24,7 @@ from sidecar.codec import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, 
 #: zstd's level at push: fast now, the configured level when nothing else runs.
 PUSH_LEVEL = 3
 #: Likewise frames and window: many layers are pushed at once, and each worker needs memory for a frame.
-_PUSH_FRAME_LOG = 25
+_PUSH_FRAME_LOG = 24
 
 
 class ReductoCodec:

@@ -20,6 +20,7 @@ enum {
     SHORTEST = 4,
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
+    NONE = UINT16_MAX, /* beyond any window */
     AHEAD = 4, /* how far before their use hash heads are fetched */
     SLIDE_AT = 2 * WINDOW - (SHORTEST + RDK_MATCH_MAX) + 1
 };
@@ -37,7 +38,7 @@ typedef struct state {
     int64_t base;               /* index of the buffer's first byte; negative before plain[0] */
     int64_t slide_at;           /* index from which it slides before the next token */
     uint32_t head[1 << HASH_BITS]; /* index + 1 */
-    uint16_t back[WINDOW];         /* distance to the one before in the chain; 0: none within a window */
+    uint16_t back[WINDOW];         /* distance to the one before in the chain; NONE: none within a window */
     rdk_follower follower;
 } state;
 
@@ -47,7 +48,7 @@ static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_
 static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
     uint32_t hash = hash4(plain + position), head = s->head[hash];
     s->head[hash] = position + 1;
-    s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : 0;
+    s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : NONE;
     return head;
 }
 
@@ -58,7 +59,7 @@ static inline void insert_all(state *s, const uint8_t *plain, uint32_t from, uin
         for (uint32_t i = 0; i < 4; i++) {
             uint32_t hash = ((uint32_t)(bytes >> (32 - 8 * i)) * (uint32_t)HASH_FACTOR) >> (32 - HASH_BITS), far = from + i + 1 - s->head[hash];
             s->head[hash] = from + i + 1;
-            s->back[(from + i) & (WINDOW - 1)] = far <= WINDOW && far <= from + i ? (uint16_t)far : 0;
+            s->back[(from + i) & (WINDOW - 1)] = far <= WINDOW && far <= from + i ? (uint16_t)far : NONE;
         }
     }
     for (; from < to; from++) insert(s, plain, from);
@@ -83,21 +84,23 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
     int64_t lowest = (int64_t)position - WINDOW > s->base ? (int64_t)position - WINDOW : s->base;
     uint32_t floor = lowest > 0 ? (uint32_t)lowest : 0;
     const uint8_t *here = plain + position;
-    uint32_t tail = rdk_load32(here + length - 3); /* the four bytes that end one beyond the best length */
+    const uint8_t *ends = plain + length - 3;     /* from a candidate: the four bytes that end one beyond the best length */
+    uint32_t tail = rdk_load32(ends + position);
     if (head <= floor) return length;
-    for (uint32_t at = head - 1, back;; at -= back) {
-        const uint8_t *there = plain + at;
-        back = s->back[at & (WINDOW - 1)];
-        if (rdk_load32(there + length - 3) == tail) {
-            uint32_t n = rdk_common(there, here, most), far = position - at;
+    for (size_t at = head - 1;;) {
+        size_t back = s->back[at & (WINDOW - 1)];
+        if (__builtin_expect(rdk_load32(ends + at) == tail, 0)) {
+            uint32_t n = rdk_common(plain + at, here, most), far = position - (uint32_t)at;
             if (n > length && (n > SHORTEST || far <= NEAR_FOR_SHORTEST)) {
                 length = n;
                 *distance = far;
                 if (n >= nice) break;
-                tail = rdk_load32(here + length - 3);
+                ends = plain + length - 3;
+                tail = rdk_load32(ends + position);
             }
         }
-        if (--tries == 0 || back == 0 || at == floor || at - floor < back) break;
+        if (--tries == 0 || at - floor < back) break;
+        at -= back;
     }
     return length;
 }
