@@ -16,7 +16,6 @@
 enum {
     WINDOW = 1 << 15,
     HASH_BITS = 17,
-    HASH_FACTOR = 0x1e35a7bd,
     SHORTEST = 4,
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
@@ -42,7 +41,8 @@ typedef struct state {
     rdk_follower follower;
 } state;
 
-static inline uint32_t hash4(const uint8_t *at) { return (__builtin_bswap32(rdk_load32(at)) * (uint32_t)HASH_FACTOR) >> (32 - HASH_BITS); }
+static inline uint32_t hash_of(uint32_t four) { return (four * 0x1e35a7bdu) >> (32 - HASH_BITS); }
+static inline uint32_t hash4(const uint8_t *at) { return hash_of(__builtin_bswap32(rdk_load32(at))); }
 
 /* Returns the previous head of the chain, index + 1. */
 static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
@@ -57,7 +57,7 @@ static inline void insert_all(state *s, const uint8_t *plain, uint32_t from, uin
     for (; from + 8 <= to; from += 4) {
         uint64_t bytes = __builtin_bswap64(rdk_load64(plain + from));
         for (uint32_t i = 0; i < 4; i++) {
-            uint32_t hash = ((uint32_t)(bytes >> (32 - 8 * i)) * (uint32_t)HASH_FACTOR) >> (32 - HASH_BITS), far = from + i + 1 - s->head[hash];
+            uint32_t hash = hash_of((uint32_t)(bytes >> (32 - 8 * i))), far = from + i + 1 - s->head[hash];
             s->head[hash] = from + i + 1;
             s->back[(from + i) & (WINDOW - 1)] = far <= WINDOW && far <= from + i ? (uint16_t)far : NONE;
         }
@@ -84,7 +84,7 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
     int64_t lowest = (int64_t)position - WINDOW > s->base ? (int64_t)position - WINDOW : s->base;
     uint32_t floor = lowest > 0 ? (uint32_t)lowest : 0;
     const uint8_t *here = plain + position;
-    const uint8_t *ends = plain + length - 3;     /* from a candidate: the four bytes that end one beyond the best length */
+    const uint8_t *ends = plain + length - 3; /* from a candidate: the four bytes that end one beyond the best length */
     uint32_t tail = rdk_load32(ends + position);
     if (head <= floor) return length;
     for (size_t at = head - 1;;) {

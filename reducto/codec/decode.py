@@ -281,6 +281,7 @@ class Decoder:
         """Gives spool files up. Idempotent."""
         with self._lock:
             older, self._older, self._closed = self._older, None, True
+        self._precedent = None  # with its mapping, which is given back here and not where the decoder ends
         if older is not None:
             older.close()
         if self._embedded is not None:
