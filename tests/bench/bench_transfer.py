@@ -179,12 +179,15 @@ def fetch_new(url: str, known: str | None, update: str, repository: str = REPOSI
         list(pool.map(fetch, new))
 
 
-def _new_layers(urls: Sequence[str], edge: Sidecar, known: str, update: str, repository: str) -> list[float]:
-    """Seconds for the layers that the update adds: median of several through an edge that held the older image."""
+def _new_layers(
+    urls: Sequence[str], edge: Sidecar, held: Sequence[str], known: str, update: str, repository: str
+) -> list[float]:
+    """Seconds for the layers that the update adds: median of several through an edge that served what is ``held``."""
     seconds: list[list[float]] = []
     for _ in range(ROUNDS):
         forget_cache(edge)
-        fetch_new(edge.url, None, known, repository)
+        for image in held:
+            fetch_new(edge.url, None, image, repository)
         seconds.append([timed(partial(fetch_new, url, known, update, repository)) for url in urls])
     return [statistics.median(column) for column in zip(*seconds, strict=True)]
 
@@ -192,6 +195,8 @@ def _new_layers(urls: Sequence[str], edge: Sidecar, known: str, update: str, rep
 def _by_docker(node: DockerEngine, bare: Registry, edge: Sidecar, known: str, update: str) -> list[float]:
     """Seconds of ``docker pull`` of the update by an engine that holds the older image."""
     forget_cache(edge)
+    for image, _ in UPDATES:
+        fetch_new(edge.url, None, image)
     seconds = []
     for host in (bare.host, edge.host, edge.host):
         pull(node, host, known)
@@ -238,20 +243,22 @@ def slow_link(report: Report) -> None:
         # A sidecar of its own near the node; it holds the older image, as after last week's pull.
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
         urls = (bare.url, edge.url, edge.url)
+        older = [known for known, _ in UPDATES]  # last week's application, and the base that was patched since
         for known, update in UPDATES:
-            layers.append([f"{known} -> {update}", "docker", *_new_layers(urls, edge, known, update, REPOSITORY)])
+            seconds = _new_layers(urls, edge, older, known, update, REPOSITORY)
+            layers.append([f"{known} -> {update}", "docker", *seconds])
         for repository, what in others.items():
             known, update = UPDATES[0]
-            layers.append([f"{known} -> {update}", what, *_new_layers(urls, edge, known, update, repository)])
+            layers.append([f"{known} -> {update}", what, *_new_layers(urls, edge, [known], known, update, repository)])
         node = stack.enter_context(DockerEngine(folder / "node", open_to))
         for known, update in UPDATES:
             pulls.append([f"{known} -> {update}", *_by_docker(node, bare, edge, known, update)])
     columns = ["bare registry", "edge, cold", "edge, warm", "times faster, cold", "times faster, warm"]
     report.table(
-        f"The layers that an update adds, for a node that holds the older image, median of {ROUNDS}, s",
+        f"The layers that an update adds, side by side, median of {ROUNDS}, s",
         ["update", "layers of", *columns],
         [[*row, row[2] / row[3], row[2] / row[4]] for row in layers],
-        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node and served the older image "
+        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node and served the older images "
         "before. Warm: another node has pulled the update.",
     )
     report.table(
@@ -260,6 +267,7 @@ def slow_link(report: Report) -> None:
         [[*row, row[1] / row[2], row[1] / row[3]] for row in pulls],
         note="With docker's unpacking, in which the link has no part.",
     )
-    slowest = min(row[2] / row[3] for row in layers)
-    report.at_least("pull of an updated image's layers over 100 Mbit/s, cold edge, the slowest row", slowest, 4)
-    report.at_least("the same by docker pull", min(row[1] / row[2] for row in pulls), 4)
+    for what in dict.fromkeys(row[1] for row in layers):
+        slowest = min(row[2] / row[3] for row in layers if row[1] == what)
+        report.at_least(f"pull of an updated image over 100 Mbit/s, layers of {what}", slowest, 4)
+    report.at_least("the same by docker pull, with its unpacking", min(row[1] / row[2] for row in pulls), 4)
