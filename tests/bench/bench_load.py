@@ -36,9 +36,11 @@ class Watch(threading.Thread):
         self._sidecar, self._ended = sidecar, threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(0.2):
+        ended = False
+        while not ended:
             for name, value in self._sidecar.memory_bytes().items():
                 self.largest[name] = max(value, self.largest.get(name, 0))
+            ended = self._ended.wait(0.2)
 
     @contextmanager
     def __call__(self):  # type: ignore[no-untyped-def]

@@ -152,6 +152,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Seconds to rebuild a blob.",
         ),
         Panel(
+            "Rebuilt beside older layers",
+            "Bps",
+            (("sum(rate(reducto_rebuild_followed_bytes_total{@}[5m]))", "plain bytes"),),
+            "What an older layer in the cache told, so that it was not searched for.",
+        ),
+        Panel(
             "Cache",
             "reqps",
             ((_rate("reducto_cache_requests_total", "result"), "{{result}}"),),
@@ -245,6 +251,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 ("max(reducto_event_loop_lag_seconds{@})", "latest"),
                 ("max(reducto_event_loop_lag_max_seconds{@})", "worst"),
+                ("max(reducto_event_loop_blocked_max_seconds{@})", "worst, without waits for a processor"),
             ),
             "Delay of the event loop.",
         ),
