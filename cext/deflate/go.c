@@ -181,7 +181,7 @@ static int64_t beginning_after(uint64_t offset, uint32_t position) {
 }
 
 /* Taints what one of both encoders did not reach; returns the next beginning. */
-static int64_t pass_slide(rdk_follower *f, int64_t beginning, uint32_t position) {
+static inline int64_t pass_slide(rdk_follower *f, int64_t beginning, uint32_t position) {
     while (position >= beginning + SHORT_FROM) {
         rdk_taint_range(f, beginning - BEYOND, beginning, hash4);
         beginning += WINDOW;
@@ -189,12 +189,12 @@ static int64_t pass_slide(rdk_follower *f, int64_t beginning, uint32_t position)
     return beginning;
 }
 
-/* Up to which position no token needs a closer look than whether the precedent has one there; 0: all do. */
+/* Tokens before this position need no closer look than whether the precedent has one there. */
 static uint32_t calm_until(const rdk_follower *f, const beginnings *next, uint32_t position) {
-    int64_t slide = (next->ours < next->theirs ? next->ours : next->theirs) + SHORT_FROM - 2;
-    int64_t last = (int64_t)f->differs - RDK_REACH;
-    if (slide < last) last = slide;
-    return last < 0 || rdk_in_window(f->last_noted, position) ? 0 : (uint32_t)last;
+    int64_t slide = (next->ours < next->theirs ? next->ours : next->theirs) + SHORT_FROM - 1;
+    int64_t stop = (int64_t)f->differs - RDK_REACH + 1;
+    if (slide < stop) stop = slide;
+    return stop < 0 || rdk_in_window(f->last_noted, position) ? 0 : (uint32_t)stop;
 }
 
 /* Whether the group of the token at `position` certainly stays as it is. */
@@ -209,19 +209,16 @@ static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *n
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
     uint32_t calm = 0, untainted = UINT32_MAX, certain = 0;
     if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
-    rdk_look(f, position, hash4);
     while (f->token < p->token_count) {
         rdk_token token = p->tokens[f->token];
         if (token & RDK_STORED_SPAN) break;
-        if (position > calm) {
-            if (position + 1 >= next->ours + SHORT_FROM) next->ours = pass_slide(f, next->ours, position + 1);
-            if (position + 1 >= next->theirs + SHORT_FROM) next->theirs = pass_slide(f, next->theirs, position + 1);
-            if (f->token >= certain) {
-                rdk_look(f, position, hash4);
-                calm = calm_until(f, next, position);
-            }
+        if (position >= calm) {
+            rdk_look(f, position, hash4); /* first, for it forgets what was noted too long ago */
+            next->ours = pass_slide(f, next->ours, position + 1);
+            next->theirs = pass_slide(f, next->theirs, position + 1);
+            calm = calm_until(f, next, position);
         }
-        if (position > calm) {
+        if (position >= calm) {
             if (f->token >= certain) {
                 if (!is_certain(f, position)) break;
                 certain = f->group_stop;

@@ -40,9 +40,8 @@ typedef struct rdk_follower {
     int64_t at;            /* where it begins */
     uint32_t group_stop;   /* the token behind the match of its group, once the group was looked at */
     int64_t group_reach;   /* the group depends on bytes before this position only */
-    uint32_t seen;         /* what differs before it was noted */
-    uint32_t differs;      /* the first position >= `seen` whose bytes differ; `end` if none does */
-    uint32_t same_from;    /* from here to `seen` nothing differs */
+    uint32_t same_from;    /* what differs before it was noted */
+    uint32_t differs;      /* the first position from there whose bytes differ; `end` if none does */
     uint32_t last_noted;   /* the last position that was noted, plus one; 0: none */
     uint32_t listened;     /* echoes before it were looked for */
     uint32_t echo;         /* the last one found, plus one; 0: none */
@@ -71,7 +70,7 @@ static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, c
     f->precedent = precedent;
     f->plain = plain;
     f->old = precedent->plain - precedent->begin;
-    f->begin = f->seen = f->same_from = f->listened = precedent->begin;
+    f->begin = f->same_from = f->listened = precedent->begin;
     f->end = precedent->end;
     f->at = precedent->token_begin;
     f->differs = rdk_differs_from(f, f->begin);
@@ -148,10 +147,9 @@ static inline void rdk_look(rdk_follower *f, uint32_t position, rdk_chain_hash *
     }
     while (f->differs < position && f->differs < f->end) {
         rdk_note(f, f->differs, f->differs - f->same_from, chain_hash);
-        f->same_from = f->seen = f->differs + 1;
-        f->differs = rdk_differs_from(f, f->seen);
+        f->same_from = f->differs + 1;
+        f->differs = rdk_differs_from(f, f->same_from);
     }
-    if (f->seen < position) f->seen = position;
 }
 
 /* Whether a position that is searched may have another chain. All that differs before it was noted. */

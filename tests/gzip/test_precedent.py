@@ -100,6 +100,15 @@ def test_most_of_a_rebuilt_archive_stands_beside_the_older_one() -> None:
     assert precedent.beside_bytes > 0.9 * len(old)
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3, PLAIN_BYTES - 2, PLAIN_BYTES - 1])
+def test_a_single_byte_at_either_end(at: int) -> None:
+    old = samples.words(PLAIN_BYTES)
+    edited = Edited(old[:at] + bytes([old[at] ^ 0x55]) + old[at + 1 :], [Parallel(0, 0, PLAIN_BYTES)])
+    new_wire = SIX.encode(edited.plain)
+    _, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+    assert rebuilt == new_wire
+
+
 @pytest.mark.parametrize("oracle", OTHER, ids=lambda oracle: oracle.name)
 def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
     old = samples.archive(PLAIN_BYTES, 5)
