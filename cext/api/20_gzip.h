@@ -12,8 +12,6 @@ typedef struct rdk_block_info {
     uint64_t tokens;        /* so far; 0 for a stored block */
 } rdk_block_info;
 
-enum { RDK_STORED_SPAN = 1 << 30 };
-
 /* Streaming inflate of one deflate stream (RFC 1951). */
 typedef struct rdk_inflate rdk_inflate;
 
@@ -92,6 +90,8 @@ typedef struct rdk_precedent {
  * does without. */
 int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits);
+
+enum { RDK_STORED_SPAN = 1 << 30 };
 
 /* The tokens of a segment of `plain_length` bytes that begins at `bit` of wire[0], in inflate's form; a stored block of n bytes is
  * RDK_STORED_SPAN + n, one token. Returns their number or a status. Allocates about `plain_length` bytes. */

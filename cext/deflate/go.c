@@ -45,22 +45,22 @@ static inline uint32_t hash_of(uint32_t four) { return (four * 0x1e35a7bdu) >> (
 static inline uint32_t hash4(const uint8_t *at) { return hash_of(__builtin_bswap32(rdk_load32(at))); }
 
 /* Returns the previous head of the chain, index + 1. */
-static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
-    uint32_t hash = hash4(plain + position), head = s->head[hash];
+static inline uint32_t link_in(state *s, uint32_t hash, uint32_t position) {
+    uint32_t head = s->head[hash];
     s->head[hash] = position + 1;
     s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : NONE;
     return head;
+}
+
+static inline uint32_t insert(state *s, const uint8_t *plain, uint32_t position) {
+    return link_in(s, hash4(plain + position), position);
 }
 
 /* Many at once: [from, to). */
 static inline void insert_all(state *s, const uint8_t *plain, uint32_t from, uint32_t to) {
     for (; from + 8 <= to; from += 4) {
         uint64_t bytes = __builtin_bswap64(rdk_load64(plain + from));
-        for (uint32_t i = 0; i < 4; i++) {
-            uint32_t hash = hash_of((uint32_t)(bytes >> (32 - 8 * i))), far = from + i + 1 - s->head[hash];
-            s->head[hash] = from + i + 1;
-            s->back[(from + i) & (WINDOW - 1)] = far <= WINDOW && far <= from + i ? (uint16_t)far : NONE;
-        }
+        for (uint32_t i = 0; i < 4; i++) link_in(s, hash_of((uint32_t)(bytes >> (32 - 8 * i))), from + i);
     }
     for (; from < to; from++) insert(s, plain, from);
 }

@@ -102,9 +102,11 @@ static inline void rdk_see_group(rdk_follower *f) {
 
 /* ---- what differs ---------------------------------------------------------------------------------------------- */
 
+static inline uint16_t rdk_taint_tag(uint32_t hash) { return (uint16_t)(hash / RDK_TAINT_SLOTS + 1); }
+
 static inline void rdk_taint(rdk_follower *f, uint32_t hash, uint32_t position) {
     uint32_t slot = hash % RDK_TAINT_SLOTS;
-    uint16_t tag = (uint16_t)(hash / RDK_TAINT_SLOTS + 1);
+    uint16_t tag = rdk_taint_tag(hash);
     rdk_sieve_add(&f->taints, f->stretch, slot);
     f->tags[slot] = rdk_in_window(f->tainted[slot], position) && f->tags[slot] != tag ? 0 : tag;
     if (f->tainted[slot] <= position) f->tainted[slot] = position + 1;
@@ -156,7 +158,7 @@ static inline void rdk_look(rdk_follower *f, uint32_t position, rdk_chain_hash *
 static inline bool rdk_is_tainted(const rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     uint32_t hash = chain_hash(f->plain + position), slot = hash % RDK_TAINT_SLOTS;
     if (!rdk_sieve_has(&f->taints, slot) || !rdk_in_window(f->tainted[slot], position)) return false;
-    return f->tags[slot] == 0 || f->tags[slot] == (uint16_t)(hash / RDK_TAINT_SLOTS + 1);
+    return f->tags[slot] == 0 || f->tags[slot] == rdk_taint_tag(hash);
 }
 
 /* Whether an echo stands between four bytes behind `position` and `reach`. */

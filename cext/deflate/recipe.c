@@ -127,8 +127,8 @@ static int check_segment(const rdk_segment *segment, const rdk_model **model) {
 }
 
 /* Runs the model; sink->bits and the recipe or real stream are set. Afterwards sink->bits stands behind the last bit. */
-static int run_beside(const rdk_segment *segment, const rdk_model *model, const rdk_precedent *precedents, size_t count,
-                      rdk_sink *sink) {
+static int run_model(const rdk_segment *segment, const rdk_model *model, const rdk_precedent *precedents, size_t count,
+                     rdk_sink *sink) {
     rdk_run run = {.model = model,
                    .member_param = segment->member_param,
                    .plain = segment->plain,
@@ -158,10 +158,6 @@ static int run_beside(const rdk_segment *segment, const rdk_model *model, const 
     return sink->status;
 }
 
-static int run_model(const rdk_segment *segment, const rdk_model *model, rdk_sink *sink) {
-    return run_beside(segment, model, NULL, 0, sink);
-}
-
 static int rebuild_raw(const rdk_segment *segment, const uint8_t *recipe, size_t length, rdk_bits *bits) {
     reader in = {recipe + 1, recipe + length, false};
     uint64_t count = take_number(&in);
@@ -171,15 +167,8 @@ static int rebuild_raw(const rdk_segment *segment, const uint8_t *recipe, size_t
     return bits->full ? RDK_E_OUTPUT_FULL : RDK_OK;
 }
 
-/* Writes what is held; how many bits there are now, without the first `bit`. */
-static uint64_t close_bits(rdk_bits *bits, const uint8_t *wire, uint32_t bit) {
-    uint64_t count = (uint64_t)(bits->at - wire) * 8 + bits->held - bit;
-    rdk_bits_close(bits);
-    return count;
-}
-
-int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
-                        size_t wire_capacity, uint64_t *wire_bits) {
+static int rebuild(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *recipe,
+                   size_t recipe_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
     const rdk_model *model;
     parsed stated = {0};
     int status = check_segment(segment, &model);
@@ -197,36 +186,30 @@ int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_
         sink->has_stops = stated.has_stops;
         sink->headers = recipe;
         sink->headers_length = recipe_length;
-        status = run_model(segment, model, sink);
+        status = run_model(segment, model, precedents, model->flags & RDK_FOLLOWS ? count : 0, sink);
         if (status == RDK_OK && (sink->fix_next < sink->fix_count || (sink->chunks && sink->chunk_next < sink->chunk_count)))
             status = RDK_E_CORRUPT;
     }
-    *wire_bits = close_bits(&sink->bits, wire, segment->bit);
+    *wire_bits = (uint64_t)(sink->bits.at - wire) * 8 + sink->bits.held - segment->bit;
+    rdk_bits_close(&sink->bits);
     if (status == RDK_OK && sink->bits.full) status = RDK_E_OUTPUT_FULL;
     parsed_free(&stated);
     free(sink);
     return status;
 }
 
-static bool is_precedent(const rdk_segment *segment, const rdk_precedent *precedent, uint32_t after) {
-    return precedent->begin >= after && precedent->begin <= precedent->end && precedent->end <= segment->length;
+int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
+                        size_t wire_capacity, uint64_t *wire_bits) {
+    return rebuild(segment, NULL, 0, recipe, recipe_length, wire, wire_capacity, wire_bits);
 }
 
 int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits) {
-    const rdk_model *model;
-    int status = check_segment(segment, &model);
-    for (size_t i = 0; status == RDK_OK && i < count; i++)
-        if (!is_precedent(segment, &precedents[i], i ? precedents[i - 1].end : 0)) status = RDK_E_ARGUMENT;
-    if (status != RDK_OK) return status;
-    rdk_sink *sink = calloc(1, sizeof *sink);
-    if (sink == NULL) return RDK_E_MEMORY;
-    rdk_bits_open(&sink->bits, wire, wire_capacity, segment->bit);
-    status = run_beside(segment, model, precedents, model->flags & RDK_FOLLOWS ? count : 0, sink);
-    *wire_bits = close_bits(&sink->bits, wire, segment->bit);
-    if (status == RDK_OK && sink->bits.full) status = RDK_E_OUTPUT_FULL;
-    free(sink);
-    return status;
+    for (size_t i = 0; i < count; i++) {
+        const rdk_precedent *p = &precedents[i];
+        if (p->begin < (i ? precedents[i - 1].end : 0) || p->begin > p->end || p->end > segment->length) return RDK_E_ARGUMENT;
+    }
+    return rebuild(segment, precedents, count, (const uint8_t *)"", 0, wire, wire_capacity, wire_bits);
 }
 
 /* ---- planning -------------------------------------------------------------------------------------------------- */
@@ -365,7 +348,7 @@ static int follow_real(const rdk_segment *segment, const rdk_model *model, const
     rdk_bits_open(&sink->bits, scratch, scratch_length, segment->bit);
     sink->real = &view;
     sink->most_fixes = most_fixes;
-    int status = run_model(segment, model, sink);
+    int status = run_model(segment, model, NULL, 0, sink);
     sink->real = NULL;
     return status;
 }

@@ -119,13 +119,9 @@ static int pair(trace *t, const rdk_operation *op, uint32_t reference, uint64_t 
     return RDK_OK;
 }
 
-static void index_older(const rdk_operation *older, size_t count, copy *copies, uint64_t *starts) {
-    uint64_t at = 0;
-    for (size_t i = 0; i < count; at += older[i++].length) {
-        starts[i] = at;
-        copies[i] = (copy){older[i].source, older[i].source + older[i].length, at, 0, older[i].reference};
-    }
-    starts[count] = at;
+static void index_older(const rdk_operation *older, size_t count, const uint64_t *starts, copy *copies) {
+    for (size_t i = 0; i < count; i++)
+        copies[i] = (copy){older[i].source, older[i].source + older[i].length, starts[i], 0, older[i].reference};
     qsort(copies, count, sizeof *copies, by_source);
     for (size_t i = 0; i < count; i++) {
         copies[i].reach = copies[i].end;
@@ -137,10 +133,13 @@ static void index_older(const rdk_operation *older, size_t count, copy *copies, 
 int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint32_t *theirs_of, const rdk_operation *older,
                       size_t older_count, rdk_parallel *out, size_t capacity) {
     copy *copies = malloc((older_count + 1) * sizeof *copies);
-    uint64_t *starts = malloc((older_count + 1) * sizeof *starts), at = 0;
+    uint64_t *starts = malloc((older_count + 2) * sizeof *starts), at = 0;
     trace t = {.older = older, .starts = starts, .copies = copies, .older_count = older_count, .out = out, .capacity = capacity};
-    int status = copies && starts ? RDK_OK : RDK_E_MEMORY;
-    if (status == RDK_OK) index_older(older, older_count, copies, starts);
+    int64_t status = copies && starts ? rdk_operation_starts(older, older_count, 1, starts, older_count + 2) : RDK_E_MEMORY;
+    if (status >= 0) {
+        status = RDK_OK;
+        index_older(older, older_count, starts, copies);
+    }
     for (size_t i = 0; i < count && status == RDK_OK; at += operations[i++].length) {
         uint32_t reference = operations[i].reference;
         if (reference >= RDK_REFERENCES_MAX) status = RDK_E_CORRUPT;
