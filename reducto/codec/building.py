@@ -244,7 +244,7 @@ class FrameBuilder:
 
     def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
         options = self._options
-        prefix: bytes | bytearray | memoryview = self._prefix(twins)
+        prefix: bytes | memoryview = self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
         data = views[0] if len(views) == 1 else joined(self._spool_dir, views)
         stored: bytes | memoryview

@@ -31,9 +31,7 @@ _LONG_AVERAGE_BYTES = 64
 _SHORT_BYTES = 256 << 10
 
 
-def compress_difference(
-    data: bytes | memoryview, twins: bytes | bytearray | memoryview, level: int
-) -> tuple[bytes, bool] | None:
+def compress_difference(data: bytes | memoryview, twins: bytes | memoryview, level: int) -> tuple[bytes, bool] | None:
     """``data`` as differences from ``twins``, and whether that will do; None if they are unlike."""
     columns = difference_columns(twins, data)
     if columns is None or sum(map(len, columns)) > _columns_limit(len(data)):
@@ -76,9 +74,7 @@ def _columns_limit(plain_length: int) -> int:
     return 2 * plain_length + _COLUMNS_SLACK_BYTES
 
 
-def open_difference(
-    stored: bytes | memoryview, twins: bytes | bytearray | memoryview, plain_length: int
-) -> DifferenceReader:
+def open_difference(stored: bytes | memoryview, twins: bytes | memoryview, plain_length: int) -> DifferenceReader:
     """A reader of what `compress_difference` made. Raises `Corrupt`."""
     numbers = varint.Numbers(stored, "a frame of a packed corpus")
     lengths = [numbers.take() for _ in range(COLUMNS)]

@@ -87,16 +87,14 @@ def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParam
     return zstandard.ZstdCompressionParameters.from_level(level, window_log=log, hash_log=wide, chain_log=wide)
 
 
-def compress_delta(data: bytes | memoryview, prefix: bytes | bytearray | memoryview, level: int) -> bytes:
+def compress_delta(data: bytes | memoryview, prefix: bytes | memoryview, level: int) -> bytes:
     """``data`` as one zstd frame that may refer to ``prefix`` (raw content), which decoding needs as well."""
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     parameters = _delta_parameters(level, len(data) + len(prefix))
     return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
 
 
-def compress_related(
-    data: bytes | memoryview, twins: bytes | bytearray | memoryview, level: int
-) -> tuple[FrameKind, bytes]:
+def compress_related(data: bytes | memoryview, twins: bytes | memoryview, level: int) -> tuple[FrameKind, bytes]:
     """``data`` by its differences from ``twins`` or as a delta with them as prefix, whichever is shorter."""
     made = None
     if level >= _DIFFERENCE_LEVEL and len(data) <= DIFFERENCE_LIMIT_BYTES:
@@ -109,13 +107,13 @@ def compress_related(
     return FrameKind.DELTA, delta
 
 
-def compress_dictionary(data: bytes | memoryview, dictionary: bytes | bytearray | memoryview, level: int) -> bytes:
+def compress_dictionary(data: bytes | memoryview, dictionary: bytes | memoryview, level: int) -> bytes:
     """``data`` as one zstd frame with a trained dictionary."""
     trained = zstandard.ZstdCompressionDict(dictionary)
     return zstandard.ZstdCompressor(level=level, dict_data=trained).compress(data)
 
 
-def _dictionary(kind: FrameKind, prefix: bytes | bytearray | memoryview) -> zstandard.ZstdCompressionDict | None:
+def _dictionary(kind: FrameKind, prefix: bytes | memoryview) -> zstandard.ZstdCompressionDict | None:
     if kind is FrameKind.DELTA:
         return zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     return zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
@@ -208,7 +206,7 @@ class _Difference:
         self,
         stored: bytes | memoryview,
         arrived: Callable[[int], None],
-        prefix: bytes | bytearray | memoryview,
+        prefix: bytes | memoryview,
         plain_length: int,
     ) -> None:
         self._stored, self._arrived, self._prefix, self._plain_length = stored, arrived, prefix, plain_length
@@ -232,7 +230,7 @@ class FrameReader:
         self,
         kind: FrameKind,
         stored: bytes | memoryview,
-        prefix: bytes | bytearray | memoryview,
+        prefix: bytes | memoryview,
         plain_length: int,
         arrived: Callable[[int], None] = at_hand,
     ) -> None:
@@ -253,9 +251,7 @@ class FrameReader:
         self._content.read_into(out)
 
 
-def prove(
-    kind: FrameKind, stored: bytes | memoryview, prefix: bytes | bytearray | memoryview, data: bytes | memoryview
-) -> None:
+def prove(kind: FrameKind, stored: bytes | memoryview, prefix: bytes | memoryview, data: bytes | memoryview) -> None:
     """Decodes ``stored`` and compares it with ``data``. Raises `ProofFailed`."""
     reader = FrameReader(kind, stored, prefix, len(data))
     scratch = memoryview(bytearray(min(len(data), 4 << 20)))

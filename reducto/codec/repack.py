@@ -78,7 +78,7 @@ def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
 def _again(
     group: Sequence[Frame],
     source: Unpacked,
-    prefix: bytes | bytearray | memoryview,
+    prefix: bytes | memoryview,
     level: int,
     spool_dir: str | os.PathLike[str],
 ) -> tuple[Frame, bytes]:

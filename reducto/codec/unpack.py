@@ -211,7 +211,7 @@ class Unpacked:
         if frame.done == frame.starts[-1]:
             frame.reader = frame.place = None
 
-    def _reader(self, frame: _OpenFrame, prefix: bytes | bytearray | memoryview) -> FrameReader:
+    def _reader(self, frame: _OpenFrame, prefix: bytes | memoryview) -> FrameReader:
         kind, offset, wait = frame.frame.kind, frame.packed_offset, self._arrived
         return FrameReader(kind, frame.stored, prefix, frame.starts[-1], lambda length: wait(offset + length))
 
