@@ -165,10 +165,7 @@ def _rebuild_segment(
     choice = layout.choices[segment.model]
     source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
     sides = precedent.beside(choice, part.plain_offset, part.read_length) if precedent and not segment.recipe else []
-    if sides:
-        wire = kernel.rebuild_beside(shape, source, choice.model_id, choice.member_param, sides)
-    else:
-        wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe)
+    wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe, sides)
     if wire is None:
         raise Corrupt("recipe: a segment does not rebuild from these plain bytes")
     if wire:

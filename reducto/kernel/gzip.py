@@ -198,21 +198,6 @@ class SegmentShape:
         return segment
 
 
-def rebuild_segment(
-    shape: SegmentShape, plain: Buffer, model_id: int, member_param: int, recipe: bytes
-) -> bytearray | None:
-    """The ``shape.wire_bytes`` wire bytes, bits outside the segment zero; None if recipe and shape do not agree."""
-    wire = bytearray(shape.wire_bytes)
-    bits = ffi.new("uint64_t *")
-    with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
-        segment = shape.native(source, len(plain), model_id, member_param)
-        status = lib.rdk_segment_rebuild(segment, recipe, len(recipe), target, len(wire), bits)
-    if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT, lib.RDK_E_ARGUMENT):
-        return None
-    check(status, "rebuilding a segment")
-    return wire if bits[0] == shape.wire_bits else None
-
-
 def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> bytes:
     """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte.
 
@@ -243,29 +228,43 @@ class Precedent:
     token_begin: int
 
 
-def rebuild_beside(
-    shape: SegmentShape, plain: Buffer, model_id: int, member_param: int, precedents: Sequence[Precedent]
+def rebuild_segment(
+    shape: SegmentShape,
+    plain: Buffer,
+    model_id: int,
+    member_param: int,
+    recipe: bytes,
+    precedents: Sequence[Precedent] = (),
 ) -> bytearray | None:
-    """`rebuild_segment` of a segment without a recipe, faster where it runs beside one of ``precedents``.
+    """The ``shape.wire_bytes`` wire bytes, bits outside the segment zero; None if recipe and shape do not agree.
 
-    These are in ascending order and do not overlap.
+    A segment with an empty recipe is made faster where it runs beside one of ``precedents``, which are in ascending
+    order and do not overlap; with any other recipe they are of no use.
     """
     wire = bytearray(shape.wire_bytes)
     bits = ffi.new("uint64_t *")
-    native = ffi.new("rdk_precedent[]", len(precedents))
-    held = []
+    with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
+        segment = shape.native(source, len(plain), model_id, member_param)
+        if precedents and not recipe:
+            beside, _held = _native_precedents(precedents)
+            status = lib.rdk_segment_rebuild_beside(segment, beside, len(precedents), target, len(wire), bits)
+        else:
+            status = lib.rdk_segment_rebuild(segment, recipe, len(recipe), target, len(wire), bits)
+    if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT, lib.RDK_E_ARGUMENT):
+        return None
+    check(status, "rebuilding a segment")
+    return wire if bits[0] == shape.wire_bits else None
+
+
+def _native_precedents(precedents: Sequence[Precedent]) -> tuple[Any, list[Any]]:
+    """The C structures, and what must outlive them."""
+    native, held = ffi.new("rdk_precedent[]", len(precedents)), []
     for entry, each in zip(native, precedents, strict=True):
         old, tokens = ffi.from_buffer("uint8_t[]", each.plain), ffi.from_buffer("uint32_t[]", each.tokens)
         held += [old, tokens]
         entry.plain, entry.begin, entry.end, entry.offset = old, each.begin, each.end, each.offset
         entry.tokens, entry.token_count, entry.token_begin = tokens, len(tokens), each.token_begin
-    with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
-        segment = shape.native(source, len(plain), model_id, member_param)
-        status = lib.rdk_segment_rebuild_beside(segment, native, len(precedents), target, len(wire), bits)
-    if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT):
-        return None
-    check(status, "rebuilding a segment beside another")
-    return wire if bits[0] == shape.wire_bits else None
+    return native, held
 
 
 def plan_segment(
