@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from reducto.errors import ReductoError
 from reducto.gzip.layout import Layout, Segment
+from reducto.gzip.parts import parts_of
 from reducto.gzip.planning import Choice
 from reducto.kernel import gzip as kernel
 from reducto.kernel.matching import Parallel
@@ -34,13 +35,12 @@ FindPrecedent = Callable[[], "Precedent | None"]
 @dataclass(frozen=True, slots=True)
 class _OldSegment:
     segment: Segment
-    member: int
+    shape: kernel.SegmentShape
     member_plain: int
     """Plain offset of its member's first byte in the blob."""
     plain: int
     wire: int
     """Of the byte that holds its first bit."""
-    bit: int
 
 
 class Precedent:
@@ -56,7 +56,17 @@ class Precedent:
         self._plain = plain
         self._parallels = [each for each in parallels if each.length >= LEAST_BYTES]
         self._starts = [each.ours for each in self._parallels]
-        self._segments = list(_old_segments(layout))
+        self._segments = [
+            _OldSegment(
+                part.segment,
+                part.shape,
+                part.plain_offset - part.shape.offset,
+                part.plain_offset + part.shape.start,
+                part.wire_start,
+            )
+            for part in parts_of(layout)
+            if part.segment is not None and part.shape is not None
+        ]
         self._plains = [each.plain for each in self._segments]
         self._tokens: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
@@ -97,7 +107,7 @@ class Precedent:
         while (
             stop < len(self._segments)
             and self._segments[stop].plain < theirs + length
-            and self._segments[stop].member == first.member
+            and self._segments[stop].member_plain == first.member_plain
             and self._is_exact(stop, choice)
         ):
             stop += 1
@@ -139,19 +149,5 @@ class Precedent:
         return future.result()
 
     def _read_tokens(self, old: _OldSegment) -> bytes:
-        length = (old.bit + old.segment.wire_bits + 7) // 8
-        return kernel.segment_tokens(self._wire[old.wire : old.wire + length], old.bit, old.segment.plain_length)
-
-
-def _old_segments(layout: Layout) -> list[_OldSegment]:
-    found = []
-    wire = plain = 0
-    for number, member in enumerate(layout.members):
-        wire += len(member.header)
-        bit, member_plain = 0, plain
-        for segment in member.segments:
-            found.append(_OldSegment(segment, number, member_plain, plain, wire + bit // 8, bit % 8))
-            bit += segment.wire_bits
-            plain += segment.plain_length
-        wire += (bit + 7) // 8 + 8
-    return found
+        wire = self._wire[old.wire : old.wire + old.shape.wire_bytes]
+        return kernel.segment_tokens(wire, old.shape.bit, old.segment.plain_length)

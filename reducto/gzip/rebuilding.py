@@ -1,7 +1,7 @@
 """From plain bytes back to wire bytes, segment by segment, ahead on workers.
 
-The wire is a sequence of *parts* (a header, a segment, a trailer, the trailing bytes). Consecutive parts of
-about a segment's size are rebuilt together as one *group*, so that a blob of many small members costs few tasks.
+Consecutive parts (`reducto.gzip.parts`) of about a segment's size are rebuilt together as one *group*, so that a blob
+of many small members costs few tasks.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import islice
 
 from reducto.errors import Corrupt
-from reducto.gzip.layout import Layout, Member, Segment
+from reducto.gzip.layout import Layout, Segment
+from reducto.gzip.parts import Part, parts_of
 from reducto.gzip.planning import member_trailer
 from reducto.gzip.precedent import FindPrecedent, Precedent
 from reducto.kernel import gzip as kernel
@@ -25,62 +25,6 @@ GROUP_WIRE_BYTES = 256 << 10
 #: The first group is one segment, rebuilt with all workers at its service, for somebody waits for the first byte.
 FIRST_GROUP_WIRE_BYTES = 16 << 10
 GROUPS_AHEAD = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Wire bytes from ``wire_start`` to the next part: ``verbatim``, or a segment, or (neither) a computed trailer.
-
-    A segment's part begins with the byte that holds its first bit and ends before the byte in which the next
-    one begins.
-    """
-
-    wire_start: int
-    verbatim: bytes | None = None
-    segment: Segment | None = None
-    shape: kernel.SegmentShape | None = None
-    plain_offset: int = 0
-    """Of the first byte to read for it, in the blob's plain bytes."""
-    read_length: int = 0
-
-
-def parts_of(layout: Layout) -> list[Part]:
-    """All parts in wire order."""
-    parts: list[Part] = []
-    wire = plain = 0
-    for member in layout.members:
-        parts.append(Part(wire, verbatim=member.header))
-        wire += len(member.header)
-        parts += _segment_parts(layout, member, wire, plain)
-        member_plain = sum(segment.plain_length for segment in member.segments)
-        wire += (sum(segment.wire_bits for segment in member.segments) + 7) // 8
-        trailer = Part(wire, plain_offset=plain, read_length=member_plain)
-        parts.append(trailer if member.trailer is None else Part(wire, verbatim=member.trailer))
-        wire += 8
-        plain += member_plain
-    parts.append(Part(wire, verbatim=layout.trailing))
-    return parts
-
-
-def _segment_parts(layout: Layout, member: Member, wire: int, plain: int) -> Iterator[Part]:
-    bit = offset = 0
-    total = sum(segment.plain_length for segment in member.segments)
-    for index, segment in enumerate(member.segments):
-        model = layout.choices[segment.model].model
-        start = max(0, offset - model.warmup_bytes)
-        stop = min(total, offset + segment.plain_length + model.lookahead_bytes)
-        shape = kernel.SegmentShape(
-            offset - start,
-            offset + segment.plain_length - start,
-            start,
-            stop == total,
-            index == len(member.segments) - 1,
-            bit % 8,
-            segment.wire_bits,
-        )
-        yield Part(wire + bit // 8, None, segment, shape, plain + start, stop - start)
-        bit += segment.wire_bits
-        offset += segment.plain_length
 
 
 def rebuild(
