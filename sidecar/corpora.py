@@ -15,10 +15,9 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.model import CorpusId, Digest
@@ -31,6 +30,7 @@ from sidecar.names import Repository
 from sidecar.offload import Offload
 from sidecar.records import CorpusBlob
 from sidecar.seal import Seal
+from sidecar.tasks import Tasks
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
 
@@ -77,7 +77,7 @@ class Corpora:
         self._flights: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
         self._transfers: dict[CorpusId, _Transfer] = {}
         """Those that readers follow."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         """Transfers and preparations."""
 
     # -- base corpora
@@ -141,7 +141,7 @@ class Corpora:
     def prepare(self, caller: Caller, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
         """Makes the mapped form of the last of ``blobs`` (its parents before it) when there is nothing better to do,
         so that the encoder that elects it need not wait for that."""
-        self._run(self._prepare(caller, repository, blobs))
+        self._tasks.start(self._prepare(caller, repository, blobs))
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
         """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
@@ -156,9 +156,7 @@ class Corpora:
 
     async def stop(self) -> None:
         """Ends transfers and preparations; who waits for a transfer's bytes gets an error."""
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def empty(self) -> None:
         """Forgets all local copies. For workers."""
@@ -250,7 +248,7 @@ class Corpora:
         if running is not None and running.digest == blob.blob.digest:
             return running
         packed, arrival = self._temporary(blob.corpus_id), Arrival(self._offload.pause)
-        task = self._run(self._fetch(caller, repository, blob, packed, arrival))
+        task = self._tasks.start(self._fetch(caller, repository, blob, packed, arrival))
         transfer = self._transfers[blob.corpus_id] = _Transfer(blob.blob.digest, packed, arrival, task)
         task.add_done_callback(lambda _: self._settle(blob.corpus_id, transfer))
         return transfer
@@ -262,12 +260,6 @@ class Corpora:
             if failed:
                 with self._guard:
                     self._lazy.pop(corpus_id, None)
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
         """Those that neither memory nor the folder has. Looks at the disk: for workers."""

@@ -7,7 +7,6 @@ goes wrong with it only means that the rebuild goes on by itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from pathlib import Path
 
@@ -20,8 +19,10 @@ from sidecar.corpora import Corpora
 from sidecar.layers import Layers
 from sidecar.names import Repository
 from sidecar.offload import Offload
+from sidecar.recent import remember
 from sidecar.record_store import RecordStore
 from sidecar.records import LayerRecord
+from sidecar.tasks import Tasks
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 
@@ -46,38 +47,27 @@ class Precedents:
         self._offload = offload
         self._served: OrderedDict[Repository, OrderedDict[Digest, LayerRecord]] = OrderedDict()
         self._suspects: OrderedDict[Digest, None] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def note(self, repository: Repository, layer: LayerRecord) -> None:
         """The layer was served, so it may be in the cache."""
-        served = self._served.setdefault(repository, OrderedDict())
-        self._served.move_to_end(repository)
-        served[layer.digest] = layer
-        served.move_to_end(layer.digest)
-        while len(served) > _LAYERS_LIMIT:
-            served.popitem(last=False)
-        while len(self._served) > _REPOSITORIES_LIMIT:
-            self._served.popitem(last=False)
+        served = self._served.get(repository, OrderedDict())
+        remember(served, layer.digest, layer, _LAYERS_LIMIT)
+        remember(self._served, repository, served, _REPOSITORIES_LIMIT)
 
     def suspect(self, layer: LayerRecord) -> None:
         """A rebuild of the layer failed: from now on it is done without precedents."""
-        self._suspects[layer.digest] = None
-        while len(self._suspects) > _SUSPECTS_LIMIT:
-            self._suspects.popitem(last=False)
+        remember(self._suspects, layer.digest, None, _SUSPECTS_LIMIT)
 
     def attach(self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: Decoder) -> None:
         """Looks for a precedent and gives it to the layer's decoder, which is at work meanwhile."""
         related = self._related(repository, layer)
         if related and layer.digest not in self._suspects:
-            task = asyncio.create_task(self._attach(caller, repository, layer, decoder, related))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._attach(caller, repository, layer, decoder, related))
 
     async def close(self) -> None:
         """Ends what is being looked for."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     # -- inside
 

@@ -19,6 +19,7 @@ from sidecar.growing import READ_BYTES, GrowingFile
 from sidecar.metrics import Metrics
 from sidecar.offload import Offload, clear_frames
 from sidecar.records import LayerRecord
+from sidecar.tasks import Tasks
 
 #: The end of every answer that leaves only when the whole blob is proved.
 HELD_BYTES = 64 << 10
@@ -77,7 +78,7 @@ class Rebuilds:
         self._metrics = metrics
         self._starting = asyncio.Lock()
         self._running: dict[tuple[Digest, str], Rebuild] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def cold(self, layer: LayerRecord, make_decoder: MakeDecoder) -> Rebuild:
         """The rebuild of the layer, already running or begun now. The caller releases its file.
@@ -95,16 +96,12 @@ class Rebuilds:
             file = await GrowingFile.create(self._scratch / name, self._offload)
             rebuild = self._running[key] = Rebuild(layer, file)
             file.retain()
-            task = asyncio.create_task(self._run(rebuild, make_decoder))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._run(rebuild, make_decoder))
             return rebuild
 
     async def close(self) -> None:
         """Stops rebuilds."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     @property
     def busy(self) -> bool:

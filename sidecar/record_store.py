@@ -24,6 +24,7 @@ from sidecar.manifest import OCI_MANIFEST
 from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository, Tag, record_tag
 from sidecar.offload import Offload
+from sidecar.recent import remember
 from sidecar.records import (
     CONFIG,
     CONFIG_DESCRIPTOR,
@@ -116,7 +117,7 @@ class RecordStore:
 
     def note_plain(self, repository: Repository, digest: Digest) -> None:
         """Hints that the blob is stored as it came."""
-        _remember(self._plain, (repository, digest), None)
+        remember(self._plain, (repository, digest), None, _MEMORY_ENTRIES)
 
     async def put_layer(self, caller: Caller, repository: Repository, layer: LayerRecord) -> Digest:
         """Stores a layer's record; every blob that it names must be there. Returns its manifest's digest."""
@@ -130,7 +131,7 @@ class RecordStore:
 
     def doubt(self, repository: Repository, digest: Digest) -> None:
         """Notes that the layer could not be rebuilt: if somebody pushes it again, that is not superfluous."""
-        _remember(self._doubted, (repository, digest), None)
+        remember(self._doubted, (repository, digest), None, _MEMORY_ENTRIES)
 
     def is_doubted(self, repository: Repository, digest: Digest) -> bool:
         """Whether `doubt` was noted, and nothing was stored since."""
@@ -245,17 +246,17 @@ class RecordStore:
 
     async def _learn(self, repository: Repository, record: Record, holder: Digest) -> None:
         if isinstance(record, IndexRecord):
-            _remember(self._manifests, (repository, record.digest), holder)
+            remember(self._manifests, (repository, record.digest), holder, _MEMORY_ENTRIES)
             return
         layers = (record,) if isinstance(record, LayerRecord) else record.layers
         for layer in layers:
             known = self._layers.get((repository, layer.digest))
             if known is None or isinstance(record, LayerRecord):
-                _remember(self._layers, (repository, layer.digest), HeldLayer(layer, holder))
+                remember(self._layers, (repository, layer.digest), HeldLayer(layer, holder), _MEMORY_ENTRIES)
                 self._plain.pop((repository, layer.digest), None)
             await self._offload.io(self._relatives.learn, repository, layer)  # an index on disk, or on a server
         if isinstance(record, ImageRecord):
-            _remember(self._manifests, (repository, record.digest), holder)
+            remember(self._manifests, (repository, record.digest), holder, _MEMORY_ENTRIES)
             for blob in record.stored:
                 self.note_plain(repository, blob.digest)
 
@@ -304,10 +305,3 @@ class RecordStore:
         if not await self._client.has_blob(caller, repository, CONFIG_DESCRIPTOR.digest):
             await self._client.put_blob(caller, repository, CONFIG_DESCRIPTOR.digest, CONFIG)
         self._configured.add(repository)
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > _MEMORY_ENTRIES:
-        memory.popitem(last=False)
