@@ -28,6 +28,9 @@ ROUNDS = 3
 #: What is pushed first, and what is then timed: an update with bumped dependencies, one on a patched base.
 UPDATES = (("app", "app-bumped"), ("base-patched", "app-repatched"))
 
+#: Last week's application, and the base that was patched since.
+OLDER = [known for known, _ in UPDATES]
+
 
 def reference(host: str, image: str) -> str:
     return f"{host}/{REPOSITORY}:{image}"
@@ -179,24 +182,27 @@ def fetch_new(url: str, known: str | None, update: str, repository: str = REPOSI
         list(pool.map(fetch, new))
 
 
+def _serve_again(edge: Sidecar, images: Sequence[str], repository: str = REPOSITORY) -> None:
+    """Leave the edge as after last week's pulls of these images."""
+    forget_cache(edge)
+    for image in images:
+        fetch_new(edge.url, None, image, repository)
+
+
 def _new_layers(
     urls: Sequence[str], edge: Sidecar, held: Sequence[str], known: str, update: str, repository: str
 ) -> list[float]:
     """Seconds for the layers that the update adds: median of several through an edge that served what is ``held``."""
     seconds: list[list[float]] = []
     for _ in range(ROUNDS):
-        forget_cache(edge)
-        for image in held:
-            fetch_new(edge.url, None, image, repository)
+        _serve_again(edge, held, repository)
         seconds.append([timed(partial(fetch_new, url, known, update, repository)) for url in urls])
     return [statistics.median(column) for column in zip(*seconds, strict=True)]
 
 
 def _by_docker(node: DockerEngine, bare: Registry, edge: Sidecar, known: str, update: str) -> list[float]:
     """Seconds of ``docker pull`` of the update by an engine that holds the older image."""
-    forget_cache(edge)
-    for image, _ in UPDATES:
-        fetch_new(edge.url, None, image)
+    _serve_again(edge, OLDER)
     seconds = []
     for host in (bare.host, edge.host, edge.host):
         pull(node, host, known)
@@ -236,16 +242,15 @@ def slow_link(report: Report) -> None:
         others = {}
         with DockerEngine(folder / "builder", open_to) as builder, Sidecar(folder / "origin", upstream.url) as origin:
             builder.docker("load", "--input", dataset("image-series").ensure() / "images.tar")
-            for image in [known for known, _ in UPDATES] + [update for _, update in UPDATES]:
+            for image in OLDER + [update for _, update in UPDATES]:
                 push(builder, bare.host, image)
                 push(builder, origin.host, image)
             others = _push_as_others(builder, [bare.host, origin.host], folder)
         # A sidecar of its own near the node; it holds the older image, as after last week's pull.
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
         urls = (bare.url, edge.url, edge.url)
-        older = [known for known, _ in UPDATES]  # last week's application, and the base that was patched since
         for known, update in UPDATES:
-            seconds = _new_layers(urls, edge, older, known, update, REPOSITORY)
+            seconds = _new_layers(urls, edge, OLDER, known, update, REPOSITORY)
             layers.append([f"{known} -> {update}", "docker", *seconds])
         for repository, what in others.items():
             known, update = UPDATES[0]
