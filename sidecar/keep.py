@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from sidecar.record_store import RecordStore
 from sidecar.records import INSTRUCTIONS_TYPE, PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
 from sidecar.relatives import Relatives
 from sidecar.seal import Seal
+from sidecar.tasks import together
 from sidecar.uploads import Upload
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
@@ -111,7 +111,7 @@ class Keeper:
             own.append(corpus)
             puts.append(self._client.put_blob(caller, repository, corpus.blob.digest, path))
         try:
-            stored: int = sum(await asyncio.gather(*puts))
+            stored: int = sum(await together(*puts))
         finally:
             if path is not None and reduction.corpus is not None and path != reduction.corpus.packed:
                 await self._offload.io(path.unlink)

@@ -1,10 +1,21 @@
-"""Tasks that nobody awaits."""
+"""Tasks that nobody awaits, and several that are awaited together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """What all give, run side by side. An error is raised when all have ended, so that none goes on unseen."""
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in ended if not isinstance(result, BaseException)]
 
 
 class Tasks:

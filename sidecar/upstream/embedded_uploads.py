@@ -58,10 +58,9 @@ class EmbeddedUploads:
             if request.method != "POST":
                 raise Unsupported(f"{request.method} does not start an upload")
             return await self._start(route.repository, request, query)
-        session = self._sessions.get(route.session_id)
-        if session is None or session.repository != route.repository:
-            raise UploadUnknown(f"no upload {route.session_id} in {route.repository}")
+        session = self._find(route)
         async with session.lock:
+            self._find(route)  # whoever held the lock before may have finished or cancelled it
             match request.method:
                 case "GET" | "HEAD":
                     return 204, self._progress(route.session_id, session)
@@ -74,6 +73,12 @@ class EmbeddedUploads:
                     await self._drop(route.session_id, session)
                     return 204, {}
         raise Unsupported(f"{request.method} is not defined for an upload")
+
+    def _find(self, route: routes.UploadAt) -> _Session:
+        session = self._sessions.get(route.session_id)
+        if session is None or session.repository != route.repository:
+            raise UploadUnknown(f"no upload {route.session_id} in {route.repository}")
+        return session
 
     async def _start(self, repository: Repository, request: UpstreamRequest, query: dict[str, str]) -> Answer:
         if "mount" in query and (mounted := await self._mount(repository, query)) is not None:

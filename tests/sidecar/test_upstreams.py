@@ -117,3 +117,21 @@ async def test_what_is_not_there(client: RegistryClient) -> None:
     assert await client.get_manifest(WHO, Repository("nothing/here"), Tag("x")) is None
     assert [tag async for tag in client.tags(WHO, Repository("nothing/here"))] == []
     assert not await client.delete_manifest(WHO, APP, Digest.of(b"nothing"))
+
+
+async def test_an_upload_to_the_embedded_store_ends_once(tmp_path: Path) -> None:
+    offload = Offload(2)
+    upstream = await offload.io(EmbeddedUpstream, tmp_path / "store", offload)
+    client = RegistryClient(upstream, offload, Metrics())
+    location = await client.open_upload(WHO, APP)
+
+    async def finish(data: bytes) -> int:
+        request = UpstreamRequest("PUT", f"{location}?digest={Digest.of(data)}", WHO, body=data)
+        async with await upstream.send(request) as answer:
+            return answer.status
+
+    assert await asyncio.gather(finish(b"first"), finish(b"second")) == [201, 404]
+    assert await client.has_blob(WHO, APP, Digest.of(b"first"))
+    assert not await client.has_blob(WHO, APP, Digest.of(b"second"))
+    await upstream.close()
+    await asyncio.to_thread(offload.close)

@@ -1,0 +1,26 @@
+"""Several tasks at once: an error is told when nothing runs any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sidecar.tasks import together
+
+
+async def test_an_error_waits_for_those_who_still_run() -> None:
+    ended = []
+
+    async def fail() -> str:
+        raise ValueError("first")
+
+    async def work(name: str) -> str:
+        await asyncio.sleep(0.01)
+        ended.append(name)
+        return name
+
+    with pytest.raises(ValueError, match="first"):
+        await together(work("a"), fail(), work("b"))
+    assert ended == ["a", "b"]
+    assert await together(work("c"), work("d")) == ["c", "d"]
