@@ -36,7 +36,7 @@ class Recipe(Protocol):
 
     def rebuild(
         self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview]:
         """The wire bytes of ``wire`` (all of them by default), in order, in pieces.
 
         Starts at the segment that holds ``wire.start`` and reads no more plain bytes before it than the

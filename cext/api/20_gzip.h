@@ -26,7 +26,8 @@ typedef struct rdk_inflate_io {
     size_t input_length;
     uint32_t bit;           /* in and out: 0..7 */
     size_t input_used;      /* out: whole bytes that will not be needed again */
-    uint8_t *plain;         /* plain[0 .. plain_used) is history: keep at least 32 KiB of it, or all there was */
+    uint8_t *plain;         /* plain[0 .. plain_used) is history: keep at least 32 KiB of it, or all there was; NULL if
+                             * only tokens are wanted: then the bytes are just counted */
     size_t plain_capacity;
     size_t plain_used;      /* in and out */
     uint32_t *tokens;       /* NULL: none wanted. literal: the byte; match: length << 16 | distance */
@@ -94,7 +95,7 @@ int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *
 enum { RDK_STORED_SPAN = 1 << 30 };
 
 /* The tokens of a segment of `plain_length` bytes that begins at `bit` of wire[0], in inflate's form; a stored block of n bytes is
- * RDK_STORED_SPAN + n, one token. Returns their number or a status. Allocates about `plain_length` bytes. */
+ * RDK_STORED_SPAN + n, one token. Returns their number or a status. */
 int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length, uint32_t *tokens,
                            size_t capacity);
 

@@ -20,6 +20,7 @@ enum {
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
     NONE = UINT16_MAX, /* beyond any window */
+    PRESENT = WINDOW + 1, /* so that nothing is farther away than a window */
     AHEAD = 4, /* how far before their use hash heads are fetched */
     SLIDE_AT = 2 * WINDOW - (SHORTEST + RDK_MATCH_MAX) + 1
 };
@@ -36,7 +37,7 @@ static const level levels[10] = {
 typedef struct state {
     int64_t base;               /* index of the buffer's first byte; negative before plain[0] */
     int64_t slide_at;           /* index from which it slides before the next token */
-    uint32_t head[1 << HASH_BITS]; /* index + 1 */
+    uint32_t head[1 << HASH_BITS]; /* index + PRESENT; 0: none */
     uint16_t back[WINDOW];         /* distance to the one before in the chain; NONE: none within a window */
     rdk_follower follower;
 } state;
@@ -44,11 +45,11 @@ typedef struct state {
 static inline uint32_t hash_of(uint32_t four) { return (four * 0x1e35a7bdu) >> (32 - HASH_BITS); }
 static inline uint32_t hash4(const uint8_t *at) { return hash_of(__builtin_bswap32(rdk_load32(at))); }
 
-/* Returns the previous head of the chain, index + 1. */
+/* Returns the previous head of the chain. */
 static inline uint32_t link_in(state *s, uint32_t hash, uint32_t position) {
-    uint32_t head = s->head[hash];
-    s->head[hash] = position + 1;
-    s->back[position & (WINDOW - 1)] = head && position + 1 - head <= WINDOW ? (uint16_t)(position + 1 - head) : NONE;
+    uint32_t head = s->head[hash], distance = position + PRESENT - head;
+    s->head[hash] = position + PRESENT;
+    s->back[position & (WINDOW - 1)] = distance <= WINDOW ? (uint16_t)distance : NONE;
     return head;
 }
 
@@ -86,8 +87,8 @@ static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t pos
     const uint8_t *here = plain + position;
     const uint8_t *ends = plain + length - 3; /* from a candidate: the four bytes that end one beyond the best length */
     uint32_t tail = rdk_load32(ends + position);
-    if (head <= floor) return length;
-    for (size_t at = head - 1;;) {
+    if (head < floor + PRESENT) return length;
+    for (size_t at = head - PRESENT;;) {
         size_t back = s->back[at & (WINDOW - 1)];
         if (__builtin_expect(rdk_load32(ends + at) == tail, 0)) {
             uint32_t n = rdk_common(plain + at, here, most), far = position - (uint32_t)at;

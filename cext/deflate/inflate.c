@@ -248,7 +248,7 @@ static int copy_stored(rdk_inflate *inflate, flow *f) {
     size_t byte = (size_t)(f->bit >> 3), take = inflate->stored_left;
     if (take > f->length - byte) take = f->length - byte;
     if (take > f->capacity - f->used) take = f->capacity - f->used;
-    if (take) memcpy(f->plain + f->used, f->input + byte, take);
+    if (take && f->plain) memcpy(f->plain + f->used, f->input + byte, take);
     f->used += take;
     f->bit += 8 * (uint64_t)take;
     inflate->bit_total += 8 * (uint64_t)take;
@@ -289,7 +289,8 @@ static int careful_symbol(rdk_inflate *inflate, flow *f, bool *match) {
     }
     if (f->used == f->capacity || (f->tokens && f->token_used == f->token_capacity)) return RDK_INFLATE_OUTPUT;
     if (entry & E_LITERAL) {
-        f->plain[f->used++] = (uint8_t)(entry >> 16);
+        if (f->plain) f->plain[f->used] = (uint8_t)(entry >> 16);
+        f->used++;
         if (f->tokens) f->tokens[f->token_used++] = (uint8_t)(entry >> 16);
         f->symbols++;
         f->bit += used;
@@ -304,7 +305,8 @@ static int careful_symbol(rdk_inflate *inflate, flow *f, bool *match) {
     uint32_t distance = entry_value(entry, bits);
     if (distance > f->used) return RDK_E_CORRUPT;
     if (f->capacity - f->used < length) return RDK_INFLATE_OUTPUT;
-    for (uint32_t i = 0; i < length; i++, f->used++) f->plain[f->used] = f->plain[f->used - distance];
+    for (uint32_t i = 0; f->plain && i < length; i++) f->plain[f->used + i] = f->plain[f->used + i - distance];
+    f->used += length;
     if (f->tokens) f->tokens[f->token_used++] = RDK_MATCH(length, distance);
     f->symbols++;
     f->bit += used;
@@ -338,11 +340,13 @@ static inline void copy_match(uint8_t *to, uint32_t length, uint32_t distance) {
 }
 
 /* While input and room are certain. Leaves everything consistent; RDK_OK: the careful loop goes on. */
-static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate, flow *f, bool *match, const bool with_tokens) {
+static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate, flow *f, bool *match, const bool with_plain,
+                                                             const bool with_tokens) {
     enum { INPUT_MARGIN = 24, OUTPUT_MARGIN = 320 };
     if (f->length < (f->bit >> 3) + INPUT_MARGIN || f->capacity - f->used < OUTPUT_MARGIN) return RDK_OK;
     const uint8_t *in = f->input + (f->bit >> 3), *in_stop = f->input + f->length - INPUT_MARGIN;
-    uint8_t *out = f->plain + f->used, *out_stop = f->plain + f->capacity - OUTPUT_MARGIN;
+    uint8_t *plain = f->plain;
+    size_t out = f->used, out_stop = f->capacity - OUTPUT_MARGIN;
     uint32_t *token = f->tokens ? f->tokens + f->token_used : NULL;
     uint32_t *token_stop = with_tokens ? f->tokens + f->token_capacity - 8 : NULL;
     if (with_tokens && f->token_capacity < 8) return RDK_OK;
@@ -366,17 +370,20 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
         entry = literal[hold & ((1u << LITERAL_ROOT) - 1)];
         if (entry & E_LITERAL) { /* up to three from one refill, and enough left for a length */
             TAKE(entry);
-            *out++ = (uint8_t)(entry >> 16);
+            if (with_plain) plain[out] = (uint8_t)(entry >> 16);
+            out++;
             if (with_tokens) *token++ = entry >> 16;
             entry = literal[hold & ((1u << LITERAL_ROOT) - 1)];
             if (entry & E_LITERAL) {
                 TAKE(entry);
-                *out++ = (uint8_t)(entry >> 16);
+                if (with_plain) plain[out] = (uint8_t)(entry >> 16);
+                out++;
                 if (with_tokens) *token++ = entry >> 16;
                 entry = literal[hold & ((1u << LITERAL_ROOT) - 1)];
                 if (entry & E_LITERAL) {
                     TAKE(entry);
-                    *out++ = (uint8_t)(entry >> 16);
+                    if (with_plain) plain[out] = (uint8_t)(entry >> 16);
+                    out++;
                     if (with_tokens) *token++ = entry >> 16;
                     continue;
                 }
@@ -387,7 +394,8 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
                 uint32_t deep = literal[(entry >> 16) + (hold >> LITERAL_ROOT & ((1u << (entry >> 8 & 15)) - 1))];
                 if (deep & E_LITERAL) {
                     TAKE(LITERAL_ROOT + (deep & 0xff));
-                    *out++ = (uint8_t)(deep >> 16);
+                    if (with_plain) plain[out] = (uint8_t)(deep >> 16);
+                    out++;
                     if (with_tokens) *token++ = deep >> 16;
                     continue;
                 }
@@ -412,11 +420,11 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
         }
         uint32_t distance = entry_value(far_entry, hold);
         TAKE(far_entry);
-        if (distance > (size_t)(out - f->plain)) {
+        if (distance > out) {
             result = RDK_E_CORRUPT;
             break;
         }
-        copy_match(out, length, distance);
+        if (with_plain) copy_match(plain + out, length, distance);
         out += length;
         if (with_tokens) *token++ = RDK_MATCH(length, distance);
         matches++;
@@ -425,9 +433,9 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
 #undef REFILL
 #undef TAKE
     *match |= matches != 0;
-    f->symbols += matches + ((size_t)(out - f->plain) - f->used - longer);
+    f->symbols += matches + (out - f->used - longer);
     f->bit = (uint64_t)(in - f->input) * 8 - held;
-    f->used = (size_t)(out - f->plain);
+    f->used = out;
     if (with_tokens) f->token_used = (size_t)(token - f->tokens);
     return result;
 }
@@ -438,7 +446,9 @@ static int decode_codes(rdk_inflate *inflate, flow *f, rdk_inflate_io *io) {
     uint64_t symbols_before = f->symbols;
     uint64_t bit_before = f->bit;
     bool match = false;
-    int result = f->tokens ? fast_loop(inflate, f, &match, true) : fast_loop(inflate, f, &match, false);
+    int result = f->plain == NULL ? fast_loop(inflate, f, &match, false, true)
+                 : f->tokens      ? fast_loop(inflate, f, &match, true, true)
+                                  : fast_loop(inflate, f, &match, true, false);
     for (uint32_t n = 0; result == RDK_OK && n < 64; n++) result = careful_symbol(inflate, f, &match);
     inflate->bit_total += f->bit - bit_before;
     inflate->plain_total += f->used - used_before;
@@ -460,7 +470,7 @@ int rdk_inflate_run(rdk_inflate *inflate, rdk_inflate_io *io) {
               .capacity = io->plain_capacity, .tokens = io->tokens, .token_used = io->token_used,
               .token_capacity = io->token_capacity};
     int result = inflate->mode == AT_END ? RDK_INFLATE_DONE : RDK_OK;
-    if (io->bit > 7 || (io->bit && io->input_length == 0)) return RDK_E_ARGUMENT;
+    if (io->bit > 7 || (io->bit && io->input_length == 0) || (io->plain == NULL && io->tokens == NULL)) return RDK_E_ARGUMENT;
     while (result == RDK_OK) {
         if (inflate->mode == AT_HEADER) {
             result = enter_block(inflate, &f, io);

@@ -132,7 +132,8 @@ struct rdk_run {
     const rdk_precedent *precedents; /* older streams that a model with RDK_FOLLOWS may take tokens from; none while planning */
     size_t precedent_count;
     uint32_t block_tokens; /* set by simulate: a block ends by itself after so many tokens; 0: never */
-    /* The driver's. `next` and `guard` are here for the inline functions below. */
+    /* The driver's, here for the inline functions below. */
+    bool done;
     rdk_token *next;
     rdk_token *alarm; /* slow path when next reaches it */
     uint32_t guard;   /* slow path when a token ends beyond this position */
@@ -180,7 +181,7 @@ uint32_t rdk_chunk_stop(const rdk_run *run, uint32_t position, uint32_t most);
 uint32_t rdk_horizon(const rdk_run *run, uint32_t position);
 
 /* True once everything up to run->stop was written or the run failed: simulate must return. */
-bool rdk_done(const rdk_run *run);
+static inline bool rdk_done(const rdk_run *run) { return run->done; }
 
 /* ---- tables ---------------------------------------------------------------------------------------------------- */
 

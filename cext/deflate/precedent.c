@@ -30,18 +30,15 @@ static size_t add_stored_spans(const rdk_block_info *blocks, size_t block_count,
 int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length, uint32_t *tokens,
                            size_t capacity) {
     rdk_inflate *inflate = rdk_inflate_new();
+    rdk_block_info *blocks = malloc(BLOCKS_MOST * sizeof *blocks);
+    /* Matches reach back before the segment: as if a window stood there. */
     rdk_inflate_io io = {.input = wire, .input_length = wire_length, .bit = bit, .plain_used = HISTORY, .tokens = tokens};
     io.plain_capacity = (size_t)HISTORY + plain_length + ROOM_BEHIND;
     io.token_capacity = capacity;
+    io.blocks = blocks;
     io.block_capacity = BLOCKS_MOST;
-    /* What came before is not at hand, so the bytes are not those of the segment; its tokens are. */
-    uint8_t *plain = malloc(io.plain_capacity);
-    rdk_block_info *blocks = malloc(BLOCKS_MOST * sizeof *blocks);
     int64_t status = RDK_E_MEMORY;
-    if (inflate && plain && blocks) {
-        memset(plain, 0, HISTORY);
-        io.plain = plain;
-        io.blocks = blocks;
+    if (inflate && blocks) {
         status = rdk_inflate_run(inflate, &io);
         status = io.plain_used - HISTORY == plain_length ? RDK_OK : RDK_E_CORRUPT;
     }
@@ -52,7 +49,6 @@ int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit
         status = count || plain_length == 0 ? (int64_t)count : RDK_E_OUTPUT_FULL;
     }
     rdk_inflate_free(inflate);
-    free(plain);
     free(blocks);
     return status;
 }

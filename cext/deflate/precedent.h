@@ -29,7 +29,7 @@ typedef uint32_t rdk_chain_hash(const uint8_t *at); /* the encoder's own, of at 
 
 /* Which of many hashes were put in lately: during this stretch of a window's length or the one before. */
 typedef struct rdk_sieve {
-    uint64_t bits[2][RDK_TAINT_SLOTS / 64];
+    uint64_t stretches[2][RDK_TAINT_SLOTS / 64], either[RDK_TAINT_SLOTS / 64];
 } rdk_sieve;
 
 typedef struct rdk_follower {
@@ -52,11 +52,17 @@ typedef struct rdk_follower {
 } rdk_follower;
 
 static inline void rdk_sieve_add(rdk_sieve *s, uint32_t stretch, uint32_t slot) {
-    s->bits[stretch & 1][slot / 64] |= UINT64_C(1) << (slot % 64);
+    uint64_t bit = UINT64_C(1) << (slot % 64);
+    s->stretches[stretch & 1][slot / 64] |= bit;
+    s->either[slot / 64] |= bit;
 }
 
-static inline bool rdk_sieve_has(const rdk_sieve *s, uint32_t slot) {
-    return (s->bits[0][slot / 64] | s->bits[1][slot / 64]) >> (slot % 64) & 1;
+static inline bool rdk_sieve_has(const rdk_sieve *s, uint32_t slot) { return s->either[slot / 64] >> (slot % 64) & 1; }
+
+/* Another stretch begins; what was put in two stretches ago is forgotten. */
+static inline void rdk_sieve_turn(rdk_sieve *s, uint32_t stretch) {
+    memset(s->stretches[stretch & 1], 0, sizeof s->stretches[0]);
+    memcpy(s->either, s->stretches[~stretch & 1], sizeof s->either);
 }
 
 static inline bool rdk_in_window(uint32_t noted, uint32_t position) { return noted && noted + RDK_TAINT_WINDOW > position; }
@@ -141,9 +147,9 @@ static inline void rdk_note(rdk_follower *f, uint32_t position, uint32_t same, r
 static inline void rdk_look(rdk_follower *f, uint32_t position, rdk_chain_hash *chain_hash) {
     uint32_t stretch = position / RDK_TAINT_WINDOW;
     if (f->stretch != stretch) {
-        for (uint32_t passed = f->stretch; passed != stretch && passed < f->stretch + 2; passed++) {
-            memset(f->taints.bits[(passed + 1) & 1], 0, sizeof f->taints.bits[0]);
-            memset(f->echoes.bits[(passed + 1) & 1], 0, sizeof f->echoes.bits[0]);
+        for (uint32_t begun = f->stretch + 1; begun <= stretch && begun <= f->stretch + 2; begun++) {
+            rdk_sieve_turn(&f->taints, begun);
+            rdk_sieve_turn(&f->echoes, begun);
         }
         f->stretch = stretch;
     }

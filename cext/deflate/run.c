@@ -8,10 +8,8 @@
 
 static void fail(rdk_run *run, int status) {
     if (run->sink->status == RDK_OK) run->sink->status = status;
-    run->sink->done = true;
+    run->done = true;
 }
-
-bool rdk_done(const rdk_run *run) { return run->sink->done; }
 
 int rdk_list_add(rdk_list *list, const void *item, size_t item_bytes, size_t most) {
     if (list->count == list->capacity) {
@@ -326,21 +324,21 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
         sink->unpredicted += by_itself || (empty && !grid);
         sink->surprises += by_itself || cut || (empty && !grid) || (found.note & 0x1f) != RDK_AUTO;
         if (sink->found_fixes.count + sink->surprises > sink->most_surprises) fail(run, RDK_E_LIMIT);
-        if (!sink->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
-            sink->done = true;
+        if (!run->done && (sink->status = rdk_list_add(&sink->found_chunks, &found, sizeof found, 1 << 17)) != RDK_OK)
+            run->done = true;
     } else if (stated) {
         replay_chunk(run, stated);
     } else {
         ask(run, kind);
     }
-    if (sink->done || sink->status != RDK_OK) {
-        sink->done = true;
+    if (run->done || sink->status != RDK_OK) {
+        run->done = true;
         return;
     }
     if (run->model->chosen) run->model->chosen(run, block);
     write_block(sink, block);
     if (sink->bits.full && sink->status == RDK_OK) sink->status = RDK_E_OUTPUT_FULL;
-    if (sink->status != RDK_OK) sink->done = true;
+    if (sink->status != RDK_OK) run->done = true;
     sink->chunk_start = position;
     run->next = sink->tokens;
     if (sink->real && sink->literal_chunk) sink->real_token += block->plain_length;
@@ -354,13 +352,13 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
 /* Empty blocks that the recipe or the real stream has at this position; then whether the segment is complete. */
 static void settle(rdk_run *run, uint32_t position) {
     rdk_sink *sink = run->sink;
-    while (!sink->done && explicit_stops(sink)) {
+    while (!run->done && explicit_stops(sink)) {
         bool more = sink->real ? sink->real_block < sink->real->block_count && sink->real->stops[sink->real_block] == position
                                : sink->chunk_next < sink->chunk_count && sink->chunks[sink->chunk_next].stop == position;
         if (!more) break;
         close_chunk(run, position, RDK_AUTO, false);
     }
-    if (position >= run->stop && (explicit_stops(sink) || !run->last)) sink->done = true;
+    if (position >= run->stop && (explicit_stops(sink) || !run->last)) run->done = true;
     set_guard(run);
 }
 
@@ -368,7 +366,7 @@ void rdk_sink_finish(rdk_run *run) {
     rdk_sink *sink = run->sink;
     if (sink->status != RDK_OK) return;
     if (explicit_stops(sink) && sink->chunk_start == run->stop) {
-        sink->done = false;
+        run->done = false;
         settle(run, run->stop);
     }
     if (sink->status == RDK_OK && sink->chunk_start != run->stop) sink->status = RDK_E_CORRUPT;
@@ -378,7 +376,7 @@ void rdk_sink_finish(rdk_run *run) {
 
 void rdk_end_block(rdk_run *run, uint32_t position) {
     rdk_sink *sink = run->sink;
-    if (sink->warming || sink->done) {
+    if (sink->warming || run->done) {
         if (sink->warming) run->next = sink->tokens;
         return;
     }
@@ -394,12 +392,12 @@ void rdk_end_block(rdk_run *run, uint32_t position) {
 
 void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final) {
     rdk_sink *sink = run->sink;
-    bool done = sink->done; /* at run->stop; the empty blocks there still belong to the segment */
+    bool done = run->done; /* at run->stop; the empty blocks there still belong to the segment */
     if (sink->warming || explicit_stops(sink) || sink->status != RDK_OK) return;
-    sink->done = false;
+    run->done = false;
     if (position > sink->chunk_start) close_chunk(run, position, RDK_AUTO, false);
     if (sink->status == RDK_OK) close_chunk(run, position, kind, final);
-    if (done || final) sink->done = true;
+    if (done || final) run->done = true;
 }
 
 uint32_t rdk_bit_phase(const rdk_run *run) {
@@ -414,7 +412,7 @@ void rdk_end_final(rdk_run *run) {
         return;
     }
     if (sink->status == RDK_OK) close_chunk(run, run->stop, RDK_AUTO, true);
-    sink->done = true;
+    run->done = true;
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------------------------- */
@@ -439,7 +437,7 @@ static rdk_token follow(rdk_run *run, uint32_t position, rdk_token token) {
 
 uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token) {
     rdk_sink *sink = run->sink;
-    if (sink->done) return run->stop;
+    if (run->done) return run->stop;
     if (sink->warming) {
         uint32_t reached = position + rdk_token_span(token);
         if (run->next >= sink->tokens + RDK_BLOCK_TOKENS_MAX - 1) run->next = sink->tokens;
@@ -457,7 +455,7 @@ uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token) {
         }
     }
     if (position >= run->stop) {
-        sink->done = true;
+        run->done = true;
         return run->stop;
     }
     if (sink->chunk_start == run->start && position == run->start && explicit_stops(sink) && run->next == sink->tokens)
@@ -474,7 +472,7 @@ uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token) {
         if (token == 0) token = run->plain[position];
     }
     uint32_t reached = position + rdk_token_span(token);
-    if (reached > limit || sink->done) {
+    if (reached > limit || run->done) {
         fail(run, RDK_E_CORRUPT);
         return run->stop;
     }
@@ -488,7 +486,7 @@ uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token) {
         fail(run, RDK_E_LIMIT);
     }
     set_guard(run);
-    return sink->done ? run->stop : reached;
+    return run->done ? run->stop : reached;
 }
 
 uint32_t rdk_emit_literals(rdk_run *run, uint32_t position, uint32_t to) {
@@ -503,7 +501,7 @@ uint32_t rdk_emit_literals(rdk_run *run, uint32_t position, uint32_t to) {
         uint32_t reached = rdk_emit_literal(run, position);
         if (reached != position + 1) return reached;
         position = reached;
-        if (run->sink->done) return position;
+        if (run->done) return position;
     }
     return to;
 }

@@ -39,7 +39,6 @@ typedef struct rdk_real {
 
 typedef struct rdk_sink {
     int status; /* RDK_OK or why the run is over */
-    bool done;
     bool warming;
     rdk_token *tokens; /* of the chunk so far */
     uint32_t chunk_start;

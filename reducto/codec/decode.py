@@ -18,7 +18,7 @@ from reducto.codec.unpack import Source, Unpacked, ensure_touched
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import GzipRecipe, Precedent, recipe_from_bytes
-from reducto.kernel.buffers import data_runs
+from reducto.kernel.buffers import data_runs, uncleared
 from reducto.kernel.matching import Plan, ReferenceTable, parallels
 from reducto.model import ByteRange, CorpusId, Digest
 from reducto.recipe import Submit
@@ -128,9 +128,9 @@ class Decoder:
 
     def read(self, plain_offset: int, length: int) -> memoryview:
         """``length`` plain bytes from ``plain_offset`` in a buffer of their own; raises as `read_into`."""
-        out = bytearray(length)
+        out = uncleared(length)
         self.read_into(plain_offset, out)
-        return memoryview(out)
+        return out
 
     # -- wire bytes --------------------------------------------------------------------------------------------
 

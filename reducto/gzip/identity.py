@@ -39,7 +39,7 @@ class IdentityRecipe:
 
     def rebuild(
         self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview]:
         """The plain bytes of the range."""
         wire = wire or ByteRange(0, self.wire_length)
         for at in range(wire.start, min(wire.stop, self.wire_length), PIECE_BYTES):

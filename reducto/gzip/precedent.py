@@ -19,6 +19,7 @@ from reducto.gzip.layout import Layout, Segment
 from reducto.gzip.parts import parts_of
 from reducto.gzip.planning import Choice
 from reducto.kernel import gzip as kernel
+from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Parallel
 from reducto.recipe import PlainSource
 
@@ -68,7 +69,7 @@ class Precedent:
             if part.segment is not None and part.shape is not None
         ]
         self._plains = [each.plain for each in self._segments]
-        self._tokens: OrderedDict[int, Future[bytes]] = OrderedDict()
+        self._tokens: OrderedDict[int, Future[memoryview]] = OrderedDict()
         self._lock = threading.Lock()
         self._usable = True
         self.beside_bytes = 0
@@ -115,13 +116,14 @@ class Precedent:
         length = min(length, last.plain + last.segment.plain_length - theirs)
         if length < LEAST_BYTES or theirs < first.member_plain:
             return []
+        tokens = [self._tokens_of(number) for number in range(at, stop)]
         return [
             kernel.Precedent(
                 begin,
                 begin + length,
                 self._plain.read(theirs, length),
                 theirs - first.member_plain,
-                b"".join(self._tokens_of(number) for number in range(at, stop)),
+                tokens[0] if len(tokens) == 1 else copied(tokens),
                 begin + first.plain - theirs,
             )
         ]
@@ -130,7 +132,7 @@ class Precedent:
         segment = self._segments[number].segment
         return not segment.recipe and self._layout.choices[segment.model] == choice
 
-    def _tokens_of(self, number: int) -> bytes:
+    def _tokens_of(self, number: int) -> memoryview:
         with self._lock:
             future = self._tokens.get(number)
             mine = future is None
@@ -148,6 +150,6 @@ class Precedent:
                 raise
         return future.result()
 
-    def _read_tokens(self, old: _OldSegment) -> bytes:
+    def _read_tokens(self, old: _OldSegment) -> memoryview:
         wire = self._wire[old.wire : old.wire + old.shape.wire_bytes]
         return kernel.segment_tokens(wire, old.shape.bit, old.segment.plain_length)

@@ -18,6 +18,7 @@ from reducto.gzip.parts import Part, parts_of
 from reducto.gzip.planning import member_trailer
 from reducto.gzip.precedent import FindPrecedent, Precedent
 from reducto.kernel import gzip as kernel
+from reducto.kernel.buffers import copied
 from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
 
@@ -26,10 +27,13 @@ GROUP_WIRE_BYTES = 256 << 10
 FIRST_GROUP_WIRE_BYTES = 16 << 10
 GROUPS_AHEAD = 4
 
+#: An index range of parts, and the wire position where the last of them ends.
+Group = tuple[int, int, int]
+
 
 def rebuild(
     layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit | None, find_precedent: FindPrecedent
-) -> Iterator[bytes]:
+) -> Iterator[bytes | memoryview]:
     """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
 
     A group that no worker has begun when it is needed is rebuilt here: all workers may be readers that wait like us.
@@ -39,9 +43,9 @@ def rebuild(
     starts = [part.wire_start for part in parts]
     first = max(0, bisect_right(starts, wire.start) - 1)
     groups = _groups(parts, first, stop, layout.wire_length)
-    ahead = deque[tuple[tuple[int, int, int], Future[bytes] | None]]((group, None) for group in islice(groups, 1))
+    ahead = deque[tuple[Group, Future[bytes | memoryview] | None]]((group, None) for group in islice(groups, 1))
 
-    def run(first: int, stop: int, wire_stop: int) -> bytes:
+    def run(first: int, stop: int, wire_stop: int) -> bytes | memoryview:
         return _rebuild_group(layout, plain, find_precedent(), parts, first, stop, wire_stop)
 
     try:
@@ -61,8 +65,8 @@ def rebuild(
                 future.cancel()
 
 
-def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> Iterator[tuple[int, int, int]]:
-    """Index ranges of parts, with the wire position where the last of them ends."""
+def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> Iterator[Group]:
+    """All groups from part ``first`` on up to ``wire_stop``."""
     index, most = first, FIRST_GROUP_WIRE_BYTES
     while index < len(parts) and (parts[index].wire_start < wire_stop):
         end = index + 1
@@ -83,7 +87,7 @@ def _rebuild_group(
     first: int,
     stop: int,
     wire_stop: int,
-) -> bytes:
+) -> bytes | memoryview:
     out: list[bytes | memoryview] = []
     for index in range(first, stop):
         part = parts[index]
@@ -94,8 +98,8 @@ def _rebuild_group(
             out.append(member_trailer(plain.read(part.plain_offset, part.read_length)))
         else:
             wire = _rebuild_segment(layout, plain, precedent, part, part.segment, part.shape)
-            out.append(memoryview(wire)[:length])
-    return b"".join(out)
+            out.append(wire[:length])
+    return out[0] if len(out) == 1 else copied(out)
 
 
 def _rebuild_segment(
@@ -105,7 +109,7 @@ def _rebuild_segment(
     part: Part,
     segment: Segment,
     shape: kernel.SegmentShape,
-) -> bytearray:
+) -> memoryview:
     choice = layout.choices[segment.model]
     source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
     sides = precedent.beside(choice, part.plain_offset, part.read_length) if precedent and not segment.recipe else []

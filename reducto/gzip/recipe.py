@@ -127,7 +127,7 @@ class GzipRecipe(Layout):
         wire: ByteRange | None = None,
         submit: Submit | None = None,
         find_precedent: FindPrecedent = lambda: None,
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview]:
         """The wire bytes of the range; see `reducto.recipe.Recipe.rebuild`. Raises `Corrupt` if the recipe was
         forged.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib
-from reducto.kernel.buffers import uncleared
+from reducto.kernel.buffers import copied, uncleared
 
 #: One deflate block: bit start, plain start, header bits, type, final, has match, ended, tokens.
 BLOCK = struct.Struct("<QQIBBBBQ")
@@ -198,7 +198,7 @@ class SegmentShape:
         return segment
 
 
-def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> bytes:
+def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
     """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte.
 
     Four bytes each, as `Precedent` takes them. Raises `Corrupt`.
@@ -209,7 +209,7 @@ def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> bytes:
         count = check(
             lib.rdk_segment_tokens(source, len(wire), bit, plain_length, tokens, capacity), "reading a segment's tokens"
         )
-    return bytes(room[: 4 * count])
+    return copied([room[: 4 * count]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +235,13 @@ def rebuild_segment(
     member_param: int,
     recipe: bytes,
     precedents: Sequence[Precedent] = (),
-) -> bytearray | None:
-    """The ``shape.wire_bytes`` wire bytes, bits outside the segment zero; None if recipe and shape do not agree.
+) -> memoryview | None:
+    """The ``shape.wire_bytes`` wire bytes, writable, bits outside the segment 0; None if recipe and shape disagree.
 
     A segment with an empty recipe is made faster where it runs beside one of ``precedents``, which are in ascending
     order and do not overlap; with any other recipe they are of no use.
     """
-    wire = bytearray(shape.wire_bytes)
+    wire = uncleared(shape.wire_bytes)
     bits = ffi.new("uint64_t *")
     with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
         segment = shape.native(source, len(plain), model_id, member_param)
