@@ -1,12 +1,13 @@
 """Older layers at hand, whose tokens help to rebuild a newer one (`reducto.gzip.precedent`).
 
 An edge that served last week's image has its layers in the cache. When this week's is pulled, the most related of them
-saves most of the encoder's search. It comes while the rebuild is under way, never delays a first byte, and whatever
-goes wrong with it only means that the rebuild goes on by itself.
+saves most of the encoder's search. It is looked for while the layer's own decoder is made, never delays a first byte,
+and whatever goes wrong with it only means that the rebuild goes on by itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from pathlib import Path
 
@@ -59,11 +60,14 @@ class Precedents:
         """A rebuild of the layer failed: from now on it is done without precedents."""
         remember(self._suspects, layer.digest, None, _SUSPECTS_LIMIT)
 
-    def attach(self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: Decoder) -> None:
-        """Looks for a precedent and gives it to the layer's decoder, which is at work meanwhile."""
+    def attach(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
+    ) -> asyncio.Task[None] | None:
+        """Looks for a precedent and gives it to the layer's decoder once that is made; None when there is no hope."""
         related = self._related(repository, layer)
-        if related and layer.digest not in self._suspects:
-            self._tasks.start(self._attach(caller, repository, layer, decoder, related))
+        if not related or layer.digest in self._suspects:
+            return None
+        return self._tasks.start(self._attach(caller, repository, layer, decoder, related))
 
     async def close(self) -> None:
         """Ends what is being looked for."""
@@ -84,7 +88,12 @@ class Precedents:
         return [other for _, other in sorted(found, key=lambda pair: -pair[0])[:_TRIES]]
 
     async def _attach(
-        self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: Decoder, related: list[LayerRecord]
+        self,
+        caller: Caller,
+        repository: Repository,
+        layer: LayerRecord,
+        decoder: asyncio.Task[Decoder],
+        related: list[LayerRecord],
     ) -> None:
         try:
             for older in related:
@@ -93,7 +102,8 @@ class Precedents:
                     continue
                 other = await self._layers.decoder(caller, repository, older)
                 try:
-                    shared = await self._offload.run(self._codec.follow, decoder, other, wire)
+                    ours = await asyncio.shield(decoder)
+                    shared = await self._offload.run(self._codec.follow, ours, other, wire)
                 except BaseException:
                     await self._offload.run(other.close)
                     raise

@@ -9,6 +9,7 @@ Precedents.attach  an older layer that makes it faster, if one is at hand (sidec
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 
@@ -18,7 +19,6 @@ from multidict import CIMultiDict
 from reducto.errors import KeyUnavailable, ReductoError
 from reducto.model import ByteRange
 from sidecar import logs, routes
-from sidecar.codec import Decoder
 from sidecar.errors import RegistryError, Unavailable
 from sidecar.exchange import Call, breaking, relay, send_file
 from sidecar.layers import Layers
@@ -28,7 +28,7 @@ from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
 from sidecar.precedents import Precedents
 from sidecar.ranges import parse_range
-from sidecar.rebuild import Rebuilds
+from sidecar.rebuild import Prepared, Rebuilds
 from sidecar.record_store import RecordStore
 from sidecar.records import LayerRecord
 from sidecar.upstream.base import Caller, FileBody
@@ -160,7 +160,7 @@ class Pull:
         """Streams the blob behind its rebuild. Until the first byte is there, a failure is an honest error."""
         route = call.route
         assert isinstance(route, routes.BlobAt)
-        rebuild = await self._rebuilds.cold(layer, partial(self._decoder, call.caller, route.repository, layer))
+        rebuild = await self._rebuilds.cold(layer, partial(self._prepare, call.caller, route.repository, layer))
         try:
             pieces = rebuild.read(span)
             try:
@@ -181,13 +181,13 @@ class Pull:
         finally:
             await rebuild.file.release()
 
-    async def _decoder(self, caller: Caller, repository: Repository, layer: LayerRecord, distrust: bool) -> Decoder:
+    async def _prepare(self, caller: Caller, repository: Repository, layer: LayerRecord, distrust: bool) -> Prepared:
         """The layer's decoder, which older layers in the cache may help."""
         if distrust:
             self._precedents.suspect(layer)
-        decoder = await self._layers.decoder(caller, repository, layer, distrust)
-        self._precedents.attach(caller, repository, layer, decoder)
-        return decoder
+        decoder = asyncio.create_task(self._layers.decoder(caller, repository, layer, distrust))
+        help = self._precedents.attach(caller, repository, layer, decoder)
+        return Prepared(await decoder, help)
 
 
 def _as_answer(error: Exception, layer: LayerRecord) -> RegistryError:

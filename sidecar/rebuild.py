@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reducto.errors import Corrupt, ProofFailed
 from reducto.model import ByteRange, Digest
@@ -26,8 +26,19 @@ HELD_BYTES = 64 << 10
 _STEP_BYTES = 1 << 20
 _ATTEMPTS = 2
 
-#: Makes a decoder, with its corpora at hand. With True it must not trust local copies.
-MakeDecoder = Callable[[bool], Awaitable[Decoder]]
+#: How long a rebuild that has its first bytes stands still for help that is on its way.
+_HELP_SECONDS = 0.15
+
+
+class Prepared(NamedTuple):
+    """A decoder with its corpora at hand, and what goes on to make it faster; the latter never fails."""
+
+    decoder: Decoder
+    help: asyncio.Task[None] | None = None
+
+
+#: With True it must not trust local copies.
+Prepare = Callable[[bool], Awaitable[Prepared]]
 
 
 class Rebuild:
@@ -80,7 +91,7 @@ class Rebuilds:
         self._running: dict[tuple[Digest, str], Rebuild] = {}
         self._tasks = Tasks()
 
-    async def cold(self, layer: LayerRecord, make_decoder: MakeDecoder) -> Rebuild:
+    async def cold(self, layer: LayerRecord, prepare: Prepare) -> Rebuild:
         """The rebuild of the layer, already running or begun now. The caller releases its file.
 
         Only those whose records say the same share one: a forged record in one repository must not fail the pulls of
@@ -96,7 +107,7 @@ class Rebuilds:
             file = await GrowingFile.create(self._scratch / name, self._offload)
             rebuild = self._running[key] = Rebuild(layer, file)
             file.retain()
-            self._tasks.start(self._run(rebuild, make_decoder))
+            self._tasks.start(self._run(rebuild, prepare))
             return rebuild
 
     async def close(self) -> None:
@@ -110,14 +121,14 @@ class Rebuilds:
 
     # -- one rebuild
 
-    async def _run(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
+    async def _run(self, rebuild: Rebuild, prepare: Prepare) -> None:
         started = time.monotonic()
         file = rebuild.file
         try:
             async with self._gate:
                 self._metrics.rebuilds_running.inc()
                 try:
-                    await self._with_room(rebuild, make_decoder)
+                    await self._with_room(rebuild, prepare)
                 finally:
                     self._metrics.rebuilds_running.dec()
             kept = await self.cache.keep(rebuild.digest, rebuild.layer.instructions.digest, file.path)
@@ -150,29 +161,29 @@ class Rebuilds:
         clear_frames(error)  # readers keep it
         rebuild.file.fail(error if isinstance(error, Exception) else Corrupt("the rebuild was stopped"))
 
-    async def _with_room(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
+    async def _with_room(self, rebuild: Rebuild, prepare: Prepare) -> None:
         """Decodes; once more without anything that is only kept to save time when the disk is full."""
         try:
-            await self._attempts(rebuild, make_decoder)
+            await self._attempts(rebuild, prepare)
         except OSError as error:
             if not is_full(error):
                 raise
             logs.event("cache-emptied", reason=str(error)[:200])
             await self.cache.clear()
             await self._offload.io(self._make_room)
-            await self._attempts(rebuild, make_decoder)
+            await self._attempts(rebuild, prepare)
 
-    async def _attempts(self, rebuild: Rebuild, make_decoder: MakeDecoder) -> None:
+    async def _attempts(self, rebuild: Rebuild, prepare: Prepare) -> None:
         """Decodes; once more with corpora fetched anew when the first try meets damage. The bytes should be the same
         each time: then readers of the first try just go on."""
         for attempt in range(_ATTEMPTS):
             try:
-                decoder = await make_decoder(attempt > 0)
+                prepared = await prepare(attempt > 0)
                 try:
-                    await self._decode(rebuild, decoder)
-                    self._metrics.followed_bytes.inc(decoder.followed_bytes)
+                    await self._decode(rebuild, prepared)
+                    self._metrics.followed_bytes.inc(prepared.decoder.followed_bytes)
                 finally:
-                    await self._offload.run(decoder.close)
+                    await self._offload.run(prepared.decoder.close)
             except (Corrupt, ProofFailed) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -180,8 +191,8 @@ class Rebuilds:
             else:
                 return
 
-    async def _decode(self, rebuild: Rebuild, decoder: Decoder) -> None:
-        pieces = await self._offload.run(decoder.rebuild)
+    async def _decode(self, rebuild: Rebuild, prepared: Prepared) -> None:
+        pieces = await self._offload.run(prepared.decoder.rebuild)
         hasher = rebuild.digest.hasher()
         at = 0
         while True:
@@ -189,10 +200,12 @@ class Rebuilds:
             stop = await self._offload.run(_step, pieces, rebuild.file, hasher, at, _STEP_BYTES if at else 1)
             if stop == at:
                 break
-            at = stop
+            first, at = at == 0, stop
             if at > rebuild.wire_length:
                 raise Corrupt(f"the rebuilt {rebuild.digest} is longer than {rebuild.wire_length} bytes")
             rebuild.file.publish(at)
+            if first and prepared.help is not None:
+                await asyncio.wait([prepared.help], timeout=_HELP_SECONDS)
         if at != rebuild.wire_length or hasher.hexdigest() != rebuild.digest.hex:
             raise ProofFailed(f"what was rebuilt is not {rebuild.digest}")
 

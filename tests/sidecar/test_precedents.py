@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reducto.model import Digest
+from sidecar import rebuild
 from tests.gzip.oracles import go_oracles
 from tests.sidecar.conftest import OpenRig
 from tests.support.images import library_layer
@@ -37,10 +38,21 @@ async def edge(new_rig: OpenRig) -> Rig:
     return edge
 
 
-async def test_an_older_layer_in_the_cache_helps(edge: Rig) -> None:
+async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
     assert await edge.metric(FOLLOWED) == 0
     assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
-    assert await edge.metric(FOLLOWED) > 0.3 * len(library_layer(2).tar)
+    assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
+
+
+async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(*_: object) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(edge.running.sidecar.precedents, "_at_hand", wait)
+    async with asyncio.timeout(20):
+        assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
+    assert await edge.metric(FOLLOWED) == 0
 
 
 async def test_a_layer_of_another_repository_does_not(edge: Rig, new_rig: OpenRig) -> None:
