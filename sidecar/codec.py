@@ -100,11 +100,12 @@ class Codec(Protocol):
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
         """A decoder. Raises `CorpusMissing`, `Corrupt`."""
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> int:
-        """Lets a decoder rebuild its blob with the help of an older one, which ``wire`` holds and ``older`` decodes.
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> float:
+        """Lets a decoder rebuild its blob with the help of an older one, which ``wire`` holds and ``older`` decodes,
+        unless one that was given before is of more use.
 
-        ``older`` is the decoder's own then, and closed with it. Returns how many plain bytes stand beside each other;
-        with 0 it is of no use. Raises `Corrupt`, `OSError`.
+        ``older`` is the decoder's own then, and closed with it. Returns how much of the newer blob's plain bytes, 0 to
+        1, runs beside those of the one that helps. Raises `Corrupt`, `OSError`.
         """
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:

@@ -27,8 +27,10 @@ from sidecar.tasks import Tasks
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 
-#: How many related layers are tried before a rebuild goes on without.
+#: How many related layers are looked at; the one that runs beside most of the layer helps.
 _TRIES = 3
+#: With so much of it none is looked for that is better still.
+_ENOUGH = 0.5
 _REPOSITORIES_LIMIT = 1024
 _LAYERS_LIMIT = 256
 _SUSPECTS_LIMIT = 4096
@@ -107,8 +109,8 @@ class Precedents:
                 except BaseException:
                     await self._offload.run(other.close)
                     raise
-                logs.event("precedent", digest=str(layer.digest), older=str(older.digest), shared_bytes=shared)
-                if shared:
+                logs.event("precedent", digest=str(layer.digest), older=str(older.digest), shared=round(shared, 3))
+                if shared >= _ENOUGH:
                     return
         except (Refused, ReductoError, OSError) as error:
             logs.event("no-precedent", digest=str(layer.digest), error=str(error)[:200])

@@ -52,7 +52,7 @@ class ReductoCodec:
         sources = cast(Mapping[CorpusId, Source], corpora)
         return BlobDecoder(instructions, sources, self._spool_dir, self._submit)  # type: ignore[arg-type]
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> int:
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> float:
         assert isinstance(decoder, BlobDecoder)
         assert isinstance(older, BlobDecoder)
         return decoder.follow(older, _mapped_bytes(wire))

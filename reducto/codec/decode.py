@@ -65,8 +65,9 @@ class Decoder:
             if self._embedded.id != meta.corpora[0]:
                 self._embedded.close()
                 raise Corrupt("instructions: the embedded corpus is another one than they name")
-        self._precedent: Precedent | None = None
-        self._older: Decoder | None = None
+        self._precedents: list[Precedent] = []
+        """Each better than the one before: the last is used."""
+        self._olders: list[Decoder] = []
         self._closed = False
         self._lock = threading.Lock()
         self._table: ReferenceTable | None = None
@@ -246,43 +247,51 @@ class Decoder:
             _write_at(descriptor, part, start + at)
         return out
 
-    def follow(self, older: Decoder, older_wire: memoryview) -> int:
-        """From now on a whole gzip blob is rebuilt with the help of an older one, whose wire bytes are ``older_wire``.
+    def follow(self, older: Decoder, older_wire: memoryview) -> float:
+        """From now on a whole gzip blob is rebuilt with the help of an older one, whose wire bytes are ``older_wire``,
+        unless one that was given before is of more use.
 
-        Takes ``older`` over: it is closed with this decoder, or at once. Returns how many plain bytes run beside the
-        older blob's; with 0 it is of no use. What is rebuilt is the same with and without, if the older wire bytes are
-        what they should be: the hash of the whole is the proof. Raises `Corrupt`.
+        Takes ``older`` over: it is closed with this decoder, or at once. Returns how much of the plain bytes, 0 to 1,
+        runs beside those of the one that helps. What is rebuilt is the same with and without, if the older wire bytes
+        are what they should be: the hash of the whole is the proof. Raises `Corrupt`.
         """
         with self._lock:
-            previous, self._older = self._older, older
-            closed = self._closed
-        if previous is not None:
-            previous.close()
-        if closed:
-            older.close()
-            return 0
+            if self._closed:
+                older.close()
+                return 0
+            self._olders.append(older)
         recipe = recipe_from_bytes(older._parsed.recipe) if older._parsed.recipe else None
-        if not isinstance(recipe, GzipRecipe) or recipe.wire_length != len(older_wire):
-            return 0
-        numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
-        theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
-        found = parallels(self._parsed.operations, theirs, older._parsed.operations)
-        precedent = Precedent(recipe, older_wire, older, found)
-        if precedent.parallel_bytes:
-            self._precedent = precedent
-        return precedent.parallel_bytes
+        if isinstance(recipe, GzipRecipe) and recipe.wire_length == len(older_wire):
+            numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
+            theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
+            found = parallels(self._parsed.operations, theirs, older._parsed.operations)
+            precedent = Precedent(recipe, older_wire, older, found)
+            with self._lock:
+                if precedent.parallel_bytes > self._parallel_bytes and not self._closed:
+                    self._precedents.append(precedent)
+        return self._parallel_bytes / max(1, self.meta.plain_length)
+
+    @property
+    def _precedent(self) -> Precedent | None:
+        found = self._precedents
+        return found[-1] if found else None
+
+    @property
+    def _parallel_bytes(self) -> int:
+        precedent = self._precedent
+        return precedent.parallel_bytes if precedent is not None else 0
 
     @property
     def followed_bytes(self) -> int:
         """Plain bytes that were rebuilt beside an older blob's, those counted twice that two segments need."""
-        return self._precedent.beside_bytes if self._precedent is not None else 0
+        return sum(each.beside_bytes for each in self._precedents)
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""
         with self._lock:
-            older, self._older, self._closed = self._older, None, True
-        self._precedent = None  # with its mapping, which is given back here and not where the decoder ends
-        if older is not None:
+            olders, self._olders, self._closed = self._olders, [], True
+            self._precedents = []  # with their mappings, which are given back here and not where the decoder ends
+        for older in olders:
             older.close()
         if self._embedded is not None:
             self._embedded.close()
