@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reducto.kernel import gzip as kernel
@@ -69,14 +69,16 @@ def test_pgzip_blocks_of_every_end_are_exact(oracle: oracles.Oracle) -> None:
 @pytest.mark.parametrize("oracle", CURRENT, ids=by_name)
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(length=st.integers(0, 2_500_000), seed=st.integers(0, 50))
+@example(length=1_079_450, seed=27)
 def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: int) -> None:
     plain = samples.mixed(2_500_000, seed)[:length]
     wire = oracle.encode(plain)
     assert model_rebuilds(oracle.model, plain, wire)
     exact = assert_exact(None, plain, wire, seed=seed)
-    # Short files fit several models, of which the classifier takes a likely one. And the models but pgzip's begin
-    # a segment by simulation; that may need a few tokens to fall in step.
-    budget = 16 + (len(plain) // 1000 if oracle.encoder != "pgzip" and oracle.level in SIMULATED else 0)
+    # The first segment may fit several models, of which the classifier takes a likely one; then the next begins where
+    # another model's would, and has a few corrections. And the models but pgzip's begin a segment by simulation; that
+    # may need a few tokens to fall in step.
+    budget = 64 + (len(plain) // 1000 if oracle.encoder != "pgzip" and oracle.level in SIMULATED else 0)
     assert exact.correction_bytes <= budget
 
 
