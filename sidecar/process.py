@@ -14,6 +14,9 @@ _SWITCH_SECONDS = 0.0005
 # glibc's mallopt(3). By itself it keeps a heap for every thread, and what was freed from them it keeps as well.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _TRIM_BYTES, _MMAP_BYTES, _ARENAS = 16 << 20, 1 << 20, 2
+#: Of /proc/stat: enough for the lines of a thousand processors, which come first.
+_STAT_BYTES = 128 << 10
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def settle() -> None:
@@ -34,25 +37,52 @@ def tune() -> None:
             mallopt(name, value)
 
 
-class ProcessorWait:
-    """How long the thread that makes it was ready to run and got no processor, as Linux counts it.
+#: Seconds since their start, as Linux counts them: what a thread waited, then what each processor was taken away.
+Waits = tuple[float, ...]
 
-    That is a busy machine's doing and not ours. Elsewhere it is 0.
+
+class ProcessorWait:
+    """How long the thread that makes it had no processor while it could have run: another thread had it, or the host
+    took it away from this virtual machine (steal).
+
+    That is a busy machine's doing and not ours. Outside Linux nothing is counted.
     """
 
-    def __init__(self) -> None:
-        self._descriptor: int | None = None
-        with contextlib.suppress(OSError):
-            self._descriptor = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+    def __init__(self, machine: str = "/proc/stat") -> None:
+        thread = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self._schedule, self._machine = _descriptor(thread), _descriptor(machine)
 
-    def seconds(self) -> float:
-        """Up to now (proc(5), schedstat: the second number, in nanoseconds)."""
-        if self._descriptor is None:
-            return 0.0
-        return int(os.pread(self._descriptor, 128, 0).split()[1]) / 1e9
+    def so_far(self) -> Waits:
+        """What `since` compares with."""
+        return (*self._waited(), *self._stolen())
+
+    def since(self, before: Waits) -> float:
+        """Seconds since ``before``. Both kinds at once count once, and of all processors the one that was away longest:
+        a thread that waits to be woken does not say by which."""
+        return max((now - then for then, now in zip(before, self.so_far(), strict=False)), default=0.0)
 
     def close(self) -> None:
         """Idempotent."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        for descriptor in (self._schedule, self._machine):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._schedule = self._machine = None
+
+    def _waited(self) -> Waits:
+        """proc(5), schedstat: the second number, in nanoseconds."""
+        if self._schedule is None:
+            return ()
+        return (int(os.pread(self._schedule, 128, 0).split()[1]) / 1e9,)
+
+    def _stolen(self) -> Waits:
+        """proc(5), stat: of the lines of processors the eighth number, in ticks."""
+        if self._machine is None:
+            return ()
+        lines = os.pread(self._machine, _STAT_BYTES, 0).split(b"\n")
+        return tuple(int(line.split()[8]) / _TICKS for line in lines[1:] if line.startswith(b"cpu"))
+
+
+def _descriptor(path: str) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.open(path, os.O_RDONLY)
+    return None

@@ -160,10 +160,10 @@ async def _watch_lag(sidecar: Sidecar) -> None:
     worst = blocked = 0.0
     with contextlib.closing(ProcessorWait()) as waited:
         while True:
-            before, waited_before = time.monotonic(), waited.seconds()
+            before, waits = time.monotonic(), waited.so_far()
             await asyncio.sleep(_LAG_SECONDS)
             lag = max(0.0, time.monotonic() - before - _LAG_SECONDS)
-            worst, blocked = max(worst, lag), max(blocked, lag - (waited.seconds() - waited_before))
+            worst, blocked = max(worst, lag), max(blocked, lag - waited.since(waits))
             sidecar.metrics.loop_lag.set(lag)
             sidecar.metrics.loop_lag_worst.set(worst)
             sidecar.metrics.loop_blocked_worst.set(blocked)

@@ -133,7 +133,8 @@ def memory(report: Report) -> None:
         ],
         rows,
         note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
-        "registry: the last column leaves out how long the event loop's thread was ready and got none (schedstat).",
+        "registry: the last column leaves out how long the event loop's thread was ready and got none (schedstat), and "
+        "how long the host took a processor away (steal).",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,9 +35,9 @@ def test_waiting_for_a_processor_is_counted() -> None:
             command = [sys.executable, "-c", BURN]
             rival = subprocess.Popen(command)  # on the same processor: it inherits that
             try:
-                before = wait.seconds()
+                before = wait.so_far()
                 found["wall"] = burn(0.3)
-                found["waited"] = wait.seconds() - before
+                found["waited"] = wait.since(before)
             finally:
                 rival.kill()
                 rival.wait()
@@ -45,3 +46,19 @@ def test_waiting_for_a_processor_is_counted() -> None:
     thread.start()
     thread.join()
     assert 0 < found["waited"] <= found["wall"]
+
+
+def test_what_the_host_takes_away_counts_by_processor(tmp_path: Path) -> None:
+    machine = tmp_path / "stat"
+
+    def tell(*stolen: int) -> None:
+        lines = [f"cpu{number} 9 9 9 9 9 9 9 {ticks} 0 0" for number, ticks in enumerate(stolen)]
+        machine.write_text("\n".join([f"cpu  9 9 9 9 9 9 9 {sum(stolen)} 0 0", *lines, "intr 9 9 9 9 9 9 9 9 9"]))
+
+    tell(100, 200)
+    with contextlib.closing(ProcessorWait(str(machine))) as wait:
+        before = wait.so_far()
+        tell(300, 250)
+        ticks = os.sysconf("SC_CLK_TCK")
+        assert wait.since(before) == pytest.approx(200 / ticks)
+        assert wait.since(wait.so_far()) < 200 / ticks
