@@ -63,7 +63,8 @@ class Metrics:
         self.loop_lag = gauge("reducto_event_loop_lag_seconds", "Latest delay of the event loop.")
         self.loop_lag_worst = gauge("reducto_event_loop_lag_max_seconds", "Longest delay of the event loop so far.")
         self.loop_blocked_worst = gauge(
-            "reducto_event_loop_blocked_max_seconds", "The same without what it waited for a processor, its own or one that the host took away (Linux)."
+            "reducto_event_loop_blocked_max_seconds",
+            "The same without what it waited for a processor, its own or one that the host took away (Linux).",
         )
         self.recompression_waiting = gauge(
             "reducto_recompression_waiting_corpora", "Layer corpora that idle recompression has not been through yet."
