@@ -47,6 +47,7 @@ from sidecar.reducer import ReductoCodec
 from sidecar.relatives import Relatives, UploadReferences
 from sidecar.replicas import Replicas
 from sidecar.seal import Seal, seal_of
+from sidecar.served import Served
 from sidecar.shared_hooks import RedisHookIndex
 from sidecar.uploads import Upload, UploadSessions
 from sidecar.upstream.base import Upstream
@@ -173,7 +174,8 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     rebuilds = Rebuilds(blobs, scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
     records = RecordStore(client, relatives, seal, offload, metrics)
     layers = Layers(client, corpora, codec, seal, offload)
-    precedents = Precedents(blobs, records, layers, corpora, codec, offload)
+    served = Served(cache_dir / "served.json")
+    precedents = Precedents(served, blobs, records, layers, corpora, codec, offload)
     passthrough = Passthrough(upstream, base, offload)
     mounts = Mounts(client, records)
     keeper = Keeper(client, records, relatives, corpora, mounts, seal, config.policy, offload, metrics)
@@ -212,6 +214,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     await bases.load()
     await offload.io(corpora.restore)
     await offload.io(blobs.restore)
+    await offload.io(served.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
         layers, rebuilds, precedents, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,

@@ -72,6 +72,10 @@ class BlobCache:
         self._entries.move_to_end(digest)
         return FileBody(path, ByteRange(0, entry.length))
 
+    def holds(self, digest: Digest) -> bool:
+        """Whether there is a file of this blob, proved or not."""
+        return digest in self._entries or digest in self._unproved
+
     async def keep(self, digest: Digest, instructions: Digest, file: Path) -> Path | None:
         """Takes over ``file``, which ``instructions`` rebuilt and whose digest was checked; returns its new place, None
         when there is no room for it."""

@@ -105,7 +105,7 @@ class Codec(Protocol):
         unless one that was given before is of more use.
 
         ``older`` is the decoder's own then, and closed with it. Returns how much of the newer blob's plain bytes, 0 to
-        1, runs beside those of the one that helps. Raises `Corrupt`, `OSError`.
+        1, runs beside those of the one that helps; 1 once ``decoder`` is closed. Raises `Corrupt`, `OSError`.
         """
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:

@@ -23,7 +23,8 @@ from sidecar.offload import Offload
 from sidecar.recent import remember
 from sidecar.record_store import RecordStore
 from sidecar.records import LayerRecord
-from sidecar.tasks import Tasks
+from sidecar.served import Served
+from sidecar.tasks import Tasks, together
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 
@@ -31,32 +32,43 @@ from sidecar.upstream.client import Refused
 _TRIES = 3
 #: With so much of it none is looked for that is better still.
 _ENOUGH = 0.5
-_REPOSITORIES_LIMIT = 1024
-_LAYERS_LIMIT = 256
+#: How many layers that an earlier process served are asked for, the latest of them.
+_RECALLED = 32
 _SUSPECTS_LIMIT = 4096
 
 
 class Precedents:
-    """Which layers were served from each repository. One per process."""
+    """Finds them among the layers served from the same repository. One per process."""
 
     def __init__(
-        self, cache: BlobCache, records: RecordStore, layers: Layers, corpora: Corpora, codec: Codec, offload: Offload
+        self,
+        served: Served,
+        cache: BlobCache,
+        records: RecordStore,
+        layers: Layers,
+        corpora: Corpora,
+        codec: Codec,
+        offload: Offload,
     ) -> None:
+        self._served = served
         self._cache = cache
         self._records = records
         self._layers = layers
         self._corpora = corpora
         self._codec = codec
         self._offload = offload
-        self._served: OrderedDict[Repository, OrderedDict[Digest, LayerRecord]] = OrderedDict()
         self._suspects: OrderedDict[Digest, None] = OrderedDict()
         self._tasks = Tasks()
 
     def note(self, repository: Repository, layer: LayerRecord) -> None:
         """The layer was served, so it may be in the cache."""
-        served = self._served.get(repository, OrderedDict())
-        remember(served, layer.digest, layer, _LAYERS_LIMIT)
-        remember(self._served, repository, served, _REPOSITORIES_LIMIT)
+        self._served.note(repository, layer)
+
+    async def save(self) -> None:
+        """Writes down what was served, for the process after this one."""
+        data = self._served.changes(self._cache.holds)
+        if data is not None:
+            await self._offload.io(self._served.write, data)
 
     def suspect(self, layer: LayerRecord) -> None:
         """A rebuild of the layer failed: from now on it is done without precedents."""
@@ -66,14 +78,15 @@ class Precedents:
         self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
     ) -> asyncio.Task[None] | None:
         """Looks for a precedent and gives it to the layer's decoder once that is made; None when there is no hope."""
-        related = self._related(repository, layer)
-        if not related or layer.digest in self._suspects:
+        hope = self._related(repository, layer) or self._served.earlier(repository)
+        if not hope or layer.digest in self._suspects:
             return None
-        return self._tasks.start(self._attach(caller, repository, layer, decoder, related))
+        return self._tasks.start(self._attach(caller, repository, layer, decoder))
 
     async def close(self) -> None:
         """Ends what is being looked for."""
         await self._tasks.stop()
+        await self.save()
 
     # -- inside
 
@@ -82,23 +95,26 @@ class Precedents:
         lengths = {corpus.corpus_id: corpus.plain_length for corpus in layer.corpora}
         lengths |= dict.fromkeys(layer.bases, 1)
         found: list[tuple[int, LayerRecord]] = []
-        for other in reversed(self._served.get(repository, OrderedDict()).values()):
+        for other in self._served.layers(repository):
             names = [*(corpus.corpus_id for corpus in other.corpora), *other.bases]
             score = sum(lengths.get(name, 0) for name in names)
             if score and other.digest != layer.digest:
                 found.append((score, other))
         return [other for _, other in sorted(found, key=lambda pair: -pair[0])[:_TRIES]]
 
+    async def _recall(self, caller: Caller, repository: Repository) -> None:
+        """Asks for the records of what an earlier process served, with this caller's rights."""
+        earlier = [digest for digest in self._served.earlier(repository) if self._cache.holds(digest)]
+        if earlier:
+            asked = (self._records.layer(caller, repository, digest) for digest in earlier[-_RECALLED:])
+            self._served.recall(repository, [layer for layer in await together(*asked) if layer is not None])
+
     async def _attach(
-        self,
-        caller: Caller,
-        repository: Repository,
-        layer: LayerRecord,
-        decoder: asyncio.Task[Decoder],
-        related: list[LayerRecord],
+        self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
     ) -> None:
         try:
-            for older in related:
+            await self._recall(caller, repository)
+            for older in self._related(repository, layer):
                 wire = await self._at_hand(caller, repository, layer, older)
                 if wire is None:
                     continue

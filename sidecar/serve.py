@@ -153,6 +153,7 @@ async def _housekeeping(sidecar: Sidecar) -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         with contextlib.suppress(OSError):
             await sidecar.drop_idle_uploads()
+        await sidecar.precedents.save()
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:

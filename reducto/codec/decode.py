@@ -252,13 +252,14 @@ class Decoder:
         unless one that was given before is of more use.
 
         Takes ``older`` over: it is closed with this decoder, or at once. Returns how much of the plain bytes, 0 to 1,
-        runs beside those of the one that helps. What is rebuilt is the same with and without, if the older wire bytes
-        are what they should be: the hash of the whole is the proof. Raises `Corrupt`.
+        runs beside those of the one that helps; 1 once this decoder is closed and needs none. What is rebuilt is the
+        same with and without, if the older wire bytes are what they should be: the hash of the whole is the proof.
+        Raises `Corrupt`.
         """
         with self._lock:
             if self._closed:
                 older.close()
-                return 0
+                return 1
             self._olders.append(older)
         recipe = recipe_from_bytes(older._parsed.recipe) if older._parsed.recipe else None
         if isinstance(recipe, GzipRecipe) and recipe.wire_length == len(older_wire):

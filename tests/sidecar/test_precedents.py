@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,30 @@ async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.
     assert await edge.metric(FOLLOWED) == 0
     assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
+
+
+async def test_an_older_layer_helps_after_a_restart(
+    edge: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    await edge.close()
+    again = await new_rig(state="edge")
+    assert (await again.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
+    assert await again.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"version": 2, "repositories": {}}', b'{"version": 1, "repositories": [7]}']
+)
+async def test_an_unreadable_list_of_served_layers_is_replaced(edge: Rig, new_rig: OpenRig, content: bytes) -> None:
+    await edge.close()
+    served = edge.folder / "cache" / "served.json"
+    served.write_bytes(content)
+    again = await new_rig(state="edge")
+    for layer in layers():
+        assert (await again.get_blob("app", Digest.of(layer))).body == layer
+    await again.close()
+    assert json.loads(served.read_bytes())["repositories"] == {"app": [str(Digest.of(each)) for each in layers()]}
 
 
 async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,66 @@
+"""The list of served layers that outlives the process."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from reducto.model import Descriptor, Digest
+from sidecar.names import Repository
+from sidecar.records import LayerRecord
+from sidecar.served import Served
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "served-v1.json"
+APP, TOOL = Repository("team/app"), Repository("tool")
+
+
+def record(content: bytes) -> LayerRecord:
+    return LayerRecord(Digest.of(content), 7, Descriptor("application/octet-stream", Digest.of(b"how"), 3), ())
+
+
+FIRST, SECOND, THIRD = (record(content) for content in (b"first", b"second", b"third"))
+
+
+def everything(_: Digest) -> bool:
+    return True
+
+
+def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
+    served = Served(tmp_path / "served.json")
+    served.note(APP, FIRST)
+    served.note(TOOL, THIRD)
+    served.note(APP, SECOND)
+    data = served.changes(everything)
+    assert data == GOLDEN.read_bytes()
+    assert served.changes(everything) is None, "nothing is new"
+    served.note(APP, FIRST)
+    assert served.changes(everything) is None, "only its order is"
+
+
+def test_a_later_process_asks_for_records_and_keeps_the_order(tmp_path: Path) -> None:
+    path = tmp_path / "served.json"
+    shutil.copy(GOLDEN, path)
+    served = Served(path)
+    served.restore()
+    assert served.earlier(APP) == [FIRST.digest, SECOND.digest]
+    assert not list(served.layers(APP))
+    served.note(APP, THIRD)
+    served.recall(APP, [SECOND])  # the first has no record any more
+    assert list(served.layers(APP)) == [THIRD, SECOND]
+    assert served.earlier(APP) == []
+    assert served.earlier(TOOL) == [THIRD.digest]
+
+
+def test_what_nobody_asked_for_stays_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "served.json"
+    shutil.copy(GOLDEN, path)
+    served = Served(path)
+    served.restore()
+    served.note(APP, THIRD)
+    data = served.changes(lambda digest: digest != FIRST.digest)
+    assert data is not None
+    served.write(data)
+    later = Served(path)
+    later.restore()
+    assert later.earlier(APP) == [SECOND.digest, THIRD.digest]
+    assert later.earlier(TOOL) == [THIRD.digest]
