@@ -61,6 +61,8 @@ class Served:
 
     def restore(self) -> None:
         """Reads what an earlier process wrote. For a worker, before anything is served."""
+        for part in self._path.parent.glob(f".{self._path.name}.*"):
+            part.unlink()  # of a process that was killed as it wrote
         try:
             found = json.loads(self._path.read_bytes())
             if found["version"] != _VERSION:

@@ -40,8 +40,10 @@ def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
 def test_a_later_process_asks_for_records_and_keeps_the_order(tmp_path: Path) -> None:
     path = tmp_path / "served.json"
     shutil.copy(GOLDEN, path)
+    (tmp_path / ".served.json.0123456789ab").write_bytes(b"{")
     served = Served(path)
     served.restore()
+    assert list(tmp_path.iterdir()) == [path], "what a killed process left is gone"
     assert served.earlier(APP) == [FIRST.digest, SECOND.digest]
     assert not list(served.layers(APP))
     served.note(APP, THIRD)
