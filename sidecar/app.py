@@ -18,37 +18,38 @@ from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
 from reducto.model import CorpusId
-from sidecar import logs, routes
-from sidecar.atomic import OwnedDirectory
-from sidecar.bases import BaseCorpora
-from sidecar.blob_cache import BlobCache
+from sidecar import routes
 from sidecar.codec import Codec
-from sidecar.control import Health, build_control, disk_check
-from sidecar.corpora import Corpora
 from sidecar.encoding import Encoding
 from sidecar.errors import RegistryError
 from sidecar.exchange import Call, ClientGone, call_of
-from sidecar.hooks import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.keep import Keeper
 from sidecar.layers import Layers
 from sidecar.listings import Listings
+from sidecar.local.bases import BaseCorpora
+from sidecar.local.blob_cache import BlobCache
+from sidecar.local.corpora import Corpora
+from sidecar.local.served import Served
 from sidecar.manifests import Manifests
-from sidecar.metrics import Metrics
 from sidecar.mounts import Mounts
 from sidecar.names import Repository
-from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
+from sidecar.ports.control import Health, build_control, disk_check
 from sidecar.precedents import Precedents
 from sidecar.pull import Pull
 from sidecar.push import Push, StartEncoding
 from sidecar.rebuild import Rebuilds
-from sidecar.record_store import RecordStore
 from sidecar.reducer import ReductoCodec
-from sidecar.relatives import Relatives, UploadReferences
 from sidecar.replicas import Replicas
-from sidecar.seal import Seal, seal_of
-from sidecar.served import Served
-from sidecar.shared_hooks import RedisHookIndex
+from sidecar.runtime import logs
+from sidecar.runtime.atomic import OwnedDirectory
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+from sidecar.stored.hooks import HookIndex, MemoryHookIndex, RocksHookIndex
+from sidecar.stored.record_store import RecordStore
+from sidecar.stored.relatives import Relatives, UploadReferences
+from sidecar.stored.seal import Seal, seal_of
+from sidecar.stored.shared_hooks import RedisHookIndex
 from sidecar.uploads import Upload, UploadSessions
 from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 
 from reducto.model import Digest, Reason, Stored
-from sidecar import logs
 from sidecar.codec import Encoder, Reduction
-from sidecar.growing import READ_BYTES, GrowingFile
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload, clear_frames
+from sidecar.local.growing import READ_BYTES, GrowingFile
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload, clear_frames
 
 #: How long a client waits for its 201 at most after its last byte; then the original is stored. Clients give up
 #: after five minutes without an answer.

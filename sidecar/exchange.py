@@ -14,9 +14,9 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from sidecar import routes
-from sidecar.atomic import open_read
 from sidecar.errors import UploadInvalid
-from sidecar.offload import Offload
+from sidecar.runtime.atomic import open_read
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, FileBody, StreamBody, UpstreamRequest, UpstreamResponse, body_pieces
 
 _HOP_BY_HOP = frozenset(

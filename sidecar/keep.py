@@ -10,19 +10,19 @@ from typing import Any
 from reducto.config import Policy
 from reducto.errors import ReductoError
 from reducto.model import CorpusId, Descriptor, Digest, Reason, Stored
-from sidecar import logs
 from sidecar.codec import NewCorpus, Reduction
-from sidecar.corpora import Corpora
-from sidecar.hooks import pack_hooks, sample
-from sidecar.metrics import Metrics
+from sidecar.local.corpora import Corpora
 from sidecar.mounts import Mounts
 from sidecar.names import Repository
-from sidecar.offload import Offload
-from sidecar.record_store import RecordStore
-from sidecar.records import INSTRUCTIONS_TYPE, PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
-from sidecar.relatives import Relatives
-from sidecar.seal import Seal
-from sidecar.tasks import together
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+from sidecar.runtime.tasks import together
+from sidecar.stored.hooks import pack_hooks, sample
+from sidecar.stored.record_store import RecordStore
+from sidecar.stored.records import INSTRUCTIONS_TYPE, PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
+from sidecar.stored.relatives import Relatives
+from sidecar.stored.seal import Seal
 from sidecar.uploads import Upload
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient

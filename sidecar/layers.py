@@ -6,11 +6,11 @@ import asyncio
 
 from reducto.codec.instructions import INSTRUCTIONS_LIMIT_BYTES
 from sidecar.codec import Codec, Decoder
-from sidecar.corpora import Corpora
+from sidecar.local.corpora import Corpora
 from sidecar.names import Repository
-from sidecar.offload import Offload
-from sidecar.records import LayerRecord
-from sidecar.seal import Seal
+from sidecar.runtime.offload import Offload
+from sidecar.stored.records import LayerRecord
+from sidecar.stored.seal import Seal
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import RegistryClient
 

@@ -17,10 +17,10 @@ from sidecar.errors import ManifestInvalid, UpstreamBroken
 from sidecar.exchange import Call, client_headers, relay
 from sidecar.manifest import Manifest, descriptor_of
 from sidecar.names import RECORD_TAG_PREFIX
-from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
-from sidecar.record_store import RecordStore
-from sidecar.records import IMAGE_TYPE, INDEX_TYPE, ImageRecord, IndexRecord
+from sidecar.runtime.offload import Offload
+from sidecar.stored.record_store import RecordStore
+from sidecar.stored.records import IMAGE_TYPE, INDEX_TYPE, ImageRecord, IndexRecord
 from sidecar.upstream.base import UpstreamResponse
 from sidecar.upstream.client import Refused, RegistryClient, next_page
 

@@ -11,15 +11,16 @@ from multidict import CIMultiDict
 from reducto.config import Policy
 from reducto.errors import ReductoError
 from reducto.model import Descriptor, Digest
-from sidecar import logs, routes
+from sidecar import routes
 from sidecar.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge, ManifestUnknown, TagInvalid, Unsupported
 from sidecar.exchange import Call, relay
 from sidecar.manifest import Manifest
 from sidecar.names import Reference, Repository, Tag, record_tag
-from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
-from sidecar.record_store import Held, RecordStore
-from sidecar.records import ImageRecord, IndexRecord, LayerRecord, is_record, record_media_type
+from sidecar.runtime import logs
+from sidecar.runtime.offload import Offload
+from sidecar.stored.record_store import Held, RecordStore
+from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord, is_record, record_media_type
 from sidecar.upstream.base import Caller, UpstreamRequest
 from sidecar.upstream.client import Refused, RegistryClient
 

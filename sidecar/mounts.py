@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from reducto.errors import UsageError
 from reducto.model import Digest
-from sidecar import logs, routes
+from sidecar import routes
 from sidecar.exchange import Call
 from sidecar.names import Repository
-from sidecar.record_store import RecordStore
+from sidecar.runtime import logs
+from sidecar.stored.record_store import RecordStore
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from sidecar import routes
 from sidecar.errors import NameInvalid
 from sidecar.exchange import Call, relay
-from sidecar.offload import Offload
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Upstream
 
 

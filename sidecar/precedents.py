@@ -13,18 +13,18 @@ from pathlib import Path
 
 from reducto.errors import ReductoError
 from reducto.model import Digest
-from sidecar import logs
-from sidecar.blob_cache import BlobCache
 from sidecar.codec import Codec, Decoder
-from sidecar.corpora import Corpora
 from sidecar.layers import Layers
+from sidecar.local.blob_cache import BlobCache
+from sidecar.local.corpora import Corpora
+from sidecar.local.served import Served
 from sidecar.names import Repository
-from sidecar.offload import Offload
-from sidecar.recent import remember
-from sidecar.record_store import RecordStore
-from sidecar.records import LayerRecord
-from sidecar.served import Served
-from sidecar.tasks import Tasks, together
+from sidecar.runtime import logs
+from sidecar.runtime.offload import Offload
+from sidecar.runtime.recent import remember
+from sidecar.runtime.tasks import Tasks, together
+from sidecar.stored.record_store import RecordStore
+from sidecar.stored.records import LayerRecord
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 

@@ -18,19 +18,20 @@ from multidict import CIMultiDict
 
 from reducto.errors import KeyUnavailable, ReductoError
 from reducto.model import ByteRange
-from sidecar import logs, routes
+from sidecar import routes
 from sidecar.errors import RegistryError, Unavailable
 from sidecar.exchange import Call, breaking, relay, send_file
 from sidecar.layers import Layers
-from sidecar.metrics import Metrics
 from sidecar.names import Repository
-from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
 from sidecar.precedents import Precedents
 from sidecar.ranges import parse_range
 from sidecar.rebuild import Prepared, Rebuilds
-from sidecar.record_store import RecordStore
-from sidecar.records import LayerRecord
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+from sidecar.stored.record_store import RecordStore
+from sidecar.stored.records import LayerRecord
 from sidecar.upstream.base import Caller, FileBody
 from sidecar.upstream.client import Refused
 

@@ -24,8 +24,8 @@ from sidecar.exchange import Call, relay
 from sidecar.keep import Keeper
 from sidecar.mounts import Mounts
 from sidecar.names import Repository
-from sidecar.offload import Offload
 from sidecar.passthrough import Passthrough
+from sidecar.runtime.offload import Offload
 from sidecar.uploads import Upload, UploadSessions
 from sidecar.upstream.base import UpstreamRequest, UpstreamResponse
 from sidecar.upstream.client import Refused, RegistryClient

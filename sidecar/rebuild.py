@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from reducto.errors import Corrupt, ProofFailed
 from reducto.model import ByteRange, Digest
-from sidecar import logs
-from sidecar.blob_cache import BlobCache
 from sidecar.codec import Decoder
 from sidecar.errors import StorageFull, is_full
-from sidecar.growing import READ_BYTES, GrowingFile
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload, clear_frames
-from sidecar.records import LayerRecord
-from sidecar.tasks import Tasks
+from sidecar.local.blob_cache import BlobCache
+from sidecar.local.growing import READ_BYTES, GrowingFile
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload, clear_frames
+from sidecar.runtime.tasks import Tasks
+from sidecar.stored.records import LayerRecord
 
 #: The end of every answer that leaves only when the whole blob is proved.
 HELD_BYTES = 64 << 10

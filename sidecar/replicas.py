@@ -19,11 +19,12 @@ from dataclasses import replace
 from aiohttp import web
 
 from reducto.config import Config, Seconds, UpstreamOptions
-from sidecar import logs, routes
+from sidecar import routes
 from sidecar.errors import UploadUnknown
 from sidecar.exchange import Call, relay
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.registry import RegistryUpstream
 
 FORWARDED_HEADER = "X-Reducto-Forwarded"

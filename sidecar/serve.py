@@ -13,14 +13,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Role
-from sidecar import logs
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
-from sidecar.guards import Guards
-from sidecar.listener import Connections, raise_file_limit
 from sidecar.maintenance.recompress import when_idle
-from sidecar.process import ProcessorWait, settle, tune
-from sidecar.seal import Seal
-from sidecar.tracing import Tracing
+from sidecar.ports.guards import Guards
+from sidecar.ports.listener import Connections, raise_file_limit
+from sidecar.runtime import logs
+from sidecar.runtime.process import ProcessorWait, settle, tune
+from sidecar.runtime.tracing import Tracing
+from sidecar.stored.seal import Seal
 
 _HOUSEKEEPING_SECONDS = 15.0
 _LAG_SECONDS = 0.05

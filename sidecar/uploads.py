@@ -17,11 +17,11 @@ from reducto.config import LimitOptions, SpoolOptions
 from reducto.model import Digest
 from sidecar.encoding import Encoding
 from sidecar.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown, is_full
-from sidecar.growing import READ_BYTES, GrowingFile
-from sidecar.metrics import Metrics
+from sidecar.local.growing import READ_BYTES, GrowingFile
 from sidecar.names import Repository
-from sidecar.offload import Offload
 from sidecar.ranges import parse_content_range
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, StreamBody
 
 

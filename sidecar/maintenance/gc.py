@@ -12,7 +12,7 @@ from reducto.model import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of
 from sidecar.names import Repository
-from sidecar.records import LayerRecord
+from sidecar.stored.records import LayerRecord
 from sidecar.upstream.embedded import EmbeddedUpstream
 
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 from reducto.errors import ReductoError
 from reducto.model import CorpusId, Descriptor
-from sidecar import logs
 from sidecar.app import Sidecar
 from sidecar.keep import digest_file
 from sidecar.maintenance.rewrite import rewrite
 from sidecar.maintenance.walk import SERVICE, contents_of
 from sidecar.names import Repository
-from sidecar.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
+from sidecar.runtime import logs
+from sidecar.stored.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
 from sidecar.upstream.client import Refused
 
 #: A gain below this is not worth new records.

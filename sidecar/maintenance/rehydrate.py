@@ -10,7 +10,7 @@ from reducto.model import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
 from sidecar.names import Repository
-from sidecar.records import ImageRecord, IndexRecord, LayerRecord
+from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord
 
 
 @dataclass(frozen=True, slots=True)

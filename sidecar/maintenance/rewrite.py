@@ -15,7 +15,7 @@ from reducto.model import Descriptor, Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names, tags_naming
 from sidecar.names import Repository, Tag, record_tag
-from sidecar.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
 from sidecar.upstream.client import Refused
 
 #: Indexes may name indexes; nobody nests them deeper than this.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from reducto.model import Digest
 from sidecar.app import Sidecar
 from sidecar.names import Repository, Tag
-from sidecar.record_store import Held
-from sidecar.records import ImageRecord, IndexRecord, LayerRecord
+from sidecar.stored.record_store import Held
+from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import StoredManifest
 

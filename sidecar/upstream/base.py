@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from reducto.model import ByteRange
 from sidecar.errors import UpstreamBroken
-from sidecar.offload import Offload
+from sidecar.runtime.offload import Offload
 
 PIECE_BYTES = 1 << 20
 

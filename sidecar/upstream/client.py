@@ -21,13 +21,13 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
 from reducto.model import ByteRange, Descriptor, Digest
-from sidecar.arrival import Arrival
-from sidecar.atomic import open_new
 from sidecar.errors import Unavailable, UpstreamBroken
+from sidecar.local.arrival import Arrival
 from sidecar.manifest import ACCEPTED
-from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository
-from sidecar.offload import Offload
+from sidecar.runtime.atomic import open_new
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import (
     Caller,
     FileBody,

@@ -33,8 +33,8 @@ from sidecar.errors import (
 )
 from sidecar.manifest import Manifest
 from sidecar.names import Tag
-from sidecar.offload import Offload
 from sidecar.ranges import parse_range
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import (
     FileBody,
     StreamBody,

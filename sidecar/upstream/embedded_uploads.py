@@ -10,7 +10,6 @@ from pathlib import Path
 from reducto.errors import UsageError
 from reducto.model import Digest
 from sidecar import routes
-from sidecar.atomic import OwnedDirectory
 from sidecar.errors import (
     DigestInvalid,
     RangeInvalid,
@@ -20,8 +19,9 @@ from sidecar.errors import (
     UploadUnknown,
 )
 from sidecar.names import Repository
-from sidecar.offload import Offload
 from sidecar.ranges import parse_content_range
+from sidecar.runtime.atomic import OwnedDirectory
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import PIECE_BYTES, Body, UpstreamRequest, body_pieces
 from sidecar.upstream.layout import Layout
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from reducto.model import Descriptor, Digest
-from sidecar.atomic import sync_directory, sync_file, write_atomically
 from sidecar.names import Reference, Repository, Tag
+from sidecar.runtime.atomic import sync_directory, sync_file, write_atomically
 
 _TAG_KEY = "org.opencontainers.image.ref.name"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'

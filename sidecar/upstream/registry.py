@@ -15,8 +15,8 @@ from yarl import URL
 
 from reducto.config import UpstreamOptions
 from sidecar.errors import Unavailable
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import (
     PIECE_BYTES,
     Caller,

@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from reducto.config.export import json_schema, markdown
-from sidecar.metrics import Metrics
+from sidecar.runtime.metrics import Metrics
 from tests.chart.dashboard import dashboard
 
 ROOT = Path(__file__).parents[2]

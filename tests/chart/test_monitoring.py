@@ -11,7 +11,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from sidecar.metrics import Metrics
+from sidecar.runtime.metrics import Metrics
 from tests.chart.dashboard import dashboard, queries
 from tests.chart.generate import CHART, ROOT, alert_rules, metrics_page
 from tests.support.process import run

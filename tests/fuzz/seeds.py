@@ -16,7 +16,7 @@ from reducto.crypt import BlobKey, Content, Envelope, Sealer
 from reducto.fetch import artifact
 from reducto.keys import Signer
 from reducto.model import CorpusId, Descriptor, Digest
-from sidecar.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord
+from sidecar.stored.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
 from tests.corpus.samples import SIGNER, write_small
 

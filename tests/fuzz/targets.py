@@ -30,11 +30,12 @@ from reducto.errors import ReductoError
 from reducto.fetch.artifact import CorpusArtifact
 from reducto.keys import Signer, TrustStore
 from reducto.model import ByteRange, Digest
-from sidecar import ranges, records, routes
+from sidecar import ranges, routes
 from sidecar.errors import RegistryError
-from sidecar.limits import path_complaint
 from sidecar.manifest import Manifest as ClientManifest
-from sidecar.originals import EMBEDDED_LIMIT_BYTES
+from sidecar.ports.limits import path_complaint
+from sidecar.stored import records
+from sidecar.stored.originals import EMBEDDED_LIMIT_BYTES
 from tests.fuzz import seeds
 
 PLAIN_LIMIT_BYTES = 1 << 20

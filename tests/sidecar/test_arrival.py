@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sidecar.arrival import Arrival
 from sidecar.exchange import call_of
-from sidecar.offload import Offload
+from sidecar.local.arrival import Arrival
 from sidecar.passthrough import Passthrough
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.embedded import EmbeddedUpstream
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig

@@ -11,9 +11,9 @@ import pytest
 
 from reducto.config import UpstreamOptions
 from reducto.model import Descriptor, Digest
-from sidecar.metrics import Metrics
 from sidecar.names import Repository, Tag
-from sidecar.offload import Offload
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, Upstream, UpstreamRequest
 from sidecar.upstream.client import RegistryClient
 from sidecar.upstream.embedded import EmbeddedUpstream

@@ -32,8 +32,8 @@ from reducto.config import (
 )
 from reducto.model import Digest
 from sidecar.app import MakeCodec, reducto_codec
-from sidecar.offload import Offload
 from sidecar.reducer import ReductoCodec
+from sidecar.runtime.offload import Offload
 from sidecar.serve import Running, start
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -13,7 +13,7 @@ from reducto.keys import Signer
 from reducto.model import Descriptor, Digest
 from reducto.statement import KEY, REPOSITORY, SIGNATURE
 from sidecar.names import Repository, Tag
-from sidecar.records import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE
+from sidecar.stored.records import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE
 from sidecar.upstream.layout import Layout
 
 Document = dict[str, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.atomic import OwnedDirectory, move
+from sidecar.runtime.atomic import OwnedDirectory, move
 
 
 @pytest.fixture

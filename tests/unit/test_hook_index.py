@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reducto.model import ChunkId, CorpusId
-from sidecar.hooks import HOOKS_PER_CORPUS, HookIndex, MemoryHookIndex, RocksHookIndex
-from sidecar.shared_hooks import RedisHookIndex
+from sidecar.stored.hooks import HOOKS_PER_CORPUS, HookIndex, MemoryHookIndex, RocksHookIndex
+from sidecar.stored.shared_hooks import RedisHookIndex
 from tests.support.process import Daemon, find_tool, free_port, listens
 from tests.support.requirements import require_tool
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.offload import Offload
+from sidecar.runtime.offload import Offload
 
 WORKERS = 2
 

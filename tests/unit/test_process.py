@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.process import ProcessorWait
+from sidecar.runtime.process import ProcessorWait
 
 BURN = "import time\nwhile True: time.process_time()"
 

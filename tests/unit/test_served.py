@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from reducto.model import Descriptor, Digest
+from sidecar.local.served import Served
 from sidecar.names import Repository
-from sidecar.records import LayerRecord
-from sidecar.served import Served
+from sidecar.stored.records import LayerRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "served-v1.json"
 APP, TOOL = Repository("team/app"), Repository("tool")

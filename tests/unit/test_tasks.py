@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.tasks import together
+from sidecar.runtime.tasks import together
 
 
 async def test_an_error_waits_for_those_who_still_run() -> None:

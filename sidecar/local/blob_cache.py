@@ -20,10 +20,10 @@ from pathlib import Path
 
 from reducto.errors import UsageError
 from reducto.model import ByteRange, Digest
-from sidecar import logs
-from sidecar.atomic import move
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload
+from sidecar.runtime import logs
+from sidecar.runtime.atomic import move
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import FileBody
 
 #: Of one blob, those used longest ago are forgotten: their next pull rebuilds.

@@ -17,14 +17,14 @@ from aiohttp.typedefs import Middleware
 from reducto.config import Config
 from reducto.errors import UsageError
 from reducto.keys import Signer
-from sidecar import logs
-from sidecar.access import ApiKeyFile, guarded
-from sidecar.audit import audit_control, audited
-from sidecar.audit_log import AuditLog
-from sidecar.clients import ClientAddresses
-from sidecar.limits import RateLimiter, limited
-from sidecar.listener import Connections, GuardedSite, counted
-from sidecar.tls import ReloadingTls
+from sidecar.ports.access import ApiKeyFile, guarded
+from sidecar.ports.audit import audit_control, audited
+from sidecar.ports.audit_log import AuditLog
+from sidecar.ports.clients import ClientAddresses
+from sidecar.ports.limits import RateLimiter, limited
+from sidecar.ports.listener import Connections, GuardedSite, counted
+from sidecar.ports.tls import ReloadingTls
+from sidecar.runtime import logs
 
 _CONTROL_CONNECTIONS = 256
 

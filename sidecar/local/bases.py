@@ -11,10 +11,10 @@ from reducto.errors import ReductoError
 from reducto.fetch.corpora import CorpusFinder
 from reducto.keyfiles import load_trust
 from reducto.model import CorpusId
-from sidecar import logs
 from sidecar.codec import LocalCorpus
-from sidecar.corpora import Corpora
-from sidecar.offload import Offload
+from sidecar.local.corpora import Corpora
+from sidecar.runtime import logs
+from sidecar.runtime.offload import Offload
 
 
 class BaseCorpora:

@@ -12,9 +12,9 @@ from aiohttp.typedefs import Middleware
 
 from reducto.apikeys import ApiKey, ApiKeys, ApiScope
 from reducto.errors import UsageError
-from sidecar.clients import ClientAddresses, group_of
 from sidecar.errors import Denied, RegistryError, TooManyRequests
-from sidecar.limits import RateLimiter
+from sidecar.ports.clients import ClientAddresses, group_of
+from sidecar.ports.limits import RateLimiter
 
 API_KEY: web.RequestKey[ApiKey] = web.RequestKey("api_key", ApiKey)
 """The key with which a request was let in."""

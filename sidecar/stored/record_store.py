@@ -18,14 +18,15 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError, Untrusted
 from reducto.model import Digest
-from sidecar import logs, originals
 from sidecar.errors import ManifestInvalid, UpstreamBroken
 from sidecar.manifest import OCI_MANIFEST
-from sidecar.metrics import Metrics
 from sidecar.names import Reference, Repository, Tag, record_tag
-from sidecar.offload import Offload
-from sidecar.recent import remember
-from sidecar.records import (
+from sidecar.runtime import logs
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+from sidecar.runtime.recent import remember
+from sidecar.stored import originals
+from sidecar.stored.records import (
     CONFIG,
     CONFIG_DESCRIPTOR,
     ImageRecord,
@@ -37,8 +38,8 @@ from sidecar.records import (
     parse_record,
     record_media_type,
 )
-from sidecar.relatives import Relatives
-from sidecar.seal import Seal
+from sidecar.stored.relatives import Relatives
+from sidecar.stored.seal import Seal
 from sidecar.turns import Turns
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient, StoredManifest

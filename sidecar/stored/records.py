@@ -21,8 +21,8 @@ from typing import Any, Self
 
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.model import CorpusId, Descriptor, Digest, parse_corpus_id
-from sidecar import originals
 from sidecar.manifest import OCI_INDEX, OCI_MANIFEST, descriptor_of
+from sidecar.stored import originals
 
 LAYER_TYPE = "application/vnd.reducto.layer.v1"
 IMAGE_TYPE = "application/vnd.reducto.image.v1"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from reducto.errors import ReductoError
 from reducto.model import Digest
-from sidecar import logs
-from sidecar.atomic import write_atomically
 from sidecar.names import Repository
-from sidecar.recent import remember
-from sidecar.records import LayerRecord
+from sidecar.runtime import logs
+from sidecar.runtime.atomic import write_atomically
+from sidecar.runtime.recent import remember
+from sidecar.stored.records import LayerRecord
 
 _VERSION = 1
 _REPOSITORIES_LIMIT = 1024

@@ -15,13 +15,13 @@ from dataclasses import replace
 from reducto.config import Scope
 from reducto.errors import ReductoError
 from reducto.model import ChunkId, CorpusId
-from sidecar import logs
 from sidecar.codec import Codec, LocalCorpus
-from sidecar.corpora import Corpora
-from sidecar.hooks import HookIndex, unpack_hooks
+from sidecar.local.corpora import Corpora
 from sidecar.names import Repository
-from sidecar.offload import Offload
-from sidecar.records import CorpusBlob, LayerRecord
+from sidecar.runtime import logs
+from sidecar.runtime.offload import Offload
+from sidecar.stored.hooks import HookIndex, unpack_hooks
+from sidecar.stored.records import CorpusBlob, LayerRecord
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 

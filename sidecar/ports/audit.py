@@ -21,8 +21,8 @@ from multidict import CIMultiDictProxy
 from reducto.apikeys import ApiKey
 from sidecar import routes
 from sidecar.app import CALL
-from sidecar.clients import ClientAddresses
 from sidecar.errors import RegistryError
+from sidecar.ports.clients import ClientAddresses
 from sidecar.upstream.client import Refused
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"ey[A-Za-z0-9_-]{20,}|gh[opsu]_|github_pat_|gl[a-z]{2,5}-|d
 
 
 class Sink(Protocol):
-    """Where events go: `sidecar.audit_log.AuditLog`."""
+    """Where events go: `sidecar.ports.audit_log.AuditLog`."""
 
     def record(self, event: dict[str, Any]) -> None:
         """Takes one event without blocking."""
@@ -70,7 +70,7 @@ def audited(log: Sink, clients: ClientAddresses) -> Middleware:
 
 
 def audit_control(log: Sink, clients: ClientAddresses) -> Callable[[web.Request, ApiKey | None, int], None]:
-    """Records requests on the control port that needed a key; for `sidecar.access.guarded`."""
+    """Records requests on the control port that needed a key; for `sidecar.ports.access.guarded`."""
 
     def record(request: web.Request, key: ApiKey | None, status: int) -> None:
         event = {"action": "control", "method": request.method, "path": _short(request.path)}

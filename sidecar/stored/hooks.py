@@ -1,7 +1,7 @@
 """The hook index: which corpora of a scope hold which hooks. A hint only, rebuildable from records.
 
 Three forms behind one interface: `MemoryHookIndex` for tests and small registries, `RocksHookIndex` on local disk, and
-`sidecar.shared_hooks.RedisHookIndex` on a server that replicas share.
+`sidecar.stored.shared_hooks.RedisHookIndex` on a server that replicas share.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What one client may ask of the data port: requests per second, paths that mean one thing only.
 
 Sizes of bodies and the number of upload sessions are held where bodies are read (`sidecar.uploads`); connections and
-slow headers in `sidecar.listener`.
+slow headers in `sidecar.ports.listener`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from sidecar.clients import ClientAddresses, group_of
 from sidecar.errors import NameInvalid, TooManyRequests
+from sidecar.ports.clients import ClientAddresses, group_of
 
 CLIENT_LIMIT = 65_536
 PATH_LIMIT_BYTES = 4096

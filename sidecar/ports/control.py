@@ -1,4 +1,4 @@
-"""The control port: health, metrics. What needs a key (REST API, status page) is added by `sidecar.access`."""
+"""The control port: health, metrics. What needs a key (REST API, status page) is added by `sidecar.ports.access`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from sidecar.errors import RegistryError
-from sidecar.metrics import Metrics
-from sidecar.offload import Offload
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
 
 #: A named condition of readiness: returns why it does not hold, or an empty text.
 Check = Callable[[], Awaitable[str]]

@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sidecar.offload import Offload
+from sidecar.runtime.offload import Offload
 
 READ_BYTES = 1 << 20
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from reducto.errors import UsageError
 from reducto.model import ChunkId, CorpusId
-from sidecar import logs
-from sidecar.hooks import CORPORA_PER_HOOK, hook_key, key_of, pack_hooks, sample, unpack_hooks
+from sidecar.runtime import logs
+from sidecar.stored.hooks import CORPORA_PER_HOOK, hook_key, key_of, pack_hooks, sample, unpack_hooks
 
 _TIMEOUT_SECONDS = 2.0
 _PREFIX = b"reducto:"

@@ -21,16 +21,16 @@ from pathlib import Path
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.model import CorpusId, Digest
-from sidecar import logs
-from sidecar.arrival import Arrival
-from sidecar.atomic import move
 from sidecar.codec import HEAD_BYTES, Codec, LocalCorpus
-from sidecar.metrics import Metrics
+from sidecar.local.arrival import Arrival
 from sidecar.names import Repository
-from sidecar.offload import Offload
-from sidecar.records import CorpusBlob
-from sidecar.seal import Seal
-from sidecar.tasks import Tasks
+from sidecar.runtime import logs
+from sidecar.runtime.atomic import move
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+from sidecar.runtime.tasks import Tasks
+from sidecar.stored.records import CorpusBlob
+from sidecar.stored.seal import Seal
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
 

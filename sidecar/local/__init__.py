@@ -1,0 +1,1 @@
+"""What lies on this disk to save time, and may be lost: corpora, rebuilt blobs, files that grow."""

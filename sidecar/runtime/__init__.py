@@ -1,0 +1,1 @@
+"""What the process runs on: threads, tasks, files that are whole, logs, metrics, traces."""
