@@ -6,7 +6,9 @@ They reach registries on 127.0.0.1 without TLS. ``client(...)`` runs the program
 
 import json
 import re
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import ClassVar
 
@@ -94,6 +96,7 @@ class _Containers(Client):
         super().__init__(folder)
         # podman takes no run root of over 50 characters.
         run_root = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
+        weakref.finalize(self, shutil.rmtree, run_root, ignore_errors=True)
         self.options = ["--root", str(folder / "root"), "--runroot", run_root, "--storage-driver", "vfs"]
 
     def __call__(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 600) -> str:
