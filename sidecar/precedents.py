@@ -77,9 +77,8 @@ class Precedents:
     def attach(
         self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
     ) -> asyncio.Task[None] | None:
-        """Looks for a precedent and gives it to the layer's decoder once that is made; None when there is no hope."""
-        hope = self._related(repository, layer) or self._served.earlier(repository)
-        if not hope or layer.digest in self._suspects:
+        """Looks for a precedent and gives it to the layer's decoder once that is made; None for a suspect."""
+        if layer.digest in self._suspects:
             return None
         return self._tasks.start(self._attach(caller, repository, layer, decoder))
 
@@ -104,9 +103,9 @@ class Precedents:
 
     async def _recall(self, caller: Caller, repository: Repository) -> None:
         """Asks for the records of what an earlier process served, with this caller's rights."""
-        earlier = [digest for digest in self._served.earlier(repository) if self._cache.holds(digest)]
-        if earlier:
-            asked = (self._records.layer(caller, repository, digest) for digest in earlier[-_RECALLED:])
+        if earlier := self._served.earlier(repository):
+            held = [digest for digest in earlier if self._cache.holds(digest)]
+            asked = (self._records.layer(caller, repository, digest) for digest in held[-_RECALLED:])
             self._served.recall(repository, [layer for layer in await together(*asked) if layer is not None])
 
     async def _attach(

@@ -83,7 +83,7 @@ class Served:
         self._changed = False
         names = {**self._earlier}
         for repository, layers in self._layers.items():
-            names[repository] = [*names.get(repository, []), *layers]
+            names[repository] = [*(each for each in names.get(repository, []) if each not in layers), *layers]
         kept = {str(name): [str(each) for each in digests if is_kept(each)] for name, digests in names.items()}
         document = {"version": _VERSION, "repositories": {name: digests for name, digests in kept.items() if digests}}
         return json.dumps(document, indent=1).encode()

@@ -66,3 +66,17 @@ def test_what_nobody_asked_for_stays_in_the_file(tmp_path: Path) -> None:
     later.restore()
     assert later.earlier(APP) == [SECOND.digest, THIRD.digest]
     assert later.earlier(TOOL) == [THIRD.digest]
+
+
+def test_a_layer_that_both_processes_served_stands_in_the_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "served.json"
+    shutil.copy(GOLDEN, path)
+    served = Served(path)
+    served.restore()
+    served.note(APP, FIRST)
+    data = served.changes(everything)
+    assert data is not None
+    served.write(data)
+    later = Served(path)
+    later.restore()
+    assert later.earlier(APP) == [SECOND.digest, FIRST.digest]
