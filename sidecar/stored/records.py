@@ -130,23 +130,29 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """A manifest some of whose blobs are stored reduced."""
+class _DocumentRecord:
+    """A record that gives back a manifest or an index, whose bytes travel with it."""
 
     original: bytes
     media_type: str
-    layers: tuple[LayerRecord, ...]
-    stored: tuple[Descriptor, ...]
-    subject: Descriptor | None = None
 
     @property
     def digest(self) -> Digest:
-        """The original manifest's sha256."""
+        """The original document's sha256."""
         return Digest.of(self.original)
 
     def rebuilds(self, digest: Digest) -> bool:
-        """Whether this is the manifest's digest, by whatever algorithm."""
+        """Whether this is the original's digest, by whatever algorithm."""
         return Digest.of(self.original, digest.algorithm) == digest
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord(_DocumentRecord):
+    """A manifest some of whose blobs are stored reduced."""
+
+    layers: tuple[LayerRecord, ...]
+    stored: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
 
     def to_manifest(self) -> bytes:
         """The image record as manifest bytes: the same for the same image and layer records."""
@@ -164,23 +170,12 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexRecord:
+class IndexRecord(_DocumentRecord):
     """An index some of whose children are image (or index) records."""
 
-    original: bytes
-    media_type: str
     children: tuple[Descriptor, ...]
     """What stands in the upstream for each child, in order: its record, or itself."""
     subject: Descriptor | None = None
-
-    @property
-    def digest(self) -> Digest:
-        """The original index's sha256."""
-        return Digest.of(self.original)
-
-    def rebuilds(self, digest: Digest) -> bool:
-        """Whether this is the index's digest, by whatever algorithm."""
-        return Digest.of(self.original, digest.algorithm) == digest
 
     def carrier(self) -> tuple[Descriptor, bytes] | None:
         """The manifest that leads to the original, when that is too large to travel inside the record."""
