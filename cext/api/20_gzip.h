@@ -92,6 +92,16 @@ typedef struct rdk_precedent {
 int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits);
 
+/* The same with a token delta of the segment (rdk_token_delta) against these very precedents, whose plain bytes are not read then and
+ * may be NULL. RDK_E_CORRUPT: it is another segment's or none. The bits are as right as the delta is. */
+int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *delta,
+                                 size_t delta_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits);
+
+/* Writes what turns the tokens of older streams into those of a segment that begins at index `start` of its plain bytes; its length or
+ * a status. `copied`: how many of the segment's bytes the older tokens stand for. The precedents' plain bytes are not read. */
+int64_t rdk_token_delta(uint32_t start, const uint32_t *tokens, size_t token_count, const rdk_precedent *precedents, size_t count,
+                        uint8_t *delta, size_t capacity, uint64_t *copied);
+
 enum { RDK_STORED_SPAN = 1 << 30 };
 
 /* The tokens of a segment of `plain_length` bytes that begins at `bit` of wire[0], in inflate's form; a stored block of n bytes is

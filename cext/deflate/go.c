@@ -238,6 +238,15 @@ static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *n
     return position;
 }
 
+/* Searches from the boundary `position` on up to the first one at `goal` or behind it, which it returns. Chains are filled before. */
+static uint32_t search_to(rdk_run *run, state *s, const level *p, const input *in, uint32_t *filled, uint32_t position, uint32_t goal) {
+    if (position - *filled > WINDOW) *filled = position - WINDOW;
+    if (*filled < position) insert_all(s, run->plain, *filled, position < in->insert_stop ? position : in->insert_stop);
+    while (position < goal && deferred_match(run, s, p, in, &position)) {}
+    *filled = position;
+    return position;
+}
+
 /* As `deferred`, for a run without stated chunks. Chains are filled only where something is searched. */
 static void beside(rdk_run *run, state *s, const level *p) {
     const rdk_precedent *precedent = run->precedents, *stop = precedent + run->precedent_count;
@@ -255,10 +264,36 @@ static void beside(rdk_run *run, state *s, const level *p) {
         }
         if (following) position = take_over(run, s, &s->follower, &next, position);
         if (rdk_done(run)) return;
-        if (position - filled > WINDOW) filled = position - WINDOW;
-        if (filled < position) insert_all(s, run->plain, filled, position < in.insert_stop ? position : in.insert_stop);
-        more = deferred_match(run, s, p, &in, &position);
-        filled = position;
+        uint32_t from = position;
+        position = search_to(run, s, p, &in, &filled, position, position + 1);
+        more = position > from;
+    }
+}
+
+/* As `beside`, but what stays is stated. */
+static void by_delta(rdk_run *run, state *s, const level *p) {
+    rdk_reader steps = {run->delta, run->delta + run->delta_length, false};
+    rdk_old_tokens old = {.next = run->precedents, .stop = run->precedents + run->precedent_count};
+    uint32_t position = run->start, filled = run->begin;
+    input in = input_at(run, position);
+    while (!rdk_done(run) && position < run->stop) {
+        rdk_step step = rdk_next_step(&steps, run->stop - position);
+        if (step.count == 0) rdk_refuse(run);
+        if (step.kind == RDK_STEP_SEARCH) {
+            uint32_t from = position, goal = step.count < run->stop - position ? position + step.count : run->stop;
+            position = search_to(run, s, p, &in, &filled, position, goal);
+            if (position == from) return;
+            continue;
+        }
+        for (uint32_t left = step.count; left && !rdk_done(run); left--) {
+            bool known = step.kind == RDK_STEP_COPY;
+            rdk_token token = known ? rdk_old_token_at(&old, position) : rdk_next_stated(&steps, run->plain[position]);
+            if (token == RDK_NO_TOKEN) rdk_refuse(run);
+            else {
+                slide(s, run, position + 1);
+                position = rdk_emit(run, position, token, position + rdk_token_span(token));
+            }
+        }
     }
 }
 
@@ -288,6 +323,8 @@ static void simulate(rdk_run *run) {
     slide(s, run, first);
     if (p->insert_up_to) {
         immediate(run, s, p);
+    } else if (run->delta) {
+        by_delta(run, s, p);
     } else if (run->precedent_count) {
         beside(run, s, p);
     } else {

@@ -131,6 +131,8 @@ struct rdk_run {
     bool last;             /* ends, and stop == length: the member's final block is part of the segment */
     const rdk_precedent *precedents; /* older streams that a model with RDK_FOLLOWS may take tokens from; none while planning */
     size_t precedent_count;
+    const uint8_t *delta; /* what a token delta says of them; NULL without (token_delta.h) */
+    size_t delta_length;
     uint32_t block_tokens; /* set by simulate: a block ends by itself after so many tokens; 0: never */
     /* The driver's, here for the inline functions below. */
     bool done;
@@ -179,6 +181,9 @@ uint32_t rdk_chunk_stop(const rdk_run *run, uint32_t position, uint32_t most);
 /* Where the encoder's input ended for the time being: the next flush (sync marker) of the real stream, else the member's
  * end if it is at hand, else UINT32_MAX. Matches do not cross it. */
 uint32_t rdk_horizon(const rdk_run *run, uint32_t position);
+
+/* What was given to follow cannot be right: the run fails. */
+void rdk_refuse(rdk_run *run);
 
 /* True once everything up to run->stop was written or the run failed: simulate must return. */
 static inline bool rdk_done(const rdk_run *run) { return run->done; }

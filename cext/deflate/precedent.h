@@ -16,6 +16,7 @@
 #define RDK_DEFLATE_PRECEDENT_H
 
 #include "model.h"
+#include "token_delta.h"
 
 enum {
     RDK_TAINT_SLOTS = 1 << 15,
@@ -83,10 +84,6 @@ static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, c
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------------------------- */
-
-static inline uint32_t rdk_old_span(rdk_token token) {
-    return token & RDK_STORED_SPAN ? token & (RDK_STORED_SPAN - 1) : rdk_token_span(token);
-}
 
 /* Whether a token of the precedent begins at `position`: then it is the next one. */
 static inline bool rdk_in_step(rdk_follower *f, uint32_t position) {

@@ -6,6 +6,7 @@
  *   CHUNKS  count; with STOPS the plain length of each; a note byte each; for verbatim notes the header's bit count and bits */
 #include <stdlib.h>
 
+#include "numbers.h"
 #include "sink.h"
 
 enum { FLAG_FIXES = 1, FLAG_CHUNKS = 2, FLAG_STOPS = 4, FLAG_RAW = 8, FLAGS_ALL = 15, FIXES_MOST = 1 << 20, PIECES_MOST = 1 << 17 };
@@ -13,38 +14,6 @@ enum { FLAG_FIXES = 1, FLAG_CHUNKS = 2, FLAG_STOPS = 4, FLAG_RAW = 8, FLAGS_ALL 
 const rdk_model *rdk_model_find(int id);
 
 /* ---- reading and writing recipe bytes -------------------------------------------------------------------------- */
-
-typedef struct reader {
-    const uint8_t *at, *end;
-    bool bad;
-} reader;
-
-static uint64_t take_number(reader *in) {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 63; shift += 7) {
-        if (in->at == in->end) break;
-        uint8_t byte = *in->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) return value;
-    }
-    in->bad = true;
-    return 0;
-}
-
-typedef struct writer {
-    uint8_t *at, *end;
-    bool full;
-} writer;
-
-static void put_byte(writer *out, uint8_t byte) {
-    if (out->at == out->end) out->full = true;
-    else *out->at++ = byte;
-}
-
-static void put_number(writer *out, uint64_t value) {
-    for (; value >= 0x80; value >>= 7) put_byte(out, (uint8_t)(value | 0x80));
-    put_byte(out, (uint8_t)value);
-}
 
 typedef struct parsed {
     rdk_fix *fixes;
@@ -58,14 +27,14 @@ static void parsed_free(parsed *recipe) {
     free(recipe->pieces);
 }
 
-static int parse_fixes(reader *in, const rdk_segment *segment, parsed *recipe) {
-    uint64_t count = take_number(in), position = segment->start;
+static int parse_fixes(rdk_reader *in, const rdk_segment *segment, parsed *recipe) {
+    uint64_t count = rdk_take_number(in), position = segment->start;
     if (in->bad || count > FIXES_MOST || count > (uint64_t)(in->end - in->at)) return RDK_E_CORRUPT;
     recipe->fixes = calloc(count + 1, sizeof *recipe->fixes);
     if (recipe->fixes == NULL) return RDK_E_MEMORY;
     for (uint64_t i = 0; i < count; i++) {
-        position += take_number(in);
-        uint64_t length = take_number(in), distance = length ? take_number(in) : 0;
+        position += rdk_take_number(in);
+        uint64_t length = rdk_take_number(in), distance = length ? rdk_take_number(in) : 0;
         bool match = length >= RDK_MATCH_MIN && length <= RDK_MATCH_MAX && distance >= 1 && distance <= 32768;
         if (in->bad || position >= segment->stop || (length && !match)) return RDK_E_CORRUPT;
         recipe->fixes[i] = (rdk_fix){(uint32_t)position, RDK_MATCH(length, distance)};
@@ -74,13 +43,13 @@ static int parse_fixes(reader *in, const rdk_segment *segment, parsed *recipe) {
     return RDK_OK;
 }
 
-static int parse_pieces(reader *in, const rdk_segment *segment, parsed *recipe, const uint8_t *bytes, bool stops) {
-    uint64_t count = take_number(in), position = segment->start;
+static int parse_pieces(rdk_reader *in, const rdk_segment *segment, parsed *recipe, const uint8_t *bytes, bool stops) {
+    uint64_t count = rdk_take_number(in), position = segment->start;
     if (in->bad || count > PIECES_MOST || count > (uint64_t)(in->end - in->at)) return RDK_E_CORRUPT;
     recipe->pieces = calloc(count + 1, sizeof *recipe->pieces);
     if (recipe->pieces == NULL) return RDK_E_MEMORY;
     for (uint64_t i = 0; stops && i < count; i++) {
-        position += take_number(in);
+        position += rdk_take_number(in);
         if (in->bad || position > segment->stop) return RDK_E_CORRUPT;
         recipe->pieces[i].stop = (uint32_t)position;
     }
@@ -91,7 +60,7 @@ static int parse_pieces(reader *in, const rdk_segment *segment, parsed *recipe, 
     for (uint64_t i = 0; i < count; i++) {
         uint8_t kind = recipe->pieces[i].note & 0x1f;
         if (kind != RDK_VERBATIM && kind != RDK_VERBATIM_LITERALS) continue;
-        uint64_t bits = take_number(in);
+        uint64_t bits = rdk_take_number(in);
         if (in->bad || bits > RDK_HEADER_BYTES * 8 || (bits + 7) / 8 > (uint64_t)(in->end - in->at)) return RDK_E_CORRUPT;
         recipe->pieces[i].header_bits = (uint32_t)bits;
         recipe->pieces[i].header_at = (uint32_t)(in->at - bytes);
@@ -104,7 +73,7 @@ static int parse_pieces(reader *in, const rdk_segment *segment, parsed *recipe, 
 }
 
 static int parse(const uint8_t *bytes, size_t length, const rdk_segment *segment, parsed *recipe) {
-    reader in = {bytes, bytes + length, false};
+    rdk_reader in = {bytes, bytes + length, false};
     int status = RDK_OK;
     memset(recipe, 0, sizeof *recipe);
     if (length == 0) return RDK_OK;
@@ -126,9 +95,18 @@ static int check_segment(const rdk_segment *segment, const rdk_model **model) {
     return RDK_OK;
 }
 
+/* What a rebuild may follow. */
+typedef struct beside {
+    const rdk_precedent *precedents;
+    size_t count;
+    const uint8_t *delta;
+    size_t delta_length;
+} beside;
+
+static const beside nothing = {0};
+
 /* Runs the model; sink->bits and the recipe or real stream are set. Afterwards sink->bits stands behind the last bit. */
-static int run_model(const rdk_segment *segment, const rdk_model *model, const rdk_precedent *precedents, size_t count,
-                     rdk_sink *sink) {
+static int run_model(const rdk_segment *segment, const rdk_model *model, const beside *older, rdk_sink *sink) {
     rdk_run run = {.model = model,
                    .member_param = segment->member_param,
                    .plain = segment->plain,
@@ -138,8 +116,10 @@ static int run_model(const rdk_segment *segment, const rdk_model *model, const r
                    .offset = segment->offset,
                    .ends = segment->ends,
                    .last = segment->last,
-                   .precedents = precedents,
-                   .precedent_count = count,
+                   .precedents = older->precedents,
+                   .precedent_count = older->count,
+                   .delta = older->delta,
+                   .delta_length = older->delta_length,
                    .sink = sink};
     uint32_t warmup = model->warmup_bytes < run.start ? model->warmup_bytes : run.start;
     if (model->grid_bytes) warmup -= warmup % model->grid_bytes;
@@ -159,16 +139,16 @@ static int run_model(const rdk_segment *segment, const rdk_model *model, const r
 }
 
 static int rebuild_raw(const rdk_segment *segment, const uint8_t *recipe, size_t length, rdk_bits *bits) {
-    reader in = {recipe + 1, recipe + length, false};
-    uint64_t count = take_number(&in);
+    rdk_reader in = {recipe + 1, recipe + length, false};
+    uint64_t count = rdk_take_number(&in);
     (void)segment;
     if (in.bad || count > (uint64_t)(in.end - in.at) * 8) return RDK_E_CORRUPT;
     rdk_bits_copy(bits, in.at, 0, count);
     return bits->full ? RDK_E_OUTPUT_FULL : RDK_OK;
 }
 
-static int rebuild(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *recipe,
-                   size_t recipe_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
+static int rebuild(const rdk_segment *segment, const beside *older, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
+                   size_t wire_capacity, uint64_t *wire_bits) {
     const rdk_model *model;
     parsed stated = {0};
     int status = check_segment(segment, &model);
@@ -186,7 +166,7 @@ static int rebuild(const rdk_segment *segment, const rdk_precedent *precedents, 
         sink->has_stops = stated.has_stops;
         sink->headers = recipe;
         sink->headers_length = recipe_length;
-        status = run_model(segment, model, precedents, model->flags & RDK_FOLLOWS ? count : 0, sink);
+        status = run_model(segment, model, model->flags & RDK_FOLLOWS ? older : &nothing, sink);
         if (status == RDK_OK && (sink->fix_next < sink->fix_count || (sink->chunks && sink->chunk_next < sink->chunk_count)))
             status = RDK_E_CORRUPT;
     }
@@ -200,16 +180,27 @@ static int rebuild(const rdk_segment *segment, const rdk_precedent *precedents, 
 
 int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
                         size_t wire_capacity, uint64_t *wire_bits) {
-    return rebuild(segment, NULL, 0, recipe, recipe_length, wire, wire_capacity, wire_bits);
+    return rebuild(segment, &nothing, recipe, recipe_length, wire, wire_capacity, wire_bits);
+}
+
+static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
+    for (size_t i = 0; i < older->count; i++) {
+        const rdk_precedent *p = &older->precedents[i];
+        uint32_t least = i ? p[-1].end : 0;
+        bool at_hand = older->delta || p->plain || p->begin == p->end;
+        if (p->begin < least || p->begin > p->end || p->end > segment->length || !at_hand) return RDK_E_ARGUMENT;
+    }
+    return rebuild(segment, older, (const uint8_t *)"", 0, wire, wire_capacity, wire_bits);
 }
 
 int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits) {
-    for (size_t i = 0; i < count; i++) {
-        const rdk_precedent *p = &precedents[i];
-        if (p->begin < (i ? precedents[i - 1].end : 0) || p->begin > p->end || p->end > segment->length) return RDK_E_ARGUMENT;
-    }
-    return rebuild(segment, precedents, count, (const uint8_t *)"", 0, wire, wire_capacity, wire_bits);
+    return rebuild_beside(segment, &(beside){precedents, count, NULL, 0}, wire, wire_capacity, wire_bits);
+}
+
+int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *delta,
+                                 size_t delta_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
+    return rebuild_beside(segment, &(beside){precedents, count, delta, delta_length}, wire, wire_capacity, wire_bits);
 }
 
 /* ---- planning -------------------------------------------------------------------------------------------------- */
@@ -235,41 +226,41 @@ static size_t write_recipe(const rdk_sink *sink, const rdk_segment *segment, uin
     const rdk_fix *fixes = sink->found_fixes.items;
     const rdk_piece *pieces = sink->found_chunks.items;
     const uint8_t *headers = sink->found_headers.items;
-    writer out = {at, at + capacity, false};
+    rdk_writer out = {at, at + capacity, false};
     uint32_t position = segment->start;
     if (sink->found_fixes.count) flags |= FLAG_FIXES;
     if (flags == 0) return 0;
-    put_byte(&out, flags);
+    rdk_put_byte(&out, flags);
     if (flags & FLAG_FIXES) {
-        put_number(&out, sink->found_fixes.count);
+        rdk_put_number(&out, sink->found_fixes.count);
         for (size_t i = 0; i < sink->found_fixes.count; i++) {
             uint32_t length = rdk_token_length(fixes[i].token);
-            put_number(&out, fixes[i].position - position);
-            put_number(&out, length);
-            if (length) put_number(&out, rdk_token_distance(fixes[i].token));
+            rdk_put_number(&out, fixes[i].position - position);
+            rdk_put_number(&out, length);
+            if (length) rdk_put_number(&out, rdk_token_distance(fixes[i].token));
             position = fixes[i].position;
         }
     }
     if (flags & FLAG_CHUNKS) {
-        put_number(&out, sink->found_chunks.count);
+        rdk_put_number(&out, sink->found_chunks.count);
         position = segment->start;
         for (size_t i = 0; (flags & FLAG_STOPS) && i < sink->found_chunks.count; position = pieces[i++].stop)
-            put_number(&out, pieces[i].stop - position);
-        for (size_t i = 0; i < sink->found_chunks.count; i++) put_byte(&out, pieces[i].note);
+            rdk_put_number(&out, pieces[i].stop - position);
+        for (size_t i = 0; i < sink->found_chunks.count; i++) rdk_put_byte(&out, pieces[i].note);
         for (size_t i = 0; i < sink->found_chunks.count; i++) {
             if (pieces[i].header_bits == 0) continue;
-            put_number(&out, pieces[i].header_bits);
-            for (uint32_t b = 0; b < (pieces[i].header_bits + 7) / 8; b++) put_byte(&out, headers[pieces[i].header_at + b]);
+            rdk_put_number(&out, pieces[i].header_bits);
+            for (uint32_t b = 0; b < (pieces[i].header_bits + 7) / 8; b++) rdk_put_byte(&out, headers[pieces[i].header_at + b]);
         }
     }
     return out.full ? SIZE_MAX : (size_t)(out.at - at);
 }
 
 static size_t write_raw(const uint8_t *wire, uint32_t bit, uint64_t bits, uint8_t *at, size_t capacity) {
-    writer out = {at, at + capacity, false};
+    rdk_writer out = {at, at + capacity, false};
     rdk_bits copy;
-    put_byte(&out, FLAG_RAW);
-    put_number(&out, bits);
+    rdk_put_byte(&out, FLAG_RAW);
+    rdk_put_number(&out, bits);
     rdk_bits_open(&copy, out.at, (size_t)(out.end - out.at), 0);
     rdk_bits_copy(&copy, wire, bit, bits);
     rdk_bits_close(&copy);
@@ -348,7 +339,7 @@ static int follow_real(const rdk_segment *segment, const rdk_model *model, const
     rdk_bits_open(&sink->bits, scratch, scratch_length, segment->bit);
     sink->real = &view;
     sink->most_fixes = most_fixes;
-    int status = run_model(segment, model, NULL, 0, sink);
+    int status = run_model(segment, model, &nothing, sink);
     sink->real = NULL;
     return status;
 }
@@ -363,7 +354,7 @@ static void sink_free(rdk_sink *sink) {
 
 /* Follows the real tokens, then tries the recipes from the smallest on. */
 static int plan_with_model(const rdk_segment *segment, const rdk_model *model, const uint8_t *wire, size_t wire_length,
-                           uint64_t wire_bits, uint32_t most_fixes, writer *out, uint32_t *corrections, uint8_t *scratch,
+                           uint64_t wire_bits, uint32_t most_fixes, rdk_writer *out, uint32_t *corrections, uint8_t *scratch,
                            size_t scratch_length) {
     static const uint8_t shapes[3] = {0, FLAG_CHUNKS, FLAG_CHUNKS | FLAG_STOPS};
     reading real = {0};
@@ -467,7 +458,7 @@ int rdk_segment_plan(const rdk_segment *segment, const uint8_t *wire, size_t wir
     size_t scratch_length = wire_length + wire_length / 2 + 4096;
     uint8_t *scratch = malloc(scratch_length);
     if (scratch == NULL) return RDK_E_MEMORY;
-    writer out = {recipe, recipe + recipe_capacity, false};
+    rdk_writer out = {recipe, recipe + recipe_capacity, false};
     *corrections = 0;
     *recipe_length = 0;
     if (proves(segment, recipe, 0, wire, wire_bits, scratch, scratch_length)) {

@@ -11,6 +11,8 @@ static void fail(rdk_run *run, int status) {
     run->done = true;
 }
 
+void rdk_refuse(rdk_run *run) { fail(run, RDK_E_CORRUPT); }
+
 int rdk_list_add(rdk_list *list, const void *item, size_t item_bytes, size_t most) {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 64;

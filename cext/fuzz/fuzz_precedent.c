@@ -1,4 +1,5 @@
-/* Rebuilding beside an older stream gives the bits of rebuilding alone, whatever was edited between the two. */
+/* Rebuilding beside an older stream, or by a token delta against it, gives the bits of rebuilding alone, whatever was edited between
+ * the two; a delta that was damaged does no harm. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,28 @@ static size_t make_new(stream *new, const stream *old, const uint8_t *edits, siz
     return parallels + 1;
 }
 
+static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_precedent *precedents, size_t count, uint8_t *wire,
+                             size_t capacity, const uint8_t *damage, size_t damages) {
+    size_t room = new->length + 64;
+    uint32_t *tokens = malloc(room * sizeof *tokens);
+    uint8_t *delta = malloc(4 * room);
+    uint64_t copied = 0, bits = 0;
+    int64_t token_count = rdk_segment_tokens(new->wire, (size_t)((new->bits + 7) / 8), 0, new->length, tokens, room);
+    if (token_count < 0) abort();
+    for (size_t i = 0; i < count; i++) precedents[i].plain = NULL;
+    int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, precedents, count, delta, 4 * room, &copied);
+    if (length < 0 || copied > new->length) abort();
+    memset(wire, 0, capacity);
+    if (rdk_segment_rebuild_by_delta(segment, precedents, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK) abort();
+    if (bits != new->bits || memcmp(wire, new->wire, (size_t)((bits + 7) / 8)) != 0) abort();
+    for (size_t i = 0; length && i + 1 < damages; i += 2) {
+        delta[(damage[i] * 251u) % (uint64_t)length] = damage[i + 1];
+        rdk_segment_rebuild_by_delta(segment, precedents, count, delta, (size_t)length, wire, capacity, &bits);
+    }
+    free(tokens);
+    free(delta);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int models[] = {0x0104, 0x0105, 0x0106, 0x0107, 0x0108, 0x0109};
     rdk_parallel parallels[EDITS_MOST + 1];
@@ -91,6 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint64_t bits = 0;
     if (rdk_segment_rebuild_beside(&segment, precedents, count, wire, capacity, &bits) != RDK_OK) abort();
     if (bits != new.bits || memcmp(wire, new.wire, (size_t)((bits + 7) / 8)) != 0) abort();
+    rebuild_by_delta(&segment, &new, precedents, count, wire, capacity, data + 4, size - 4 < 8 ? size - 4 : 8);
     free(old.plain);
     free(old.wire);
     free(new.plain);

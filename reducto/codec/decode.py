@@ -17,9 +17,9 @@ from reducto.codec.instructions import Instructions
 from reducto.codec.unpack import Source, Unpacked, ensure_touched
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
-from reducto.gzip import GzipRecipe, Precedent, recipe_from_bytes
+from reducto.gzip import GzipRecipe, Precedent, TokenDelta, make_token_delta, recipe_from_bytes
 from reducto.kernel.buffers import data_runs, uncleared
-from reducto.kernel.matching import Plan, ReferenceTable, parallels
+from reducto.kernel.matching import Parallel, Plan, ReferenceTable, parallels
 from reducto.model import ByteRange, CorpusId, Digest
 from reducto.recipe import Submit
 
@@ -247,35 +247,64 @@ class Decoder:
             _write_at(descriptor, part, start + at)
         return out
 
-    def follow(self, older: Decoder, older_wire: memoryview) -> float:
+    def follow(self, older: Decoder, older_wire: memoryview, token_delta: bytes = b"") -> float:
         """From now on a whole gzip blob is rebuilt with the help of an older one, whose wire bytes are ``older_wire``,
         unless one that was given before is of more use.
 
         Takes ``older`` over: it is closed with this decoder, or at once. Returns how much of the plain bytes, 0 to 1,
-        runs beside those of the one that helps; 1 once this decoder is closed and needs none. What is rebuilt is the
-        same with and without, if the older wire bytes are what they should be: the hash of the whole is the proof.
-        Raises `Corrupt`.
+        runs beside those of the one that helps; 1 once this decoder is closed and needs none. With ``token_delta``
+        (of `token_delta` of these two) it is of more use than any without. What is rebuilt is the same with and
+        without, if delta and older wire bytes are what they should be: the hash of the whole is the proof. Raises
+        `Corrupt`.
         """
         with self._lock:
             if self._closed:
                 older.close()
                 return 1
             self._olders.append(older)
-        recipe = recipe_from_bytes(older._parsed.recipe) if older._parsed.recipe else None
-        if isinstance(recipe, GzipRecipe) and recipe.wire_length == len(older_wire):
-            numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
-            theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
-            found = parallels(self._parsed.operations, theirs, older._parsed.operations)
-            precedent = Precedent(recipe, older_wire, older, found)
-            with self._lock:
-                if precedent.parallel_bytes > self._parallel_bytes and not self._closed:
-                    self._precedents.append(precedent)
-        return self._parallel_bytes / max(1, self.meta.plain_length)
+        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
+        if ours is None or theirs is None or theirs.wire_length != len(older_wire):
+            return self._beside_share
+        if token_delta:
+            stated = TokenDelta.from_bytes(token_delta)
+            if stated.older_wire_length != theirs.wire_length:
+                raise Corrupt("token delta: against another blob")
+            precedent = Precedent(theirs, older_wire, older, stated.stretches, stated.by_start(ours))
+        else:
+            precedent = Precedent(theirs, older_wire, older, self._parallels(older))
+        with self._lock:
+            better = bool(token_delta) or precedent.parallel_bytes > self._parallel_bytes
+            if better and not self._closed:
+                self._precedents.append(precedent)
+        return self._beside_share
+
+    def token_delta(self, wire: memoryview, older: Decoder, older_wire: memoryview) -> bytes:
+        """What `follow` takes, for this blob, whose wire bytes are ``wire``, beside an older one; empty where that
+        would not help. Raises as `rebuild`, and `ProofFailed`."""
+        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
+        if ours is None or theirs is None:
+            return b""
+        made = make_token_delta(ours, wire, self, theirs, older_wire, self._parallels(older))
+        return made.to_bytes() if made is not None else b""
+
+    def _gzip_recipe(self) -> GzipRecipe | None:
+        recipe = recipe_from_bytes(self._parsed.recipe) if self._parsed.recipe else None
+        return recipe if isinstance(recipe, GzipRecipe) else None
+
+    def _parallels(self, older: Decoder) -> list[Parallel]:
+        """Where this blob runs beside an older one: both copy from the same corpora."""
+        numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
+        theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
+        return parallels(self._parsed.operations, theirs, older._parsed.operations)
 
     @property
     def _precedent(self) -> Precedent | None:
         found = self._precedents
         return found[-1] if found else None
+
+    @property
+    def _beside_share(self) -> float:
+        return self._parallel_bytes / max(1, self.meta.plain_length)
 
     @property
     def _parallel_bytes(self) -> int:

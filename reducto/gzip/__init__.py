@@ -12,6 +12,7 @@ from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.precedent import Precedent
 from reducto.gzip.recipe import KIND, GzipRecipe
+from reducto.gzip.token_delta import TokenDelta, make_token_delta
 from reducto.gzip.unframe import GzipUnframer
 from reducto.recipe import Recipe, Submit, Unframer
 
@@ -21,8 +22,10 @@ __all__ = [
     "Identification",
     "IdentityRecipe",
     "Precedent",
+    "TokenDelta",
     "UnframeLimits",
     "identify",
+    "make_token_delta",
     "open_unframer",
     "recipe_from_bytes",
 ]

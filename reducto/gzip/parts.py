@@ -25,6 +25,12 @@ class Part:
     """Of the first byte to read for it, in the blob's plain bytes."""
     read_length: int = 0
 
+    @property
+    def segment_start(self) -> int:
+        """Of a segment's first byte in the blob's plain bytes."""
+        assert self.shape is not None
+        return self.plain_offset + self.shape.start
+
 
 def parts_of(layout: Layout) -> list[Part]:
     """All parts in wire order."""

@@ -2,7 +2,8 @@
 
 What an encoder with hash chains writes at a place depends on the bytes around it alone. Where a newer blob has the
 same bytes as an older one, the older one's wire bytes tell its tokens at many times the speed of finding them; only
-what differs, and what looks back at it, is searched for (`cext/deflate/precedent.h`).
+what differs, and what looks back at it, is searched for (`cext/deflate/precedent.h`). Where somebody has stated which
+tokens stay (`reducto.gzip.token_delta`), nothing of that is looked for, and the older plain bytes are not needed.
 """
 
 from __future__ import annotations
@@ -10,27 +11,41 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reducto.errors import ReductoError
 from reducto.gzip.layout import Layout, Segment
-from reducto.gzip.parts import parts_of
+from reducto.gzip.parts import Part, parts_of
 from reducto.gzip.planning import Choice
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Parallel
 from reducto.recipe import PlainSource
 
-#: A shorter stretch is not worth it: its first 32 KiB only fill the window.
-LEAST_BYTES = 64 << 10
-_HISTORY_BYTES = 32 << 10
 #: Segments of the older blob whose tokens are kept: workers are at most so far apart.
 _KEPT_SEGMENTS = 8
 
 #: Where a rebuild finds its precedent, from one moment to the next: it may come later than the first bytes.
 FindPrecedent = Callable[[], "Precedent | None"]
+
+
+
+
+class _Use(NamedTuple):
+    """How a stretch of the older blob is used."""
+
+    least_bytes: int
+    lead_bytes: int
+    """At its front, whose tokens are of no use."""
+    with_plain: bool
+
+
+#: A shorter stretch is not worth it: its first 32 KiB only fill the window.
+_FOLLOWED = _Use(64 << 10, 32 << 10, True)
+_STATED = _Use(1, 0, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +65,32 @@ class Precedent:
     Any failure to read it only means that it is not used any more.
     """
 
-    def __init__(self, layout: Layout, wire: memoryview, plain: PlainSource, parallels: Sequence[Parallel]) -> None:
-        """``parallels`` say where the newer blob's plain bytes run beside these, ascending on the newer one's side."""
+    def __init__(
+        self,
+        layout: Layout,
+        wire: memoryview,
+        plain: PlainSource | None,
+        parallels: Sequence[Parallel],
+        deltas: Mapping[int, bytes] | None = None,
+    ) -> None:
+        """``parallels`` say where the newer blob's plain bytes run beside these, ascending on the newer one's side.
+        Without ``plain`` it is only good for deltas.
+
+        ``deltas``: those of the newer blob's segments, by where these begin in its plain bytes, for just these
+        parallels.
+        """
         self._layout = layout
         self._wire = wire
         self._plain = plain
-        self._parallels = [each for each in parallels if each.length >= LEAST_BYTES]
+        self._parallels = list(parallels)
         self._starts = [each.ours for each in self._parallels]
+        self._deltas = deltas or {}
         self._segments = [
             _OldSegment(
                 part.segment,
                 part.shape,
                 part.plain_offset - part.shape.offset,
-                part.plain_offset + part.shape.start,
+                part.segment_start,
                 part.wire_start,
             )
             for part in parts_of(layout)
@@ -77,31 +105,47 @@ class Precedent:
 
     @property
     def parallel_bytes(self) -> int:
-        """Plain bytes of the newer blob that stand beside this one's."""
-        return sum(each.length for each in self._parallels)
+        """Plain bytes of the newer blob that stand beside this one's, in stretches that can be followed."""
+        return sum(each.length for each in self._parallels if each.length >= _FOLLOWED.least_bytes)
 
-    def beside(self, choice: Choice, plain_offset: int, length: int) -> list[kernel.Precedent]:
-        """What stands beside ``length`` bytes from ``plain_offset`` of the newer blob, which ``choice`` compresses."""
-        if not self._usable or not choice.model.follows:
+    def beside(self, choice: Choice, part: Part) -> tuple[list[kernel.Precedent], bytes]:
+        """What stands beside a segment of the newer blob, which ``choice`` compresses; and its delta, if there is one."""
+        delta = self._deltas.get(part.segment_start, b"")
+        sides = self._sides(choice, part, _STATED if delta else _FOLLOWED)
+        self.beside_bytes += sum(each.end - each.begin for each in sides)
+        return sides, delta if sides else b""
+
+    def stated_beside(self, choice: Choice, part: Part) -> list[kernel.Precedent]:
+        """What a delta of the segment is against."""
+        return self._sides(choice, part, _STATED)
+
+    def distrust(self) -> None:
+        """Its deltas are not believed any more."""
+        self._deltas = {}
+
+    # -- inside
+
+    def _sides(self, choice: Choice, part: Part, use: _Use) -> list[kernel.Precedent]:
+        if not self._usable or not choice.model.follows or (use.with_plain and self._plain is None):
             return []
+        start, stop = part.plain_offset, part.plain_offset + part.read_length
         found = []
-        first = max(0, bisect_right(self._starts, plain_offset) - 1)
+        first = max(0, bisect_right(self._starts, start) - 1)
         try:
             for each in self._parallels[first:]:
-                if each.ours >= plain_offset + length:
+                if each.ours >= stop:
                     break
-                low, high = max(each.ours, plain_offset), min(each.ours + each.length, plain_offset + length)
-                if high - low >= LEAST_BYTES:
-                    found += self._side(choice, low - plain_offset, low - each.ours + each.theirs, high - low)
+                low, high = max(each.ours, start), min(each.ours + each.length, stop)
+                if high - low >= use.least_bytes:
+                    found += self._side(choice, low - start, low - each.ours + each.theirs, high - low, use)
         except (ReductoError, OSError, ValueError):
             self._usable = False
             return []
-        self.beside_bytes += sum(each.end - each.begin for each in found)
         return found
 
-    def _side(self, choice: Choice, begin: int, theirs: int, length: int) -> list[kernel.Precedent]:
+    def _side(self, choice: Choice, begin: int, theirs: int, length: int, use: _Use) -> list[kernel.Precedent]:
         """One stretch, as much of it as lies in consecutive segments that this very encoder made without correction."""
-        at = bisect_right(self._plains, theirs + _HISTORY_BYTES) - 1 if theirs else 0
+        at = bisect_right(self._plains, theirs + use.lead_bytes) - 1 if theirs else 0
         if at < 0 or not self._is_exact(at, choice):
             return []
         first, stop = self._segments[at], at
@@ -114,14 +158,15 @@ class Precedent:
             stop += 1
         last = self._segments[stop - 1]
         length = min(length, last.plain + last.segment.plain_length - theirs)
-        if length < LEAST_BYTES or theirs < first.member_plain:
+        if length < use.least_bytes or theirs < first.member_plain:
             return []
         tokens = [self._tokens_of(number) for number in range(at, stop)]
+        plain = self._plain.read(theirs, length) if use.with_plain and self._plain is not None else b""
         return [
             kernel.Precedent(
                 begin,
                 begin + length,
-                self._plain.read(theirs, length),
+                plain,
                 theirs - first.member_plain,
                 tokens[0] if len(tokens) == 1 else copied(tokens),
                 begin + first.plain - theirs,

@@ -112,8 +112,12 @@ def _rebuild_segment(
 ) -> memoryview:
     choice = layout.choices[segment.model]
     source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
-    sides = precedent.beside(choice, part.plain_offset, part.read_length) if precedent and not segment.recipe else []
-    wire = kernel.rebuild_segment(shape, source, choice.model_id, choice.member_param, segment.recipe, sides)
+    how = (shape, source, choice.model_id, choice.member_param, segment.recipe)
+    sides, delta = precedent.beside(choice, part) if precedent and not segment.recipe else ([], b"")
+    wire = kernel.rebuild_segment(*how, sides, delta)
+    if wire is None and delta and precedent:
+        precedent.distrust()
+        wire = kernel.rebuild_segment(*how)
     if wire is None:
         raise Corrupt("recipe: a segment does not rebuild from these plain bytes")
     if wire:

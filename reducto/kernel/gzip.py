@@ -216,7 +216,7 @@ def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
 class Precedent:
     """What stands beside plain bytes ``begin`` to ``end`` of those at hand for a segment: a stream by its encoder.
 
-    ``plain`` are the older stream's bytes there, ``offset`` their place in its member; ``tokens`` (as `segment_tokens`
+    ``plain`` are the older stream's bytes there (a token delta does without them), ``offset`` their place in its member; ``tokens`` (as `segment_tokens`
     gives them) begin at ``token_begin``, counted as ``begin`` is; it may be negative.
     """
 
@@ -235,11 +235,13 @@ def rebuild_segment(
     member_param: int,
     recipe: bytes,
     precedents: Sequence[Precedent] = (),
+    delta: bytes = b"",
 ) -> memoryview | None:
     """The ``shape.wire_bytes`` wire bytes, writable, bits outside the segment 0; None if recipe and shape disagree.
 
     A segment with an empty recipe is made faster where it runs beside one of ``precedents``, which are in ascending
-    order and do not overlap; with any other recipe they are of no use.
+    order and do not overlap; with any other recipe they are of no use. What ``delta`` (of `token_delta`, against these
+    very precedents) says is believed; None also if it can be none of this segment's.
     """
     wire = uncleared(shape.wire_bytes)
     bits = ffi.new("uint64_t *")
@@ -247,7 +249,11 @@ def rebuild_segment(
         segment = shape.native(source, len(plain), model_id, member_param)
         if precedents and not recipe:
             beside, _held = _native_precedents(precedents)
-            status = lib.rdk_segment_rebuild_beside(segment, beside, len(precedents), target, len(wire), bits)
+            older = (segment, beside, len(precedents))
+            if delta:
+                status = lib.rdk_segment_rebuild_by_delta(*older, delta, len(delta), target, len(wire), bits)
+            else:
+                status = lib.rdk_segment_rebuild_beside(*older, target, len(wire), bits)
         else:
             status = lib.rdk_segment_rebuild(segment, recipe, len(recipe), target, len(wire), bits)
     if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT, lib.RDK_E_ARGUMENT):
@@ -260,11 +266,33 @@ def _native_precedents(precedents: Sequence[Precedent]) -> tuple[Any, list[Any]]
     """The C structures, and what must outlive them."""
     native, held = ffi.new("rdk_precedent[]", len(precedents)), []
     for entry, each in zip(native, precedents, strict=True):
-        old, tokens = ffi.from_buffer("uint8_t[]", each.plain), ffi.from_buffer("uint32_t[]", each.tokens)
+        old = ffi.from_buffer("uint8_t[]", each.plain) if each.plain else ffi.NULL
+        tokens = ffi.from_buffer("uint32_t[]", each.tokens)
         held += [old, tokens]
         entry.plain, entry.begin, entry.end, entry.offset = old, each.begin, each.end, each.offset
         entry.tokens, entry.token_count, entry.token_begin = tokens, len(tokens), each.token_begin
     return native, held
+
+
+def token_delta(start: int, tokens: Buffer, precedents: Sequence[Precedent]) -> tuple[bytes, int]:
+    """What turns the precedents' tokens into those of a segment that begins at ``start`` of the bytes at hand.
+
+    ``tokens`` are as `segment_tokens` gives them. Returns the delta and how many of the segment's bytes the older
+    tokens stand for; the delta is worth nothing where that is 0.
+    """
+    beside, _held = _native_precedents(precedents)
+    copied_bytes = ffi.new("uint64_t *")
+    with ffi.from_buffer("uint32_t[]", tokens) as native:
+        capacity = 8 * len(native) + 64
+        room = uncleared(capacity)
+        with ffi.from_buffer("uint8_t[]", room) as target:
+            length = check(
+                lib.rdk_token_delta(
+                    start, native, len(native), beside, len(precedents), target, capacity, copied_bytes
+                ),
+                "comparing tokens",
+            )  # fmt: skip
+    return bytes(room[:length]), copied_bytes[0]
 
 
 def plan_segment(

@@ -1,0 +1,138 @@
+"""Rebuilding by a token delta: the same bits as alone, whatever was edited, and no harm by a delta that is wrong."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reducto.errors import Corrupt
+from reducto.gzip import Precedent, TokenDelta, make_token_delta
+from reducto.kernel.matching import Parallel
+from tests.gzip import oracles, samples
+from tests.gzip.helpers import PlainBytes, workers
+from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, recipe_of
+
+SMALL = TokenDelta(1000, 900, [Parallel(5, 7, 2048), Parallel(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
+
+
+def made(old_wire: bytes, new_wire: bytes, edited: Edited) -> TokenDelta | None:
+    """The delta as a reader gets it."""
+    older, newer = recipe_of(old_wire), recipe_of(new_wire)
+    delta = make_token_delta(
+        newer, memoryview(new_wire), PlainBytes(edited.plain), older, memoryview(old_wire), edited.parallels
+    )
+    return TokenDelta.from_bytes(delta.to_bytes()) if delta is not None else None
+
+
+def rebuild_by(delta: TokenDelta, old_wire: bytes, new_wire: bytes, plain: bytes) -> tuple[Precedent, bytes]:
+    """The newer blob rebuilt without the older one's plain bytes, and the precedent that helped."""
+    newer = recipe_of(new_wire)
+    precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), None, delta.stretches, delta.by_start(newer))
+    with workers() as submit:
+        return precedent, b"".join(newer.rebuild(PlainBytes(plain), None, submit, lambda: precedent))
+
+
+@pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("resizing", [0, 0.2])
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10_000), places=st.integers(0, 60))
+def test_whatever_was_edited_the_bits_are_the_same(
+    oracle: oracles.Oracle, resizing: float, seed: int, places: int
+) -> None:
+    old = samples.mixed(PLAIN_BYTES, seed % 50)
+    edited = edit(old, places, seed, resizing)
+    old_wire, new_wire = oracle.encode(old), oracle.encode(edited.plain)
+    delta = made(old_wire, new_wire, edited)
+    if delta is not None:
+        _, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
+        assert rebuilt == new_wire
+
+
+@pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
+def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
+    old = kind(PLAIN_BYTES)
+    old_wire = SIX.encode(old)
+    for places, resizing in ((0, 0), (40, 0), (40, 0.1)):
+        edited = edit(old, places, 7, resizing)
+        new_wire = SIX.encode(edited.plain)
+        delta = made(old_wire, new_wire, edited)
+        # Stored blocks hide their tokens, and behind an insertion long runs are in step no more.
+        assert delta is not None or kind in (samples.noise, samples.constant)
+        if delta is not None:
+            _, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
+            assert rebuilt == new_wire
+
+
+def test_a_delta_is_small_and_stands_for_most_of_the_blob() -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 30, 1, 0)
+    old_wire, new_wire = SIX.encode(old), SIX.encode(edited.plain)
+    delta = made(old_wire, new_wire, edited)
+    assert delta is not None
+    precedent, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
+    assert rebuilt == new_wire
+    assert precedent.beside_bytes > 0.9 * len(old)
+    assert len(delta.to_bytes()) < 0.01 * len(new_wire)
+
+
+def test_several_members_and_stored_blocks() -> None:
+    parts = [samples.archive(900_000, 5), samples.noise(500_000), samples.archive(900_000, 6)]
+    old_wire, old = b"".join(SIX.encode(part) for part in parts), b"".join(parts)
+    edited = edit(old, 30, 3, 0)
+    new_wire = SIX.encode(edited.plain)
+    delta = made(old_wire, new_wire, edited)
+    assert delta is not None
+    _, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
+    assert rebuilt == new_wire
+
+
+@pytest.mark.parametrize("oracle", [*OTHER, FOLLOWING[-1]], ids=lambda oracle: oracle.name)
+def test_there_is_none_against_another_encoder_or_level(oracle: oracles.Oracle) -> None:
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 5, 1, 0)
+    assert made(oracle.encode(old), SIX.encode(edited.plain), edited) is None
+
+
+def test_there_is_none_where_little_is_the_same() -> None:
+    old, new = samples.archive(PLAIN_BYTES, 5), samples.archive(PLAIN_BYTES, 6)
+    at = PLAIN_BYTES - 100_000
+    same = Edited(new[:at] + old[at:], [Parallel(at, at, 100_000)])
+    assert made(SIX.encode(old), SIX.encode(same.plain), same) is None
+
+
+def test_a_damaged_delta_is_refused() -> None:
+    data = SMALL.to_bytes()
+    assert TokenDelta.from_bytes(data) == SMALL
+    for at in range(len(data)):
+        with pytest.raises(Corrupt):
+            TokenDelta.from_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(Corrupt, match="newer Reducto"):
+        TokenDelta.from_bytes(data[:8] + b"\x02" + data[9:])
+
+
+def test_a_delta_of_another_blob_is_refused() -> None:
+    wire = SIX.encode(samples.words(100_000))
+    with pytest.raises(Corrupt, match="another blob"):
+        SMALL.by_start(recipe_of(wire))
+
+
+def test_deltas_that_cannot_be_right_are_done_without() -> None:
+    """Random steps either cannot be followed, and then the segment is searched, or give a blob of other bits."""
+    old = samples.archive(PLAIN_BYTES, 5)
+    edited = edit(old, 10, 1, 0)
+    old_wire, new_wire = SIX.encode(old), SIX.encode(edited.plain)
+    good = made(old_wire, new_wire, edited)
+    assert good is not None
+    rng, exact = random.Random(4), 0
+    for _ in range(40):
+        deltas = [rng.randbytes(rng.randrange(1, 40)) for _ in good.deltas]
+        forged = TokenDelta(good.wire_length, good.older_wire_length, good.stretches, deltas)
+        try:
+            _, rebuilt = rebuild_by(forged, old_wire, new_wire, edited.plain)
+        except Corrupt:
+            continue
+        exact += rebuilt == new_wire
+    assert exact
