@@ -17,13 +17,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
-from reducto.model import CorpusId
 from sidecar import routes
 from sidecar.codec import Codec
 from sidecar.encoding import Encoding
 from sidecar.errors import RegistryError
 from sidecar.exchange import Call, ClientGone, call_of
-from sidecar.keep import Keeper
+from sidecar.keep import Fresh, Keeper
 from sidecar.layers import Layers
 from sidecar.listings import Listings
 from sidecar.local.bases import BaseCorpora
@@ -113,11 +112,12 @@ class Sidecar:
         self.metrics.queue_depth.set(self.offload.queue_depth)
         self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
         self.metrics.uploads_open.set(len(self.sessions))
-        self.metrics.recompression_waiting.set(sum(map(len, self.fresh_corpora.values())))
+        self.metrics.recompression_waiting.set(sum(len(fresh.corpora) for fresh in self.fresh.values()))
+        self.metrics.token_deltas_waiting.set(sum(len(fresh.layers) for fresh in self.fresh.values()))
 
     @property
-    def fresh_corpora(self) -> dict[Repository, set[CorpusId]]:
-        """Corpora that idle recompression has not been through yet."""
+    def fresh(self) -> dict[Repository, Fresh]:
+        """What idle work has not been through yet."""
         return self.keeper.fresh
 
     def quiet_seconds(self) -> float:

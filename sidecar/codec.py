@@ -87,6 +87,10 @@ class Decoder(Protocol):
     def followed_bytes(self) -> int:
         """Plain bytes that were rebuilt with the help of an older blob."""
 
+    @property
+    def stated_bytes(self) -> int:
+        """Those of them that a token delta told of."""
+
     def close(self) -> None:
         """Gives up what it holds. Idempotent."""
 
@@ -97,16 +101,24 @@ class Codec(Protocol):
     def encoder(self, references: References, spool_dir: Path) -> Encoder:
         """An encoder for one blob."""
 
-    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
-        """A decoder. Raises `CorpusMissing`, `Corrupt`."""
+    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
+        """A decoder; ``alone``: it works in the thread that calls it. Raises `CorpusMissing`, `Corrupt`."""
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> float:
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path, token_delta: bytes = b"") -> float:
         """Lets a decoder rebuild its blob with the help of an older one, which ``wire`` holds and ``older`` decodes,
-        unless one that was given before is of more use.
+        unless one that was given before is of more use. ``token_delta`` of the two makes it of most use.
 
         ``older`` is the decoder's own then, and closed with it. Returns how much of the newer blob's plain bytes, 0 to
         1, runs beside those of the one that helps; 1 once ``decoder`` is closed. Raises `Corrupt`, `OSError`.
         """
+
+    def beside(self, decoder: Decoder, older: Decoder) -> float:
+        """How much of a blob's plain bytes, 0 to 1, runs beside those of an older one that it could follow. Raises
+        `Corrupt`."""
+
+    def token_delta(self, decoder: Decoder, wire: Path, older: Decoder, older_wire: Path) -> bytes:
+        """What `follow` takes: which tokens of the older blob the newer one keeps, each with its file. Proved; empty
+        where it would not help. Raises `Corrupt`, `ProofFailed`, `OSError`."""
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         """Maps a corpus. Raises `Corrupt`, `NotReducto`."""

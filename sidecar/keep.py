@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,24 @@ from sidecar.stored.seal import Seal
 from sidecar.uploads import Upload
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
+
+
+@dataclass(slots=True)
+class Fresh:
+    """What was stored in one repository as fast as could be."""
+
+    corpora: set[CorpusId] = field(default_factory=set)
+    layers: set[Digest] = field(default_factory=set)
+
+    def take(self) -> Fresh:
+        """All of it, for somebody who looks after it now."""
+        return Fresh(set(self.corpora), set(self.layers))
+
+    def remove(self, done: Fresh) -> bool:
+        """Leaves what was not done; whether there is any."""
+        self.corpora -= done.corpora
+        self.layers -= done.layers
+        return bool(self.corpora or self.layers)
 
 
 class Keeper:
@@ -52,8 +71,8 @@ class Keeper:
         self._policy = policy
         self._offload = offload
         self._metrics = metrics
-        self.fresh: dict[Repository, set[CorpusId]] = {}
-        """Corpora written fast by this process, by repository: idle recompression takes them from here."""
+        self.fresh: dict[Repository, Fresh] = {}
+        """What this process has written, by repository: work that waits for quiet takes it from here."""
 
     async def keep(
         self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
@@ -125,9 +144,11 @@ class Keeper:
             envelope,
         )
         if reduction.corpus is not None:
-            self.fresh.setdefault(repository, set()).add(reduction.corpus.corpus_id)
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
         await self._records.put_layer(caller, repository, layer)
+        fresh = self.fresh.setdefault(repository, Fresh())
+        fresh.layers.add(digest)
+        fresh.corpora.update(corpus.corpus_id for corpus in own)
         if own:
             self._corpora.prepare(caller, repository, layer.corpora)
         return stored + len(layer.to_manifest())

@@ -1,15 +1,19 @@
-"""A layer's decoder with everything at hand: used by pulls, by fsck and by rehydration alike."""
+"""A layer's decoder with everything at hand: used by pulls, by fsck and by rehydration alike; and its hints."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from reducto.codec.instructions import INSTRUCTIONS_LIMIT_BYTES
+from reducto.crypt import Content
+from reducto.errors import ProofFailed
+from reducto.gzip import TOKEN_DELTA_LIMIT_BYTES
 from sidecar.codec import Codec, Decoder
 from sidecar.local.corpora import Corpora
 from sidecar.names import Repository
 from sidecar.runtime.offload import Offload
-from sidecar.stored.records import LayerRecord
+from sidecar.stored.records import LayerRecord, TokenDeltaBlob
 from sidecar.stored.seal import Seal
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import RegistryClient
@@ -26,9 +30,16 @@ class Layers:
         self._offload = offload
 
     async def decoder(
-        self, caller: Caller, repository: Repository, layer: LayerRecord, distrust: bool = False
+        self,
+        caller: Caller,
+        repository: Repository,
+        layer: LayerRecord,
+        *,
+        distrust: bool = False,
+        alone: bool = False,
     ) -> Decoder:
-        """A decoder for the layer. With ``distrust`` local copies of its corpora are fetched anew.
+        """A decoder for the layer. With ``distrust`` local copies of its corpora are fetched anew; with ``alone`` it
+        works in the thread that calls it.
 
         Raises `Refused`, `Corrupt`, `CorpusMissing`, `KeyUnavailable`, `UpstreamBroken`.
         """
@@ -42,4 +53,24 @@ class Layers:
             await asyncio.gather(fetching, return_exceptions=True)
         corpora = fetching.result()
         instructions = await self._offload.run(self._seal.reveal, layer.digest, sealed, layer.envelope)
-        return await self._offload.run(self._codec.decoder, instructions, corpora)
+        return await self._offload.run(self._codec.decoder, instructions, corpora, alone)
+
+    async def token_delta(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, delta: TokenDeltaBlob
+    ) -> bytes:
+        """What is stated of the layer's tokens. Raises as `decoder`."""
+        sealed = await self._client.read_blob(caller, repository, delta.blob, TOKEN_DELTA_LIMIT_BYTES)
+        return await self._offload.run(
+            self._seal.reveal, layer.digest, sealed, delta.envelope, Content.TOKEN_DELTA
+        )  # fmt: skip
+
+
+def write_layer(layer: LayerRecord, decoder: Decoder, path: Path) -> None:
+    """Rebuilds the layer into a new file; for a worker. Raises `ProofFailed` and what rebuilding raises."""
+    hasher = layer.digest.hasher()
+    with open(path, "xb") as out:
+        for piece in decoder.rebuild():
+            out.write(piece)
+            hasher.update(piece)
+    if hasher.hexdigest() != layer.digest.hex:
+        raise ProofFailed(f"what was rebuilt is not {layer.digest}")

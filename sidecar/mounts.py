@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reducto.errors import UsageError
 from reducto.model import Digest
 from sidecar import routes
@@ -33,10 +35,11 @@ class Mounts:
             layer = await self._records.layer(call.caller, source, digest)
             if layer is None:
                 return False
-            for blob in (layer.instructions, *(corpus.blob for corpus in layer.corpora)):
+            for blob in layer.needed_blobs:
                 if not await self.mount(call.caller, route.repository, blob.digest, source):
                     return False
-            await self._records.put_layer(call.caller, route.repository, layer)
+            # What it has in common with an older layer of the source is of no use here.
+            await self._records.put_layer(call.caller, route.repository, replace(layer, token_delta=None))
         except Refused as refusal:
             logs.event("mount-refused", repository=str(route.repository), source=str(source), status=refusal.status)
             return False

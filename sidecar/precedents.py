@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reducto.errors import ReductoError
@@ -22,9 +24,10 @@ from sidecar.names import Repository
 from sidecar.runtime import logs
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.recent import remember
-from sidecar.runtime.tasks import Tasks, together
+from sidecar.runtime.tasks import Tasks, cancelled, together
 from sidecar.stored.record_store import RecordStore
-from sidecar.stored.records import LayerRecord
+from sidecar.stored.records import LayerRecord, TokenDeltaBlob
+from sidecar.stored.relatives import most_related
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 
@@ -89,18 +92,6 @@ class Precedents:
 
     # -- inside
 
-    def _related(self, repository: Repository, layer: LayerRecord) -> list[LayerRecord]:
-        """Layers that share most corpora with this one, the latest first among equals."""
-        lengths = {corpus.corpus_id: corpus.plain_length for corpus in layer.corpora}
-        lengths |= dict.fromkeys(layer.bases, 1)
-        found: list[tuple[int, LayerRecord]] = []
-        for other in self._served.layers(repository):
-            names = [*(corpus.corpus_id for corpus in other.corpora), *other.bases]
-            score = sum(lengths.get(name, 0) for name in names)
-            if score and other.digest != layer.digest:
-                found.append((score, other))
-        return [other for _, other in sorted(found, key=lambda pair: -pair[0])[:_TRIES]]
-
     async def _recall(self, caller: Caller, repository: Repository) -> None:
         """Asks for the records of what an earlier process served, with this caller's rights."""
         if earlier := self._served.earlier(repository):
@@ -111,24 +102,61 @@ class Precedents:
     async def _attach(
         self, caller: Caller, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
     ) -> None:
-        try:
-            await self._recall(caller, repository)
-            for older in self._related(repository, layer):
-                wire = await self._at_hand(caller, repository, layer, older)
-                if wire is None:
-                    continue
-                other = await self._layers.decoder(caller, repository, older)
-                try:
-                    ours = await asyncio.shield(decoder)
-                    shared = await self._offload.run(self._codec.follow, ours, other, wire)
-                except BaseException:
-                    await self._offload.run(other.close)
-                    raise
-                logs.event("precedent", digest=str(layer.digest), older=str(older.digest), shared=round(shared, 3))
-                if shared >= _ENOUGH:
+        with self._harmless(layer):
+            stated = layer.token_delta
+            if stated is not None:
+                # Whether this caller may see the older layer, `_at_hand` asks.
+                older = await self._records.layer(caller, repository, stated.older, authorised=True)
+                if older and await self._follow(caller, repository, layer, older, decoder, stated) is not None:
                     return
+        with self._harmless(layer):
+            await self._recall(caller, repository)
+            for older in most_related(layer, self._served.layers(repository), _TRIES):
+                shared = await self._follow(caller, repository, layer, older, decoder)
+                if shared is not None and shared >= _ENOUGH:
+                    return
+
+    @contextmanager
+    def _harmless(self, layer: LayerRecord) -> Iterator[None]:
+        try:
+            yield
         except (Refused, ReductoError, OSError) as error:
             logs.event("no-precedent", digest=str(layer.digest), error=str(error)[:200])
+
+    async def _follow(
+        self,
+        caller: Caller,
+        repository: Repository,
+        layer: LayerRecord,
+        older: LayerRecord,
+        decoder: asyncio.Task[Decoder],
+        stated: TokenDeltaBlob | None = None,
+    ) -> float | None:
+        """Lets the layer's decoder follow an older layer that is at hand, by what is stated of the two; how much of the
+        layer runs beside the best so far. None if the older one is not at hand."""
+        wire = await self._at_hand(caller, repository, layer, older)
+        if wire is None:
+            return None
+        fetching = asyncio.create_task(self._tokens(caller, repository, layer, stated))
+        try:
+            other = await self._layers.decoder(caller, repository, older)
+            try:
+                ours, tokens = await asyncio.shield(decoder), await fetching
+                shared: float = await self._offload.run(self._codec.follow, ours, other, wire, tokens)
+            except BaseException:
+                await self._offload.run(other.close)
+                raise
+        finally:
+            await cancelled(fetching)
+        logs.event(
+            "precedent", digest=str(layer.digest), older=str(older.digest), shared=round(shared, 3), stated=bool(tokens)
+        )
+        return shared
+
+    async def _tokens(
+        self, caller: Caller, repository: Repository, layer: LayerRecord, stated: TokenDeltaBlob | None
+    ) -> bytes:
+        return await self._layers.token_delta(caller, repository, layer, stated) if stated is not None else b""
 
     async def _at_hand(
         self, caller: Caller, repository: Repository, layer: LayerRecord, older: LayerRecord

@@ -186,7 +186,7 @@ class Pull:
         """The layer's decoder, which older layers in the cache may help."""
         if distrust:
             self._precedents.suspect(layer)
-        decoder = asyncio.create_task(self._layers.decoder(caller, repository, layer, distrust))
+        decoder = asyncio.create_task(self._layers.decoder(caller, repository, layer, distrust=distrust))
         help = self._precedents.attach(caller, repository, layer, decoder)
         return Prepared(await decoder, help)
 

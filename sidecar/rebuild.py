@@ -182,6 +182,7 @@ class Rebuilds:
                 try:
                     await self._decode(rebuild, prepared)
                     self._metrics.followed_bytes.inc(prepared.decoder.followed_bytes)
+                    self._metrics.stated_bytes.inc(prepared.decoder.stated_bytes)
                 finally:
                     await self._offload.run(prepared.decoder.close)
             except (Corrupt, ProofFailed) as error:

@@ -48,14 +48,25 @@ class ReductoCodec:
     def encoder(self, references: References, spool_dir: Path) -> Encoder:
         return _Encoder(references, spool_dir, self.options, self._submit)
 
-    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus]) -> Decoder:
+    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
         sources = cast(Mapping[CorpusId, Source], corpora)
-        return BlobDecoder(instructions, sources, self._spool_dir, self._submit)  # type: ignore[arg-type]
+        submit = None if alone else self._submit
+        return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path) -> float:
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path, token_delta: bytes = b"") -> float:
         assert isinstance(decoder, BlobDecoder)
         assert isinstance(older, BlobDecoder)
-        return decoder.follow(older, _mapped_bytes(wire))
+        return decoder.follow(older, _mapped_bytes(wire), token_delta)
+
+    def beside(self, decoder: Decoder, older: Decoder) -> float:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.beside(older)
+
+    def token_delta(self, decoder: Decoder, wire: Path, older: Decoder, older_wire: Path) -> bytes:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.token_delta(_mapped_bytes(wire), older, _mapped_bytes(older_wire))
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)

@@ -278,6 +278,14 @@ class Decoder:
                 self._precedents.append(precedent)
         return self._beside_share
 
+    def beside(self, older: Decoder) -> float:
+        """How much of the plain bytes, 0 to 1, runs beside those of an older blob, where both are gzip blobs by
+        encoders that can be followed. Raises `Corrupt`."""
+        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
+        if ours is None or theirs is None or not ours.follows or not theirs.follows:
+            return 0
+        return sum(each.length for each in self._parallels(older)) / max(1, self.meta.plain_length)
+
     def token_delta(self, wire: memoryview, older: Decoder, older_wire: memoryview) -> bytes:
         """What `follow` takes, for this blob, whose wire bytes are ``wire``, beside an older one; empty where that
         would not help. Raises as `rebuild`, and `ProofFailed`."""
@@ -315,6 +323,11 @@ class Decoder:
     def followed_bytes(self) -> int:
         """Plain bytes that were rebuilt beside an older blob's, those counted twice that two segments need."""
         return sum(each.beside_bytes for each in self._precedents)
+
+    @property
+    def stated_bytes(self) -> int:
+        """Those of them that a token delta told of."""
+        return sum(each.stated_bytes for each in self._precedents)
 
     def close(self) -> None:
         """Gives spool files up. Idempotent."""

@@ -257,9 +257,13 @@ class CacheOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecompressionOptions:
-    """Layer corpora written fast at push are written again, smaller, when nothing else runs."""
+    """What waits until nothing else runs: layer corpora written fast at push are written again, smaller, and new layers
+    are compared with older ones."""
 
     enabled: bool = option(True, "Whether to recompress.")
+    token_deltas: bool = option(
+        True, "Whether to state which deflate tokens a new layer shares with an older one: edges rebuild it faster."
+    )
     idle_after: Seconds = option(Seconds(60), "How long there must have been no push or rebuild.")
 
 

@@ -42,6 +42,7 @@ class Content(enum.StrEnum):
 
     INSTRUCTIONS = "instructions"
     CORPUS = "corpus"
+    TOKEN_DELTA = "token delta"  # noqa: S105 (of deflate)
 
 
 def sealed_length(plain_length: int, segment_bits: int = DEFAULT_SEGMENT_BITS) -> int:

@@ -12,11 +12,12 @@ from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.precedent import Precedent
 from reducto.gzip.recipe import KIND, GzipRecipe
-from reducto.gzip.token_delta import TokenDelta, make_token_delta
+from reducto.gzip.token_delta import TOKEN_DELTA_LIMIT_BYTES, TokenDelta, make_token_delta
 from reducto.gzip.unframe import GzipUnframer
 from reducto.recipe import Recipe, Submit, Unframer
 
 __all__ = [
+    "TOKEN_DELTA_LIMIT_BYTES",
     "GzipRecipe",
     "GzipUnframer",
     "Identification",

@@ -46,3 +46,8 @@ class Layout:
         self.choices = choices
         self.members = members
         self.trailing = trailing
+
+    @property
+    def follows(self) -> bool:
+        """Whether any of its encoders can follow an older blob."""
+        return any(choice.model.follows for choice in self.choices)

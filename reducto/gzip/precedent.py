@@ -32,8 +32,6 @@ _KEPT_SEGMENTS = 8
 FindPrecedent = Callable[[], "Precedent | None"]
 
 
-
-
 class _Use(NamedTuple):
     """How a stretch of the older blob is used."""
 
@@ -102,6 +100,8 @@ class Precedent:
         self._usable = True
         self.beside_bytes = 0
         """Plain bytes of the newer blob that were rebuilt beside this one."""
+        self.stated_bytes = 0
+        """Those of them that a delta told of."""
 
     @property
     def parallel_bytes(self) -> int:
@@ -109,10 +109,12 @@ class Precedent:
         return sum(each.length for each in self._parallels if each.length >= _FOLLOWED.least_bytes)
 
     def beside(self, choice: Choice, part: Part) -> tuple[list[kernel.Precedent], bytes]:
-        """What stands beside a segment of the newer blob, which ``choice`` compresses; and its delta, if there is one."""
+        """What stands beside a segment of the newer blob, which ``choice`` compresses; and its delta, if it has one."""
         delta = self._deltas.get(part.segment_start, b"")
         sides = self._sides(choice, part, _STATED if delta else _FOLLOWED)
-        self.beside_bytes += sum(each.end - each.begin for each in sides)
+        length = sum(each.end - each.begin for each in sides)
+        self.beside_bytes += length
+        self.stated_bytes += length if delta else 0
         return sides, delta if sides else b""
 
     def stated_beside(self, choice: Choice, part: Part) -> list[kernel.Precedent]:

@@ -7,9 +7,9 @@ older one then searches only where something is really new. A hint: what is rebu
 
     magic (8) | u16 version | u16 zero | BLAKE3 of the rest (32) | zstd frame
 
-The frame holds numbers in LEB128: wire lengths of the newer and the older blob; the count of stretches, each with the
-distance from the end of the one before to its plain bytes in the newer blob, their place in the older one, their length;
-the count of the newer blob's segments, the length of each one's delta (0: none), and the deltas.
+The frame holds numbers in LEB128: wire lengths of the newer and the older blob; the count of stretches, each with
+the distance from the end of the one before to its plain bytes in the newer blob, their place in the older one, their
+length; the count of the newer blob's segments, the length of each one's delta (0: none), and the deltas.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TokenDelta:
     wire_length: int
     older_wire_length: int
     stretches: Sequence[Parallel]
-    """Where the newer blob's plain bytes run beside the older one's, as `reducto.kernel.matching.parallels` has them."""
+    """Where the newer blob's plain bytes run beside the older one's (`reducto.kernel.matching.parallels`)."""
     deltas: Sequence[bytes]
     """One for each segment of the newer blob in wire order; empty: none."""
 
@@ -128,7 +128,8 @@ def _segment_delta(
 ) -> tuple[bytes, int]:
     """The delta, and how many bytes the older tokens stand for; empty where that is none."""
     segment, shape = part.segment, part.shape
-    assert segment is not None and shape is not None
+    assert segment is not None
+    assert shape is not None
     choice = newer.choices[segment.model]
     sides = precedent.stated_beside(choice, part) if not segment.recipe else []
     if not sides:

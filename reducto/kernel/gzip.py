@@ -216,8 +216,8 @@ def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
 class Precedent:
     """What stands beside plain bytes ``begin`` to ``end`` of those at hand for a segment: a stream by its encoder.
 
-    ``plain`` are the older stream's bytes there (a token delta does without them), ``offset`` their place in its member; ``tokens`` (as `segment_tokens`
-    gives them) begin at ``token_begin``, counted as ``begin`` is; it may be negative.
+    ``plain`` are the older stream's bytes there (none for a token delta), ``offset`` their place in its member;
+    ``tokens`` (as `segment_tokens` gives them) begin at ``token_begin``, counted as ``begin`` is; it may be negative.
     """
 
     begin: int

@@ -1,4 +1,5 @@
-"""Layer corpora written fast at push are written again, harder, when nothing else runs.
+"""Layer corpora written fast at push are written again, harder, when nothing else runs; and new layers' tokens are
+stated (`sidecar.maintenance.token_deltas`).
 
 A corpus keeps its identity, so instructions stay as they are: only records change, from one blob to the other. Each
 record names all it needs at every moment, so a crash between two of them loses nothing.
@@ -11,37 +12,47 @@ import secrets
 from dataclasses import replace
 
 from reducto.errors import ReductoError
-from reducto.model import CorpusId, Descriptor
+from reducto.model import CorpusId, Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.keep import digest_file
+from sidecar.keep import Fresh, digest_file
 from sidecar.maintenance.rewrite import rewrite
+from sidecar.maintenance.token_deltas import state_tokens
 from sidecar.maintenance.walk import SERVICE, contents_of
 from sidecar.names import Repository
 from sidecar.runtime import logs
-from sidecar.stored.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
+from sidecar.stored.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord, TokenDeltaBlob
 from sidecar.upstream.client import Refused
 
 #: A gain below this is not worth new records.
 _LEAST_GAIN = 0.02
 
 
-async def recompress(sidecar: Sidecar, repository: Repository, only: set[CorpusId] | None = None) -> int:
-    """Packs the repository's corpora (or only some) again; returns the bytes saved. Raises `Refused`."""
+async def recompress(sidecar: Sidecar, repository: Repository, only: Fresh | None = None) -> int:
+    """Packs the repository's corpora (or only some) again, and states the tokens of its layers (or of some) if the
+    configuration wants it; returns the bytes saved by the former. Raises `Refused`."""
     contents = await contents_of(sidecar, repository)
+    layers = contents.layers.values()
     swaps: dict[CorpusId, CorpusBlob] = {}
     saved = 0
-    corpora = {corpus.corpus_id: (corpus, layer) for layer in contents.layers.values() for corpus in layer.corpora}
+    corpora = {corpus.corpus_id: (corpus, layer) for layer in layers for corpus in layer.corpora}
     for corpus_id, (corpus, layer) in corpora.items():
-        if only is not None and corpus_id not in only:
+        if only is not None and corpus_id not in only.corpora:
             continue
         smaller = await _pack_again(sidecar, repository, corpus, layer)
         if smaller is not None:
             swaps[corpus_id] = smaller
             saved += corpus.blob.size - smaller.blob.size
-    if swaps:
-        await _swap(sidecar, repository, swaps)
+    deltas: dict[Digest, TokenDeltaBlob] = {}
+    if sidecar.config.recompression.token_deltas:
+        fresh = only.layers if only is not None else {layer.digest for layer in layers}
+        deltas = await state_tokens(sidecar, repository, layers, fresh)
+    if swaps or deltas:
+        await _swap(sidecar, repository, swaps, deltas)
         sidecar.metrics.recompressed.inc(saved)
-        logs.event("recompressed", repository=repository.name, corpora=len(swaps), saved_bytes=saved)
+        sidecar.metrics.token_deltas.inc(len(deltas))
+        logs.event(
+            "recompressed", repository=repository.name, corpora=len(swaps), saved_bytes=saved, token_deltas=len(deltas)
+        )
     return saved
 
 
@@ -68,7 +79,12 @@ async def _pack_again(
     return replace(corpus, blob=Descriptor(PACKED_CORPUS_TYPE, digest, length), envelope=envelope)
 
 
-async def _swap(sidecar: Sidecar, repository: Repository, swaps: dict[CorpusId, CorpusBlob]) -> None:
+async def _swap(
+    sidecar: Sidecar,
+    repository: Repository,
+    swaps: dict[CorpusId, CorpusBlob],
+    deltas: dict[Digest, TokenDeltaBlob],
+) -> None:
     """Puts records that name the new blobs in place of the old."""
 
     def changed(layer: LayerRecord) -> LayerRecord:
@@ -76,7 +92,7 @@ async def _swap(sidecar: Sidecar, repository: Repository, swaps: dict[CorpusId, 
             replace(swaps[corpus.corpus_id], hooks=corpus.hooks) if corpus.corpus_id in swaps else corpus
             for corpus in layer.corpora
         )
-        return replace(layer, corpora=corpora)
+        return replace(layer, corpora=corpora, token_delta=deltas.get(layer.digest, layer.token_delta))
 
     await rewrite(sidecar, repository, changed)
 
@@ -86,14 +102,13 @@ async def when_idle(sidecar: Sidecar) -> None:
     quiet_seconds = sidecar.config.recompression.idle_after
     while True:
         await asyncio.sleep(min(quiet_seconds, 5.0))
-        if not sidecar.fresh_corpora or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
+        if not sidecar.fresh or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
             continue
-        repository, waiting = next(iter(sidecar.fresh_corpora.items()))
-        corpora = set(waiting)
+        repository, waiting = next(iter(sidecar.fresh.items()))
+        taken = waiting.take()
         try:
-            await recompress(sidecar, repository, corpora)
+            await recompress(sidecar, repository, taken)
         except (Refused, ReductoError, OSError) as error:
             logs.event("recompression-skipped", repository=repository.name, error=str(error)[:200])
-        waiting -= corpora
-        if not waiting:
-            del sidecar.fresh_corpora[repository]
+        if not waiting.remove(taken):
+            del sidecar.fresh[repository]

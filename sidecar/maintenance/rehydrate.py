@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from reducto.errors import ProofFailed
 from reducto.model import Digest
 from sidecar.app import Sidecar
+from sidecar.layers import write_layer
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
 from sidecar.names import Repository
 from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord
@@ -50,19 +50,9 @@ async def _restore_blob(sidecar: Sidecar, repository: Repository, layer: LayerRe
         done.add(layer.digest)
         return
     path = sidecar.scratch.path / f"rehydrate-{secrets.token_hex(8)}"
-    hasher = layer.digest.hasher()
     decoder = await sidecar.layers.decoder(SERVICE, repository, layer)
-
-    def write() -> None:
-        with open(path, "xb") as out:
-            for piece in decoder.rebuild():
-                out.write(piece)
-                hasher.update(piece)
-
     try:
-        await sidecar.offload.run(write)
-        if hasher.hexdigest() != layer.digest.hex:
-            raise ProofFailed(f"what was rebuilt is not {layer.digest}")
+        await sidecar.offload.run(write_layer, layer, decoder, path)
         await sidecar.client.put_blob(SERVICE, repository, layer.digest, path)
     finally:
         await sidecar.offload.run(decoder.close)

@@ -47,6 +47,10 @@ class Metrics:
             "reducto_rebuild_followed_bytes",
             "Plain bytes of blobs that were rebuilt beside an older one in the cache.",
         )
+        self.stated_bytes = counter(
+            "reducto_rebuild_stated_bytes",
+            "Those of them whose tokens a token delta told, so that nothing was searched.",
+        )
         self.rebuilds_running = gauge("reducto_rebuilds_running", "Rebuilds in progress.")
         self.cache_requests = counter("reducto_cache_requests", "Blob requests by what the cache held.", "result")
         self.cache_bytes = gauge("reducto_cache_bytes", "Bytes of rebuilt blobs on disk.")
@@ -69,6 +73,10 @@ class Metrics:
         self.recompression_waiting = gauge(
             "reducto_recompression_waiting_corpora", "Layer corpora that idle recompression has not been through yet."
         )
+        self.token_deltas_waiting = gauge(
+            "reducto_token_deltas_waiting_layers", "Layers that idle work has not compared with older ones yet."
+        )
+        self.token_deltas = counter("reducto_token_deltas", "Layers whose tokens are stated by an older layer's.")
         self.recompressed = counter("reducto_recompressed_bytes_saved", "Bytes saved by idle recompression.")
         self._wire = self._stored = self._found = self._plain = 0
         self.started = time.time()

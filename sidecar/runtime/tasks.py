@@ -18,6 +18,12 @@ async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
     return [result for result in ended if not isinstance(result, BaseException)]
 
 
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancels the task if it has not ended, and returns when it has, whatever came of it."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 class Tasks:
     """Tasks that run beside what began them, held until they end."""
 

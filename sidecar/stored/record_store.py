@@ -139,9 +139,9 @@ class RecordStore:
         return (repository, digest) in self._doubted
 
     async def has_all(self, caller: Caller, repository: Repository, layer: LayerRecord) -> bool:
-        """Whether every blob that the record names is there. Raises `Refused`."""
-        blobs = [layer.instructions, *(corpus.blob for corpus in layer.corpora)]
-        return all(await asyncio.gather(*(self._client.has_blob(caller, repository, blob.digest) for blob in blobs)))
+        """Whether every blob that the rebuild needs is there. Raises `Refused`."""
+        held = (self._client.has_blob(caller, repository, blob.digest) for blob in layer.needed_blobs)
+        return all(await asyncio.gather(*held))
 
     def forget_layer(self, repository: Repository, digest: Digest) -> None:
         """Drops what is remembered of a layer."""

@@ -29,6 +29,7 @@ IMAGE_TYPE = "application/vnd.reducto.image.v1"
 INDEX_TYPE = "application/vnd.reducto.index.v1"
 INSTRUCTIONS_TYPE = "application/vnd.reducto.instructions.v1"
 PACKED_CORPUS_TYPE = "application/vnd.reducto.corpus.layer.v1+zstd"
+TOKEN_DELTA_TYPE = "application/vnd.reducto.token-delta.v1"  # noqa: S105 (of deflate)
 
 #: The config of every record. Not the usual ``{}``: that is a blob which clients push and delete, too.
 CONFIG = b'{"stored":"reduced"}'
@@ -43,6 +44,7 @@ _RECEIPT = _KEY + "receipt"
 _CREATED = "org.opencontainers.image.created"
 _LAYER, _LENGTH, _NEEDS = _KEY + "layer.digest", _KEY + "layer.length", _KEY + "layer.corpora"
 _CORPUS, _PLAIN, _PARENTS, _HOOKS = _KEY + "corpus.id", _KEY + "corpus.length", _KEY + "corpus.parents", _KEY + "hooks"
+_DELTA_LAYER, _DELTA_OLDER = _KEY + "token-delta.layer", _KEY + "token-delta.older"
 _STORED, _ENVELOPE = _KEY + "stored", _KEY + "envelope"
 
 
@@ -86,6 +88,30 @@ class CorpusBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenDeltaBlob:
+    """Where it is stated which tokens of an older layer a layer keeps. A hint: rebuilding goes without it, too."""
+
+    older: Digest
+    blob: Descriptor
+    envelope: str = ""
+    """The blob's wrapped key when it is encrypted (`reducto.crypt.Envelope`)."""
+
+    def to_json(self, layer: Digest) -> dict[str, Any]:
+        """The descriptor, with what must be known before the blob is fetched."""
+        notes = {_DELTA_LAYER: str(layer), _DELTA_OLDER: str(self.older)}
+        if self.envelope:
+            notes[_ENVELOPE] = self.envelope
+        return replace(self.blob, annotations=notes).to_json()
+
+    @classmethod
+    def from_json(cls, item: dict[str, Any]) -> Self:
+        """What `to_json` wrote. Raises as `CorpusBlob.from_json`."""
+        notes = item["annotations"]
+        blob = replace(descriptor_of(item), annotations={})
+        return cls(Digest.parse(notes[_DELTA_OLDER]), blob, notes.get(_ENVELOPE, ""))
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRecord:
     """How one layer is rebuilt."""
 
@@ -101,10 +127,11 @@ class LayerRecord:
     """The wrapped key of the instructions when they are encrypted (`reducto.crypt.Envelope`)."""
     created: float = field(default_factory=time.time, compare=False)
     """Seconds since 1970."""
+    token_delta: TokenDeltaBlob | None = None
 
     def to_manifest(self) -> bytes:
         """The layer record as manifest bytes."""
-        layers = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
+        layers = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora), *self.hints()]
         created = datetime.fromtimestamp(int(self.created), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         receipt = json.dumps(self.receipt, separators=(",", ":"))
         return _manifest(LAYER_TYPE, layers, {_RECEIPT: receipt, _CREATED: created})
@@ -117,6 +144,15 @@ class LayerRecord:
             notes[_ENVELOPE] = self.envelope
         return replace(self.instructions, annotations=notes).to_json()
 
+    def hints(self) -> list[dict[str, Any]]:
+        """Descriptors of what the rebuild does without if it must."""
+        return [self.token_delta.to_json(self.digest)] if self.token_delta is not None else []
+
+    @property
+    def needed_blobs(self) -> list[Descriptor]:
+        """What the rebuild needs in this repository."""
+        return [self.instructions, *(corpus.blob for corpus in self.corpora)]
+
     @property
     def recipe_id(self) -> str:
         """The same for records that rebuild the layer in the same way from the same blobs."""
@@ -126,7 +162,8 @@ class LayerRecord:
     def rewrapped(self, rewrap: Callable[[str], str]) -> LayerRecord:
         """The same record with ``rewrap`` of every envelope: for another repository, or another key."""
         corpora = tuple(replace(corpus, envelope=rewrap(corpus.envelope)) for corpus in self.corpora)
-        return replace(self, envelope=rewrap(self.envelope), corpora=corpora)
+        delta = self.token_delta and replace(self.token_delta, envelope=rewrap(self.token_delta.envelope))
+        return replace(self, envelope=rewrap(self.envelope), corpora=corpora, token_delta=delta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +200,8 @@ class ImageRecord(_DocumentRecord):
             layers[f"{layer.instructions.digest} {layer.digest}"] = layer.descriptor()
             for corpus in layer.corpora:
                 layers.setdefault(str(corpus.blob.digest), corpus.to_json())
+            for hint in layer.hints():
+                layers[f"{hint['digest']} {layer.digest}"] = hint
         if packed := originals.pack(self.original):
             layers[str(packed[0].digest)] = _pointer(packed[0])
         notes = _original_notes(self.original, self.media_type)
@@ -266,12 +305,15 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
 
 def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], tuple[Descriptor, ...]]:
     corpora: dict[str, CorpusBlob] = {}
+    deltas: dict[str, TokenDeltaBlob] = {}
     layers: list[LayerRecord] = []
     stored: list[Descriptor] = []
     for item in items:
         notes = item.get("annotations") or {}
         if _CORPUS in notes:
             corpora[notes[_CORPUS]] = CorpusBlob.from_json(item)
+        elif _DELTA_LAYER in notes:
+            deltas[notes[_DELTA_LAYER]] = TokenDeltaBlob.from_json(item)
         elif _LAYER not in notes and _MANIFEST not in notes:
             stored.append(replace(descriptor_of(item), annotations={}))
     for item in items:
@@ -286,6 +328,7 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
                     tuple(corpora[name] for name in needs if not name.startswith("base:")),
                     tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
                     envelope=notes.get(_ENVELOPE, ""),
+                    token_delta=deltas.get(notes[_LAYER]),
                 )
             )
     return tuple(layers), tuple(stored)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reducto.config import Scope
@@ -26,6 +26,20 @@ from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused
 
 _FETCH_TIMEOUT_SECONDS = 120.0
+
+
+def most_related(layer: LayerRecord, others: Iterable[LayerRecord], limit: int) -> list[LayerRecord]:
+    """At most ``limit`` of the others that have most in common with a layer, by the corpora that both need; among
+    equals the first."""
+    lengths = {corpus.corpus_id: corpus.plain_length for corpus in layer.corpora}
+    lengths |= dict.fromkeys(layer.bases, 1)
+    found: list[tuple[int, LayerRecord]] = []
+    for other in others:
+        names = [*(corpus.corpus_id for corpus in other.corpora), *other.bases]
+        score = sum(lengths.get(name, 0) for name in names)
+        if score and other.digest != layer.digest:
+            found.append((score, other))
+    return [other for _, other in sorted(found, key=lambda pair: -pair[0])[:limit]]
 
 
 class Relatives:

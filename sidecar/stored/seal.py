@@ -55,19 +55,22 @@ class Seal:
 
     # -- blobs
 
-    def protect(self, repository: Repository, digest: Digest, instructions: bytes) -> tuple[bytes, str]:
-        """What to store for the instructions of a layer, and its envelope (empty when it is stored as it is)."""
+    def protect(
+        self, repository: Repository, digest: Digest, data: bytes, content: Content = Content.INSTRUCTIONS
+    ) -> tuple[bytes, str]:
+        """What to store for the instructions (or other ``content``) of a layer, and its envelope (empty when it is
+        stored as it is)."""
         if self.keyring is None:
-            return instructions, ""
+            return data, ""
         blob_key, envelope = self.keyring.new_blob_key(str(repository))
-        sealer = Sealer(blob_key, Content.INSTRUCTIONS, str(digest))
-        return sealer.update(instructions) + sealer.finish(), str(envelope)
+        sealer = Sealer(blob_key, content, str(digest))
+        return sealer.update(data) + sealer.finish(), str(envelope)
 
-    def reveal(self, digest: Digest, data: bytes, envelope: str) -> bytes:
-        """The instructions again. Raises `KeyUnavailable`, `Corrupt`."""
+    def reveal(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
+        """What `protect` was given. Raises `KeyUnavailable`, `Corrupt`."""
         if not envelope:
             return data
-        opener = self._opener(envelope, Content.INSTRUCTIONS, str(digest))
+        opener = self._opener(envelope, content, str(digest))
         return opener.update(data) + opener.finish()
 
     def protect_file(self, repository: Repository, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:

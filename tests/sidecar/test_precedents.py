@@ -1,4 +1,4 @@
-"""An edge that holds an older layer rebuilds the next one beside it."""
+"""An edge that holds an older layer rebuilds the next one beside it, with and without a token delta of the two."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import pytest
 
 from reducto.model import Digest
 from sidecar import rebuild
+from sidecar.maintenance.recompress import recompress
+from sidecar.maintenance.walk import SERVICE
+from sidecar.names import Repository
 from tests.gzip.oracles import go_oracles
 from tests.sidecar.conftest import OpenRig
 from tests.support.images import library_layer
 from tests.support.sidecar_rig import Rig
 
 FOLLOWED = "reducto_rebuild_followed_bytes_total"
+STATED = "reducto_rebuild_stated_bytes_total"
+APP = Repository.parse("app")
 
 
 @cache
@@ -27,12 +32,15 @@ def layers() -> tuple[bytes, bytes]:
     return oracle.encode(library_layer(1).tar), oracle.encode(library_layer(2).tar)
 
 
-@pytest.fixture
-async def edge(new_rig: OpenRig) -> Rig:
+@pytest.fixture(params=["searched", "stated"])
+async def edge(request: pytest.FixtureRequest, new_rig: OpenRig) -> Rig:
     """A sidecar that has pulled the first version, and knows of the second what the upstream has."""
     origin = await new_rig(state="origin")
     for layer in layers():
         await origin.push_blob("app", layer)
+    if request.param == "stated":
+        await recompress(origin.running.sidecar, APP)
+        assert await origin.metric("reducto_token_deltas_total") == 1
     await origin.close()
     edge = await new_rig(state="edge")
     assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
@@ -44,6 +52,10 @@ async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.
     assert await edge.metric(FOLLOWED) == 0
     assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
+    layer = await edge.running.sidecar.records.layer(SERVICE, APP, Digest.of(layers()[1]))
+    assert layer is not None
+    stated = await edge.metric(STATED)
+    assert stated > 0.8 * len(library_layer(2).tar) if layer.token_delta else stated == 0
 
 
 async def test_an_older_layer_helps_after_a_restart(
