@@ -162,18 +162,29 @@ class Precedent:
         length = min(length, last.plain + last.segment.plain_length - theirs)
         if length < use.least_bytes or theirs < first.member_plain:
             return []
+        if not use.with_plain:
+            return [self._in_segment(number, begin, theirs, length) for number in range(at, stop)]
+        assert self._plain is not None
         tokens = [self._tokens_of(number) for number in range(at, stop)]
-        plain = self._plain.read(theirs, length) if use.with_plain and self._plain is not None else b""
         return [
             kernel.Precedent(
                 begin,
                 begin + length,
-                plain,
+                self._plain.read(theirs, length),
                 theirs - first.member_plain,
                 tokens[0] if len(tokens) == 1 else copied(tokens),
                 begin + first.plain - theirs,
             )
         ]
+
+    def _in_segment(self, number: int, begin: int, theirs: int, length: int) -> kernel.Precedent:
+        """What of a stretch lies in one segment, tokens alone."""
+        old = self._segments[number]
+        low, high = max(theirs, old.plain), min(theirs + length, old.plain + old.segment.plain_length)
+        shift = begin - theirs
+        return kernel.Precedent(
+            low + shift, high + shift, b"", low - old.member_plain, self._tokens_of(number), old.plain + shift
+        )
 
     def _is_exact(self, number: int, choice: Choice) -> bool:
         segment = self._segments[number].segment

@@ -29,7 +29,8 @@ REPOSITORY = "team/app"
 #: Recompression must not begin between two pushes, which take turns with pushes to the bare registry.
 IDLE_AFTER = {"recompression": {"idle_after": "150s"}}
 IDLE_LIMIT_SECONDS = 900
-WAITING = "reducto_recompression_waiting_corpora"
+#: What a sidecar still does when it is idle.
+WAITING = ("reducto_recompression_waiting_corpora", "reducto_token_deltas_waiting_layers")
 
 
 @dataclass
@@ -102,13 +103,18 @@ def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int
 
 def when_idle(running: Bench) -> int:
     """The upstream's bytes when no corpus waits for recompression any more, garbage collected."""
-    deadline = time.monotonic() + IDLE_LIMIT_SECONDS
-    while waiting := running.sidecar.metrics()[WAITING]:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{waiting:.0f} corpora still wait for recompression")
-        time.sleep(2)
+    wait_until_idle(running.sidecar)
     collect_garbage(running.upstream, "--delete-untagged")
     return running.upstream.stored_bytes
+
+
+def wait_until_idle(sidecar: Sidecar) -> None:
+    """Return when the sidecar has done all that it does when nothing else runs."""
+    deadline = time.monotonic() + IDLE_LIMIT_SECONDS
+    while any((metrics := sidecar.metrics())[name] for name in WAITING):
+        if time.monotonic() > deadline:
+            raise TimeoutError(", ".join(f"{name} is {metrics[name]:.0f}" for name in WAITING))
+        time.sleep(2)
 
 
 def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
