@@ -270,6 +270,16 @@ static void beside(rdk_run *run, state *s, const level *p) {
     }
 }
 
+/* Emits a token that is known; RDK_NO_TOKEN: the delta is wrong. */
+static void take(rdk_run *run, state *s, uint32_t *position, rdk_token token) {
+    if (token == RDK_NO_TOKEN) {
+        rdk_refuse(run);
+        return;
+    }
+    slide(s, run, *position + 1);
+    *position = rdk_emit(run, *position, token, *position + rdk_token_span(token));
+}
+
 /* As `beside`, but what stays is stated. */
 static void by_delta(rdk_run *run, state *s, const level *p) {
     rdk_reader steps = {run->delta, run->delta + run->delta_length, false};
@@ -278,21 +288,23 @@ static void by_delta(rdk_run *run, state *s, const level *p) {
     input in = input_at(run, position);
     while (!rdk_done(run) && position < run->stop) {
         rdk_step step = rdk_next_step(&steps, run->stop - position);
-        if (step.count == 0) rdk_refuse(run);
-        if (step.kind == RDK_STEP_SEARCH) {
-            uint32_t from = position, goal = step.count < run->stop - position ? position + step.count : run->stop;
-            position = search_to(run, s, p, &in, &filled, position, goal);
-            if (position == from) return;
-            continue;
-        }
-        for (uint32_t left = step.count; left && !rdk_done(run); left--) {
-            bool known = step.kind == RDK_STEP_COPY;
-            rdk_token token = known ? rdk_old_token_at(&old, position) : rdk_next_stated(&steps, run->plain[position]);
-            if (token == RDK_NO_TOKEN) rdk_refuse(run);
-            else {
-                slide(s, run, position + 1);
-                position = rdk_emit(run, position, token, position + rdk_token_span(token));
+        uint32_t left = step.count, from = position;
+        if (left == 0) rdk_refuse(run);
+        switch (step.kind) {
+        case RDK_STEP_COPY:
+            while (left && !rdk_done(run)) {
+                rdk_token token = rdk_old_token_at(&old, position);
+                uint32_t copied = token == RDK_NO_TOKEN ? 0 : rdk_copy_tokens(run, &old, &position, left);
+                if (copied == 0) take(run, s, &position, token);
+                left -= copied ? copied : 1;
             }
+            break;
+        case RDK_STEP_STATE:
+            for (; left && !rdk_done(run); left--) take(run, s, &position, rdk_next_stated(&steps, run->plain[position]));
+            break;
+        default:
+            position = search_to(run, s, p, &in, &filled, position, left < run->stop - position ? position + left : run->stop);
+            if (position == from) return;
         }
     }
 }

@@ -66,4 +66,24 @@ static inline rdk_token rdk_old_token_at(rdk_old_tokens *old, uint32_t position)
     return token & RDK_STORED_SPAN ? RDK_NO_TOKEN : token;
 }
 
+/* Emits at most `count` tokens from the older one at *position on, which `rdk_old_token_at` has found, while they complete no block;
+ * returns how many. */
+static inline uint32_t rdk_copy_tokens(rdk_run *run, rdk_old_tokens *old, uint32_t *position, uint32_t count) {
+    const rdk_token *in = old->next->tokens + old->token, *stop = old->next->tokens + old->next->token_count, *last = in;
+    uint32_t at = *position, end = old->next->end;
+    if (stop - in > (ptrdiff_t)count) stop = in + count;
+    if (stop - in > run->alarm - run->next) stop = in + (run->alarm - run->next);
+    for (; last < stop && at < end; last++) {
+        rdk_token token = *last;
+        uint32_t reached = at + rdk_token_span(token);
+        if ((token & RDK_STORED_SPAN) || reached > run->guard) break;
+        *run->next++ = token;
+        at = reached;
+    }
+    old->token += (size_t)(last - in);
+    old->at += at - *position;
+    *position = at;
+    return (uint32_t)(last - in);
+}
+
 #endif
