@@ -132,7 +132,7 @@ class LayerRecord:
     def to_manifest(self) -> bytes:
         """The layer record as manifest bytes."""
         layers = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora), *self.hints()]
-        created = datetime.fromtimestamp(int(self.created), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        created = datetime.fromtimestamp(self.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         receipt = json.dumps(self.receipt, separators=(",", ":"))
         return _manifest(LAYER_TYPE, layers, {_RECEIPT: receipt, _CREATED: created})
 

@@ -154,7 +154,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Rebuilt beside older layers",
             "Bps",
-            (("sum(rate(reducto_rebuild_followed_bytes_total{@}[5m]))", "plain bytes"),),
+            (
+                ("sum(rate(reducto_rebuild_followed_bytes_total{@}[5m]))", "plain bytes"),
+                ("sum(rate(reducto_rebuild_stated_bytes_total{@}[5m]))", "of these by a token delta"),
+            ),
             "What an older layer in the cache told, so that it was not searched for.",
         ),
         Panel(
@@ -264,8 +267,17 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Waiting for recompression",
             "none",
-            (("sum by (instance) (reducto_recompression_waiting_corpora{@})", "{{instance}}"),),
-            "Layer corpora that idle recompression has not been through yet. Growing for days: it is never idle.",
+            (
+                ("sum by (instance) (reducto_recompression_waiting_corpora{@})", "corpora, {{instance}}"),
+                ("sum by (instance) (reducto_token_deltas_waiting_layers{@})", "layers, {{instance}}"),
+            ),
+            "Layer corpora to write again, and layers to compare with older ones. Growing for days: it is never idle.",
+        ),
+        Panel(
+            "Token deltas",
+            "none",
+            (("sum(reducto_token_deltas_total{@})", "layers"),),
+            "Layers compared with an older one, so that edges that hold it rebuild them faster.",
         ),
     ),
 }

@@ -10,13 +10,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import zstandard
+
 from reducto import audit, statement
 from reducto.corpus.reader import Corpus
 from reducto.crypt import BlobKey, Content, Envelope, Sealer
 from reducto.fetch import artifact
+from reducto.gzip import TokenDelta
+from reducto.kernel.matching import Parallel
 from reducto.keys import Signer
 from reducto.model import CorpusId, Descriptor, Digest
-from sidecar.stored.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord
+from sidecar.stored.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, TokenDeltaBlob
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
 from tests.corpus.samples import SIGNER, write_small
 
@@ -77,10 +81,18 @@ def _good() -> dict[str, list[bytes]]:
         "envelope": [str(_envelope()).encode()],
         "sealed": [_sealed(Content.INSTRUCTIONS, 100), _sealed(Content.CORPUS, 9000)],
         "instructions": reduced,
+        "token_delta": _token_delta(),
         "packed_corpus": _packed(),
         "mapped_corpus": [_small_corpus()],
         "signature_block": [_small_corpus()[-200:]],
     }
+
+
+def _token_delta() -> list[bytes]:
+    """A whole one, and a body."""
+    stretches = [Parallel(0, 30, 5000), Parallel(6000, 5030, 900)]
+    whole = TokenDelta(4000, 3000, stretches, [b"\x28\x09\x00\x07\x05", b"", b"\x06"]).to_bytes()
+    return [whole, zstandard.ZstdDecompressor().decompress(whole[44:])]
 
 
 def _reduced() -> list[bytes]:
@@ -116,7 +128,7 @@ def _records() -> list[bytes]:
     parent = CorpusBlob(CorpusId("b" * 64), _descriptor("parent"), 2000)
     layer = LayerRecord(
         Digest.of(b"layer"), 5, _descriptor("instructions"), (parent, corpus), (CorpusId("c" * 64),), {"ratio": 0.5},
-        "v1.y", 1_700_000_000.0,
+        "v1.y", 1_700_000_000.125, TokenDeltaBlob(Digest.of(b"older"), _descriptor("tokens"), "v1.z"),
     )  # fmt: skip
     image = ImageRecord(_image_manifest(), MANIFEST_TYPE, (layer,), (_descriptor("config"),), _descriptor("subject"))
     index = IndexRecord(json.dumps(_index()).encode(), _index()["mediaType"], (_descriptor("child", MANIFEST_TYPE),))

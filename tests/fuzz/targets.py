@@ -28,6 +28,8 @@ from reducto.corpus.reader import Corpus
 from reducto.crypt import BlobKey, Content, Envelope, Opener
 from reducto.errors import ReductoError
 from reducto.fetch.artifact import CorpusArtifact
+from reducto.gzip import TokenDelta
+from reducto.gzip.token_delta import MAGIC as TOKENS_MAGIC
 from reducto.keys import Signer, TrustStore
 from reducto.model import ByteRange, Digest
 from sidecar import ranges, routes
@@ -180,6 +182,20 @@ def _rebuild(data: bytes) -> None:
         assert len(wire) == decoder.wire_length
         if decoder.wire_digest is not None:
             assert Digest.of(wire, decoder.wire_digest.algorithm) == decoder.wire_digest
+
+
+@target
+def token_delta(data: bytes) -> None:
+    """A token delta: as it is, and with these bytes as its body. What parses is written again and means the same."""
+    _read_tokens(data)
+    body = zstandard.ZstdCompressor(level=1).compress(data)
+    _read_tokens(struct.pack("<8sHH32s", TOKENS_MAGIC, 1, 0, blake3(body).digest()) + body)
+
+
+def _read_tokens(data: bytes) -> None:
+    with refused():
+        delta = TokenDelta.from_bytes(data)
+        assert TokenDelta.from_bytes(delta.to_bytes()) == delta
 
 
 @target

@@ -65,6 +65,13 @@ def unframe(
     return outcome, bytes(plain)
 
 
+def recipe_of(wire: bytes) -> GzipRecipe:
+    """The recipe of a gzip file that has one."""
+    outcome, _ = unframe(wire)
+    assert isinstance(outcome, GzipRecipe), outcome
+    return outcome
+
+
 def assert_exact(model: str | None, plain: bytes, wire: bytes, *, submit: Submit | None = None, seed: int = 0) -> Exact:
     """Fails unless ``wire`` comes back bit for bit from ``plain``, whole and in ranges.
 

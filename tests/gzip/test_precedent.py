@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reducto.errors import Corrupt
-from reducto.gzip import GzipRecipe, Precedent
+from reducto.gzip import Precedent
 from reducto.kernel.matching import Parallel
 from reducto.recipe import PlainSource
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import PlainBytes, unframe, workers
+from tests.gzip.helpers import PlainBytes, recipe_of, workers
 
 #: Real encoders that defer matches, and one that does not and therefore follows nobody.
 FOLLOWING = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level in ("level4", "level6", "level9")]
@@ -51,12 +51,6 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
     out += old[at:]
     parallels.append(Parallel(*start, len(out) - start[0]))
     return Edited(bytes(out), parallels)
-
-
-def recipe_of(wire: bytes) -> GzipRecipe:
-    recipe, _ = unframe(wire)
-    assert isinstance(recipe, GzipRecipe)
-    return recipe
 
 
 def rebuild_beside(old_wire: bytes, old_plain: PlainSource, new_wire: bytes, edited: Edited) -> tuple[Precedent, bytes]:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from reducto.errors import Corrupt
 from reducto.gzip import Precedent, TokenDelta, make_token_delta
 from reducto.kernel.matching import Parallel
+from tests.golden.tokens import make as golden
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import PlainBytes, workers
-from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, recipe_of
+from tests.gzip.helpers import PlainBytes, recipe_of, workers
+from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit
 
 SMALL = TokenDelta(1000, 900, [Parallel(5, 7, 2048), Parallel(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
 
@@ -136,3 +137,19 @@ def test_deltas_that_cannot_be_right_are_done_without() -> None:
             continue
         exact += rebuilt == new_wire
     assert exact
+
+
+def test_the_golden_delta_still_rebuilds() -> None:
+    newer = (golden.HERE / "newer.gz").read_bytes()
+    delta = TokenDelta.from_bytes((golden.HERE / "newer.delta").read_bytes())
+    steps = b"".join(delta.deltas)
+    assert {step & 3 for step in steps} >= {0, 1, 2}
+    precedent, rebuilt = rebuild_by(delta, golden.OLDER.read_bytes(), newer, golden.newer_plain())
+    assert rebuilt == newer
+    assert precedent.stated_bytes > 0.9 * len(golden.newer_plain())
+
+
+def test_deltas_are_made_as_on_the_day_of_the_golden_one() -> None:
+    """Otherwise the golden file tells nothing of what is stored today: make one more."""
+    newer = (golden.HERE / "newer.gz").read_bytes()
+    assert golden.delta_of(newer) == TokenDelta.from_bytes((golden.HERE / "newer.delta").read_bytes())

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from reducto.cli import main
+from reducto.gzip import TokenDelta
 from reducto.model import Digest
 from sidecar import rebuild
+from sidecar.maintenance.fsck import check
 from sidecar.maintenance.recompress import recompress
 from sidecar.maintenance.walk import SERVICE
 from sidecar.names import Repository
+from sidecar.stored.records import ImageRecord, LayerRecord
 from tests.gzip.oracles import go_oracles
 from tests.sidecar.conftest import OpenRig
 from tests.support.images import library_layer
@@ -32,19 +37,43 @@ def layers() -> tuple[bytes, bytes]:
     return oracle.encode(library_layer(1).tar), oracle.encode(library_layer(2).tar)
 
 
-@pytest.fixture(params=["searched", "stated"])
-async def edge(request: pytest.FixtureRequest, new_rig: OpenRig) -> Rig:
-    """A sidecar that has pulled the first version, and knows of the second what the upstream has."""
+@pytest.fixture
+async def origin(new_rig: OpenRig) -> Rig:
+    """A sidecar through which both versions were pushed, and which had time to compare them."""
     origin = await new_rig(state="origin")
-    for layer in layers():
-        await origin.push_blob("app", layer)
-    if request.param == "stated":
+    await push_both(origin)
+    await recompress(origin.running.sidecar, APP)
+    assert await origin.metric("reducto_token_deltas_total") == 1
+    return origin
+
+
+@pytest.fixture(params=["searched", "stated", "encrypted"])
+async def edge(request: pytest.FixtureRequest, new_rig: OpenRig, tmp_path: Path) -> Rig:
+    """A sidecar that has pulled the first version, and knows of the second what the upstream has."""
+    keys = ()
+    if request.param == "encrypted":
+        assert main(["keys", "generate", str(tmp_path / "kek.key"), "--kind", "kek"]) == 0
+        keys = (str(tmp_path / "kek.key"),)
+    origin = await new_rig(state="origin", encryption_keys=keys)
+    await push_both(origin)
+    if request.param != "searched":
         await recompress(origin.running.sidecar, APP)
-        assert await origin.metric("reducto_token_deltas_total") == 1
     await origin.close()
-    edge = await new_rig(state="edge")
+    edge = await new_rig(state="edge", encryption_keys=keys)
     assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
     return edge
+
+
+async def push_both(origin: Rig) -> None:
+    for layer in layers():
+        await origin.push_blob("app", layer)
+
+
+async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
+    """The second version's."""
+    layer = await rig.running.sidecar.records.layer(SERVICE, Repository.parse(repository), Digest.of(layers()[1]))
+    assert layer is not None
+    return layer
 
 
 async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +81,8 @@ async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.
     assert await edge.metric(FOLLOWED) == 0
     assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
-    layer = await edge.running.sidecar.records.layer(SERVICE, APP, Digest.of(layers()[1]))
-    assert layer is not None
     stated = await edge.metric(STATED)
-    assert stated > 0.8 * len(library_layer(2).tar) if layer.token_delta else stated == 0
+    assert stated > 0.8 * len(library_layer(2).tar) if (await record_of(edge)).token_delta else stated == 0
 
 
 async def test_an_older_layer_helps_after_a_restart(
@@ -63,7 +90,7 @@ async def test_an_older_layer_helps_after_a_restart(
 ) -> None:
     monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
     await edge.close()
-    again = await new_rig(state="edge")
+    again = await new_rig(state="edge", encryption_keys=edge.running.sidecar.config.security.encryption.keys)
     assert (await again.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await again.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
 
@@ -75,7 +102,7 @@ async def test_an_unreadable_list_of_served_layers_is_replaced(edge: Rig, new_ri
     await edge.close()
     served = edge.folder / "cache" / "served.json"
     served.write_bytes(content)
-    again = await new_rig(state="edge")
+    again = await new_rig(state="edge", encryption_keys=edge.running.sidecar.config.security.encryption.keys)
     for layer in layers():
         assert (await again.get_blob("app", Digest.of(layer))).body == layer
     await again.close()
@@ -90,6 +117,80 @@ async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: p
     async with asyncio.timeout(20):
         assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) == 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+async def test_a_token_delta_that_is_lost_or_damaged_costs_only_time(
+    origin: Rig, new_rig: OpenRig, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    delta = (await record_of(origin)).token_delta
+    assert delta is not None
+    blob = tmp_path / "registry" / "app" / "_oci" / "blobs" / "sha256" / delta.blob.digest.hex
+    if damage == "gone":
+        await asyncio.to_thread(blob.unlink)
+    else:
+        await asyncio.to_thread(_damage, blob)
+    edge = await new_rig(state="edge")
+    for layer in layers():
+        assert (await edge.get_blob("app", Digest.of(layer))).body == layer
+    assert await edge.metric(STATED) == 0
+    assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar), "it is followed as without a delta"
+    assert not [each.trouble for each in await check(edge.running.sidecar, APP) if each.trouble]
+
+
+async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
+    origin: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever can write records: the layer is rebuilt without it."""
+    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    sidecar, layer = origin.running.sidecar, await record_of(origin)
+    assert layer.token_delta is not None
+    real = TokenDelta.from_bytes(await sidecar.layers.token_delta(SERVICE, APP, layer, layer.token_delta))
+    deltas = [bytes([each[0] ^ 4]) + each[1:] if each else each for each in real.deltas]
+    forged = replace(real, deltas=deltas).to_bytes()
+    blob = replace(layer.token_delta.blob, digest=Digest.of(forged), size=len(forged))
+    await sidecar.client.put_blob(SERVICE, APP, blob.digest, forged)
+    await sidecar.records.put_layer(SERVICE, APP, replace(layer, token_delta=replace(layer.token_delta, blob=blob)))
+    edge = await new_rig(state="edge")
+    assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
+    for attempt in range(2):
+        try:
+            answer = await edge.get_blob("app", Digest.of(layers()[1]))
+        except OSError:
+            assert attempt == 0
+            continue
+        assert answer.body == layers()[1]
+        return
+    raise AssertionError("the layer cannot be had")
+
+
+async def test_an_image_record_carries_the_token_delta(origin: Rig, new_rig: OpenRig) -> None:
+    """What another tool copies by the image's tag alone is as fast at the other end."""
+    digest, _ = await origin.push_image("app", "v2", [layers()[1]])
+    held = await origin.running.sidecar.records.manifest(SERVICE, APP, digest)
+    assert held is not None
+    assert isinstance(held.record, ImageRecord)
+    assert held.record.layers[0].token_delta == (await record_of(origin)).token_delta
+
+
+async def test_a_mount_leaves_the_token_delta_behind(origin: Rig) -> None:
+    digest = Digest.of(layers()[1])
+    answer = await origin("POST", f"/v2/other/blobs/uploads/?mount={digest}&from=app")
+    assert answer.status == 201
+    assert (await record_of(origin)).token_delta is not None
+    assert (await record_of(origin, "other")).token_delta is None
+    assert (await origin.get_blob("other", digest)).body == layers()[1]
+
+
+async def test_token_deltas_can_be_switched_off(new_rig: OpenRig) -> None:
+    origin = await new_rig(state="origin")
+    sidecar = origin.running.sidecar
+    quiet = replace(sidecar.config.recompression, token_deltas=False)
+    sidecar.config = replace(sidecar.config, recompression=quiet)
+    await push_both(origin)
+    await recompress(sidecar, APP)
+    assert (await record_of(origin)).token_delta is None
 
 
 async def test_a_layer_of_another_repository_does_not(edge: Rig, new_rig: OpenRig) -> None:

@@ -21,12 +21,14 @@ from reducto.config import (
     CompressionOptions,
     Config,
     DedupeOptions,
+    EncryptionOptions,
     GateOptions,
     LimitOptions,
     ListenOptions,
     Policy,
     Role,
     Scope,
+    SecurityOptions,
     SpoolOptions,
     UpstreamOptions,
 )
@@ -62,8 +64,10 @@ def make_config(
     read_timeout: float = 10.0,
     workers: int = 0,
     corpora: tuple[str, ...] = (),
+    encryption_keys: tuple[str, ...] = (),
 ) -> Config:
     return Config(
+        security=SecurityOptions(encryption=EncryptionOptions(keys=encryption_keys)),
         corpora=corpora,
         enabled=enabled,
         role=role,
