@@ -257,8 +257,7 @@ class CacheOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecompressionOptions:
-    """What waits until nothing else runs: layer corpora written fast at push are written again, smaller, and new layers
-    are compared with older ones."""
+    """Work for idle hours: what was written fast is packed again, and new layers are compared with older ones."""
 
     enabled: bool = option(True, "Whether to recompress.")
     token_deltas: bool = option(
