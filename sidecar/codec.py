@@ -112,6 +112,9 @@ class Codec(Protocol):
         1, runs beside those of the one that helps; 1 once ``decoder`` is closed. Raises `Corrupt`, `OSError`.
         """
 
+    def follows(self, decoder: Decoder) -> bool:
+        """Whether a blob's encoder is one that can follow an older blob. Raises `Corrupt`."""
+
     def beside(self, decoder: Decoder, older: Decoder) -> float:
         """How much of a blob's plain bytes, 0 to 1, runs beside those of an older one that it could follow. Raises
         `Corrupt`."""

@@ -58,6 +58,10 @@ class ReductoCodec:
         assert isinstance(older, BlobDecoder)
         return decoder.follow(older, _mapped_bytes(wire), token_delta)
 
+    def follows(self, decoder: Decoder) -> bool:
+        assert isinstance(decoder, BlobDecoder)
+        return decoder.follows
+
     def beside(self, decoder: Decoder, older: Decoder) -> float:
         assert isinstance(decoder, BlobDecoder)
         assert isinstance(older, BlobDecoder)

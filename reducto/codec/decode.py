@@ -278,11 +278,16 @@ class Decoder:
                 self._precedents.append(precedent)
         return self._beside_share
 
+    @property
+    def follows(self) -> bool:
+        """Whether this is a gzip blob whose encoder can follow an older blob. Raises `Corrupt`."""
+        recipe = self._gzip_recipe()
+        return recipe is not None and recipe.follows
+
     def beside(self, older: Decoder) -> float:
-        """How much of the plain bytes, 0 to 1, runs beside those of an older blob, where both are gzip blobs by
-        encoders that can be followed. Raises `Corrupt`."""
-        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
-        if ours is None or theirs is None or not ours.follows or not theirs.follows:
+        """How much of the plain bytes, 0 to 1, runs beside those of an older blob; 0 unless both are `follows`.
+        Raises `Corrupt`."""
+        if not self.follows or not older.follows:
             return 0
         return sum(each.length for each in self._parallels(older)) / max(1, self.meta.plain_length)
 

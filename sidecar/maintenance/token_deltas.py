@@ -59,6 +59,8 @@ async def _state(
         return None
     offload, codec = sidecar.offload, sidecar.codec
     async with _decoder(sidecar, repository, layer) as ours:
+        if not await offload.background(codec.follows, ours):
+            return None
         shares = []
         for candidate in candidates:
             async with _decoder(sidecar, repository, candidate) as theirs:
