@@ -22,16 +22,16 @@ from sidecar.codec import Codec
 from sidecar.encoding import Encoding
 from sidecar.errors import RegistryError
 from sidecar.exchange import Call, ClientGone, call_of
-from sidecar.keep import Fresh, Keeper
+from sidecar.keep import Keeper
 from sidecar.layers import Layers
 from sidecar.listings import Listings
 from sidecar.local.bases import BaseCorpora
 from sidecar.local.blob_cache import BlobCache
 from sidecar.local.corpora import Corpora
 from sidecar.local.served import Served
+from sidecar.local.waiting import Waiting
 from sidecar.manifests import Manifests
 from sidecar.mounts import Mounts
-from sidecar.names import Repository
 from sidecar.passthrough import Passthrough
 from sidecar.ports.control import Health, build_control, disk_check
 from sidecar.precedents import Precedents
@@ -78,6 +78,7 @@ class Sidecar:
     layers: Layers
     rebuilds: Rebuilds
     precedents: Precedents
+    waiting: Waiting
     manifests: Manifests
     keeper: Keeper
     sessions: UploadSessions
@@ -112,13 +113,8 @@ class Sidecar:
         self.metrics.queue_depth.set(self.offload.queue_depth)
         self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
         self.metrics.uploads_open.set(len(self.sessions))
-        self.metrics.recompression_waiting.set(sum(len(fresh.corpora) for fresh in self.fresh.values()))
-        self.metrics.token_deltas_waiting.set(sum(len(fresh.layers) for fresh in self.fresh.values()))
-
-    @property
-    def fresh(self) -> dict[Repository, Fresh]:
-        """What idle work has not been through yet."""
-        return self.keeper.fresh
+        self.metrics.recompression_waiting.set(self.waiting.corpora)
+        self.metrics.token_deltas_waiting.set(self.waiting.layers)
 
     def quiet_seconds(self) -> float:
         """How long ago the latest request ended."""
@@ -134,12 +130,19 @@ class Sidecar:
         for upload in await self.sessions.expire():
             await self.client.abandon_upload(upload.caller, upload.location)
 
+    async def save_hints(self) -> None:
+        """Writes down what the process after this one is spared by it."""
+        await self.precedents.save()
+        if (data := self.waiting.changes()) is not None:
+            await self.offload.io(self.waiting.write, data)
+
     async def close(self) -> None:
         """Ends everything and leaves nothing in the spool."""
         await self.corpora.stop()
         await self.sessions.close()
         await self.rebuilds.close()
         await self.precedents.close()
+        await self.save_hints()
         await self.upstream.close()
         await self.replicas.close()
         await self.offload.io(self.corpora.close)
@@ -179,7 +182,9 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     precedents = Precedents(served, blobs, records, layers, corpora, codec, offload)
     passthrough = Passthrough(upstream, base, offload)
     mounts = Mounts(client, records)
-    keeper = Keeper(client, records, relatives, corpora, mounts, seal, config.policy, offload, metrics)
+    recompresses = config.enabled and config.recompression.enabled and config.role is Role.ORIGIN
+    waiting = Waiting(cache_dir / "waiting.json", recompresses)
+    keeper = Keeper(client, records, relatives, corpora, mounts, waiting, seal, config.policy, offload, metrics)
     replicas = await offload.io(Replicas, config, offload)
     sessions = UploadSessions(scratch.path, config.spool, config.limits, offload, metrics, replicas.mark)
     manifests = Manifests(passthrough, client, records, config.policy, config.limits.manifest_size, offload)
@@ -216,10 +221,11 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     await offload.io(corpora.restore)
     await offload.io(blobs.restore)
     await offload.io(served.restore)
+    await offload.io(waiting.restore)
     return Sidecar(
         config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
-        layers, rebuilds, precedents, manifests, keeper, sessions, scratch, api, storage, start_encoding, bases,
-        replicas,
+        layers, rebuilds, precedents, waiting, manifests, keeper, sessions, scratch, api, storage, start_encoding,
+        bases, replicas,
     )  # fmt: skip
 
 

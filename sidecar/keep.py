@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reducto.config import Policy
 from reducto.errors import ReductoError
-from reducto.model import CorpusId, Descriptor, Digest, Reason, Stored
+from reducto.model import Descriptor, Digest, Reason, Stored
 from sidecar.codec import NewCorpus, Reduction
 from sidecar.local.corpora import Corpora
+from sidecar.local.waiting import Waiting
 from sidecar.mounts import Mounts
 from sidecar.names import Repository
 from sidecar.runtime import logs
@@ -29,24 +29,6 @@ from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient
 
 
-@dataclass(slots=True)
-class Fresh:
-    """What was stored in one repository as fast as could be."""
-
-    corpora: set[CorpusId] = field(default_factory=set)
-    layers: set[Digest] = field(default_factory=set)
-
-    def take(self) -> Fresh:
-        """All of it, for somebody who looks after it now."""
-        return Fresh(set(self.corpora), set(self.layers))
-
-    def remove(self, done: Fresh) -> bool:
-        """Leaves what was not done; whether there is any."""
-        self.corpora -= done.corpora
-        self.layers -= done.layers
-        return bool(self.corpora or self.layers)
-
-
 class Keeper:
     """Stores what was pushed. When it returns, the upstream holds it."""
 
@@ -57,6 +39,7 @@ class Keeper:
         relatives: Relatives,
         corpora: Corpora,
         mounts: Mounts,
+        waiting: Waiting,
         seal: Seal,
         policy: Policy,
         offload: Offload,
@@ -71,8 +54,7 @@ class Keeper:
         self._policy = policy
         self._offload = offload
         self._metrics = metrics
-        self.fresh: dict[Repository, Fresh] = {}
-        """What this process has written, by repository: work that waits for quiet takes it from here."""
+        self._waiting = waiting
 
     async def keep(
         self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
@@ -146,9 +128,7 @@ class Keeper:
         if reduction.corpus is not None:
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
         await self._records.put_layer(caller, repository, layer)
-        fresh = self.fresh.setdefault(repository, Fresh())
-        fresh.layers.add(digest)
-        fresh.corpora.update(corpus.corpus_id for corpus in own)
+        self._waiting.note(repository, [corpus.corpus_id for corpus in own], digest)
         if own:
             self._corpora.prepare(caller, repository, layer.corpora)
         return stored + len(layer.to_manifest())

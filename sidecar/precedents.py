@@ -88,7 +88,6 @@ class Precedents:
     async def close(self) -> None:
         """Ends what is being looked for."""
         await self._tasks.stop()
-        await self.save()
 
     # -- inside
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from reducto.config import Config, Role
+from reducto.config import Config
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.maintenance.recompress import when_idle
 from sidecar.ports.guards import Guards
@@ -91,7 +91,7 @@ async def start(
         raise
     work = [_housekeeping(sidecar), _watch_lag(sidecar), sidecar.bases.watch(), sidecar.replicas.watch()]
     work += guards.watchers()
-    if config.recompression.enabled and config.enabled and config.role is Role.ORIGIN:
+    if sidecar.waiting.wanted:
         work.append(when_idle(sidecar))
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     sidecar.health.started = True
@@ -154,7 +154,7 @@ async def _housekeeping(sidecar: Sidecar) -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         with contextlib.suppress(OSError):
             await sidecar.drop_idle_uploads()
-        await sidecar.precedents.save()
+        await sidecar.save_hints()
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from reducto.errors import ReductoError
 from reducto.model import CorpusId, Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.keep import Fresh, digest_file
+from sidecar.keep import digest_file
+from sidecar.local.waiting import Work
 from sidecar.maintenance.rewrite import rewrite
 from sidecar.maintenance.token_deltas import state_tokens
 from sidecar.maintenance.walk import SERVICE, contents_of
@@ -27,7 +28,7 @@ from sidecar.upstream.client import Refused
 _LEAST_GAIN = 0.02
 
 
-async def recompress(sidecar: Sidecar, repository: Repository, only: Fresh | None = None) -> int:
+async def recompress(sidecar: Sidecar, repository: Repository, only: Work | None = None) -> int:
     """Packs the repository's corpora (or only some) again, and states the tokens of its layers (or of some) if the
     configuration wants it; returns the bytes saved by the former. Raises `Refused`."""
     contents = await contents_of(sidecar, repository)
@@ -102,13 +103,12 @@ async def when_idle(sidecar: Sidecar) -> None:
     quiet_seconds = sidecar.config.recompression.idle_after
     while True:
         await asyncio.sleep(min(quiet_seconds, 5.0))
-        if not sidecar.fresh or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
+        found = sidecar.waiting.next()
+        if found is None or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
             continue
-        repository, waiting = next(iter(sidecar.fresh.items()))
-        taken = waiting.take()
+        repository, work = found
         try:
-            await recompress(sidecar, repository, taken)
+            await recompress(sidecar, repository, work)
         except (Refused, ReductoError, OSError) as error:
             logs.event("recompression-skipped", repository=repository.name, error=str(error)[:200])
-        if not waiting.remove(taken):
-            del sidecar.fresh[repository]
+        sidecar.waiting.done(repository, work)

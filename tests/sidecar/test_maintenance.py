@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reducto.config import Seconds
 from reducto.model import Digest
 from sidecar.maintenance.adopt import adopt
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
-from sidecar.maintenance.recompress import recompress
+from sidecar.maintenance.recompress import recompress, when_idle
 from sidecar.maintenance.rehydrate import rehydrate
 from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.names import Repository
@@ -22,7 +24,7 @@ from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import collect_garbage
-from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise
+from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise, until
 
 APP = Repository("app")
 LAYER = words(300_000, 1)
@@ -143,6 +145,28 @@ async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig)
         assert await pull(fresh, Digest.of(layer)) == layer
     assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
     assert await recompress(fresh.running.sidecar, APP) == 0, "a second time there is nothing to gain"
+
+
+async def test_a_restart_before_it_was_idle_forgets_no_recompression(new_rig: OpenRig) -> None:
+    rig = await new_rig(state="one")
+    layers = [layer_gzip({f"f{n}": text(300_000, n + version) for n in range(4)}) for version in (1, 2)]
+    await rig.push_image("app", "v1", layers)
+    await rig.close()
+    again = await new_rig(state="one")
+    sidecar = again.running.sidecar
+    assert (sidecar.waiting.corpora, sidecar.waiting.layers) == (2, 2)
+    soon = replace(sidecar.config.recompression, idle_after=Seconds(0.05))
+    sidecar.config = replace(sidecar.config, recompression=soon)
+    idle = asyncio.create_task(when_idle(sidecar))
+    try:
+        await until(lambda: sidecar.waiting.next() is None)
+    finally:
+        idle.cancel()
+    assert await again.metric("reducto_recompressed_bytes_saved_total") > 0
+    for layer in layers:
+        assert await pull(again, Digest.of(layer)) == layer
+    await again.close()
+    assert (await new_rig(state="one")).running.sidecar.waiting.next() is None
 
 
 @pytest.mark.integration
