@@ -72,15 +72,17 @@ def test_pull_times_pulls_and_the_first_byte(small_data: None, monkeypatch: pyte
     assert [bar.what.split()[0] for bar in made.bars] == ["cold", "warm", "first"]
 
 
-def test_slow_link_is_slow_for_the_bare_registry(small_data: None) -> None:
+def test_slow_link_is_slow_for_the_bare_registry(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     if not available():
         (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
+    monkeypatch.setattr(bench_transfer, "ROUNDS", 1)
     made = run(bench_transfer.slow_link)
-    layers, pulls = (table.rows for table in made.tables)
+    layers, *whole = (table.rows for table in made.tables)
+    assert len(whole) == 2, "by skopeo, by docker"
     assert [str(row[1]).split(",")[0] for row in layers] == ["docker", "docker", "skopeo", "crane"]
-    assert [row[0] for row in pulls] == [row[0] for row in layers[:2]]
+    assert all([row[0] for row in pulls] == [row[0] for row in layers[:2]] for pulls in whole)
     assert all(float(str(seconds)) > 0 for row in layers for seconds in row[2:])
-    assert all(float(str(seconds)) > 0 for row in pulls for seconds in row[1:])
+    assert all(float(str(seconds)) > 0 for pulls in whole for row in pulls for seconds in row[1:])
 
 
 def test_memory_is_watched(small_data: None) -> None:
