@@ -76,7 +76,8 @@ async def _state(
             delta = await offload.background(codec.token_delta, ours, wire, theirs, older_wire)
     if not delta:
         return None
-    sealed, envelope = sidecar.seal.protect(repository, layer.digest, delta, Content.TOKEN_DELTA)
+    protect = sidecar.seal.protect
+    sealed, envelope = await offload.run(protect, repository, layer.digest, delta, Content.TOKEN_DELTA)
     blob = Descriptor(TOKEN_DELTA_TYPE, await offload.io(Digest.of, sealed), len(sealed))
     await sidecar.client.put_blob(SERVICE, repository, blob.digest, sealed)
     logs.event(
