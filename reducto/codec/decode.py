@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 from blake3 import blake3
@@ -21,7 +21,7 @@ from reducto.gzip import GzipRecipe, Precedent, TokenDelta, make_token_delta, re
 from reducto.kernel.buffers import data_runs, uncleared
 from reducto.kernel.matching import Parallel, Plan, ReferenceTable, parallels
 from reducto.model import ByteRange, CorpusId, Digest
-from reducto.recipe import Submit
+from reducto.recipe import Recipe, Submit
 
 #: Plain bytes that are rebuilt at a time.
 PIECE_BYTES = 4 << 20
@@ -148,8 +148,8 @@ class Decoder:
         return self._checked(pieces) if len(span) == self.wire_length else pieces
 
     def _pieces(self, span: ByteRange) -> Iterator[bytes | memoryview]:
-        if self._parsed.recipe:
-            recipe = recipe_from_bytes(self._parsed.recipe)
+        recipe = self._recipe
+        if recipe is not None:
             if (recipe.wire_length, recipe.plain_length) != (self.wire_length, self.meta.plain_length):
                 raise Corrupt("instructions: the recipe is for another blob")
             if isinstance(recipe, GzipRecipe) and len(span) == self.wire_length:
@@ -262,7 +262,7 @@ class Decoder:
                 older.close()
                 return 1
             self._olders.append(older)
-        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
+        ours, theirs = self._gzip_recipe, older._gzip_recipe
         if ours is None or theirs is None or theirs.wire_length != len(older_wire):
             return self._beside_share
         if token_delta:
@@ -281,7 +281,7 @@ class Decoder:
     @property
     def follows(self) -> bool:
         """Whether this is a gzip blob whose encoder can follow an older blob. Raises `Corrupt`."""
-        recipe = self._gzip_recipe()
+        recipe = self._gzip_recipe
         return recipe is not None and recipe.follows
 
     def beside(self, older: Decoder) -> float:
@@ -294,15 +294,19 @@ class Decoder:
     def token_delta(self, wire: memoryview, older: Decoder, older_wire: memoryview) -> bytes:
         """What `follow` takes, for this blob, whose wire bytes are ``wire``, beside an older one; empty where that
         would not help. Raises as `rebuild`, and `ProofFailed`."""
-        ours, theirs = self._gzip_recipe(), older._gzip_recipe()
+        ours, theirs = self._gzip_recipe, older._gzip_recipe
         if ours is None or theirs is None:
             return b""
         made = make_token_delta(ours, wire, self, theirs, older_wire, self._parallels(older))
         return made.to_bytes() if made is not None else b""
 
+    @cached_property
+    def _recipe(self) -> Recipe | None:
+        return recipe_from_bytes(self._parsed.recipe) if self._parsed.recipe else None
+
+    @property
     def _gzip_recipe(self) -> GzipRecipe | None:
-        recipe = recipe_from_bytes(self._parsed.recipe) if self._parsed.recipe else None
-        return recipe if isinstance(recipe, GzipRecipe) else None
+        return self._recipe if isinstance(self._recipe, GzipRecipe) else None
 
     def _parallels(self, older: Decoder) -> list[Parallel]:
         """Where this blob runs beside an older one: both copy from the same corpora."""

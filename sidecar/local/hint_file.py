@@ -1,6 +1,8 @@
-"""A small file of what is known by repository, which outlives the process and may be lost at any time:
+"""A small file of what is known by repository; it outlives the process and may be lost at any time.
 
-{"version": 1, "repositories": {"team/app": ...}}
+    {"version": 1, "repositories": {"team/app": ...}}
+
+What stands for a repository is its user's business.
 """
 
 from __future__ import annotations

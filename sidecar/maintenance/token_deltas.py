@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from pathlib import Path
 
 from reducto.crypt import Content
@@ -65,8 +66,8 @@ async def _state(
         for candidate in candidates:
             async with _decoder(sidecar, repository, candidate) as theirs:
                 shares.append(await offload.background(codec.beside, ours, theirs))
-        older = candidates[shares.index(max(shares))]
-        if max(shares) < _LEAST_SHARE:
+        share, older = max(zip(shares, candidates, strict=True), key=itemgetter(0))
+        if share < _LEAST_SHARE:
             return None
         async with (
             _decoder(sidecar, repository, older) as theirs,
@@ -82,7 +83,7 @@ async def _state(
     await sidecar.client.put_blob(SERVICE, repository, blob.digest, sealed)
     logs.event(
         "token-delta", repository=repository.name, digest=str(layer.digest), older=str(older.digest),
-        shared=round(max(shares), 3), bytes=blob.size,
+        shared=round(share, 3), bytes=blob.size,
     )  # fmt: skip
     return TokenDeltaBlob(older.digest, blob, envelope)
 

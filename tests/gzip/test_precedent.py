@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reducto.errors import Corrupt
-from reducto.gzip import Precedent
+from reducto.gzip import GzipRecipe, Precedent
 from reducto.kernel.matching import Parallel
 from reducto.recipe import PlainSource
 from tests.gzip import oracles, samples
@@ -56,9 +56,12 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
 def rebuild_beside(old_wire: bytes, old_plain: PlainSource, new_wire: bytes, edited: Edited) -> tuple[Precedent, bytes]:
     """The newer blob rebuilt, and the precedent that helped."""
     precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.parallels)
+    return precedent, rebuild_with(precedent, recipe_of(new_wire), edited.plain)
+
+
+def rebuild_with(precedent: Precedent, newer: GzipRecipe, plain: bytes) -> bytes:
     with workers() as submit:
-        pieces = recipe_of(new_wire).rebuild(PlainBytes(edited.plain), None, submit, lambda: precedent)
-        return precedent, b"".join(pieces)
+        return b"".join(newer.rebuild(PlainBytes(plain), None, submit, lambda: precedent))
 
 
 @pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)

@@ -13,8 +13,8 @@ from reducto.gzip import Precedent, TokenDelta, make_token_delta
 from reducto.kernel.matching import Parallel
 from tests.golden.tokens import make as golden
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import PlainBytes, recipe_of, workers
-from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit
+from tests.gzip.helpers import PlainBytes, recipe_of
+from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, rebuild_with
 
 SMALL = TokenDelta(1000, 900, [Parallel(5, 7, 2048), Parallel(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
 
@@ -32,8 +32,7 @@ def rebuild_by(delta: TokenDelta, old_wire: bytes, new_wire: bytes, plain: bytes
     """The newer blob rebuilt without the older one's plain bytes, and the precedent that helped."""
     newer = recipe_of(new_wire)
     precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), None, delta.stretches, delta.by_start(newer))
-    with workers() as submit:
-        return precedent, b"".join(newer.rebuild(PlainBytes(plain), None, submit, lambda: precedent))
+    return precedent, rebuild_with(precedent, newer, plain)
 
 
 @pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)
