@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import tempfile
-import weakref
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,6 +54,9 @@ class Client:
         """What a command in the image that was pulled last prints."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Remove what the client keeps outside its folder."""
+
 
 class Docker(Client):
     name = "docker"
@@ -95,9 +97,11 @@ class _Containers(Client):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         # podman takes no run root of over 50 characters.
-        run_root = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
-        weakref.finalize(self, shutil.rmtree, run_root, ignore_errors=True)
-        self.options = ["--root", str(folder / "root"), "--runroot", run_root, "--storage-driver", "vfs"]
+        self._run_root = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
+        self.options = ["--root", str(folder / "root"), "--runroot", self._run_root, "--storage-driver", "vfs"]
+
+    def close(self) -> None:
+        shutil.rmtree(self._run_root, ignore_errors=True)
 
     def __call__(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 600) -> str:
         return super().__call__(*self.options, *arguments, stdin=stdin, timeout_seconds=timeout_seconds)

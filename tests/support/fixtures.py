@@ -59,19 +59,22 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEn
 
 
 @pytest.fixture
-def make_client(tmp_path: Path, request: pytest.FixtureRequest) -> MakeClient:
+def make_client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeClient]:
     """``make_client("skopeo")``: any client of ``tests.support.clients`` with an empty home."""
+    with ExitStack() as at_end:
 
-    def make(name: str) -> Client:
-        require_tool(name)
-        folder = tmp_path / f"client-{name}"
-        if name != "docker":
-            return CLIENTS[name](folder)
-        docker = Docker(request.getfixturevalue("docker_engine"), folder)
-        docker.forget()
-        return docker
+        def make(name: str) -> Client:
+            require_tool(name)
+            folder = tmp_path / f"client-{name}"
+            if name != "docker":
+                client = CLIENTS[name](folder)
+                at_end.callback(client.close)
+                return client
+            docker = Docker(request.getfixturevalue("docker_engine"), folder)
+            docker.forget()
+            return docker
 
-    return make
+        yield make
 
 
 @pytest.fixture(params=[name for name in CLIENTS if name != "helm"])
