@@ -236,7 +236,7 @@ class Decoder:
             collect(0)
         finally:
             enough.set()
-            wait([*unpacking, *pending])
+            wait([future for future in (*unpacking, *pending) if not future.cancel()])
         self._check_hash(hasher)
 
     def _write_piece(self, descriptor: int, start: int, out: memoryview) -> memoryview:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from reducto.recipe import Submit
 
 
 class Lane:
-    """Runs jobs one after the other on workers of ``submit``; at most ``depth`` wait, then `put` blocks.
+    """Runs jobs one after the other on workers of ``submit``; more than ``depth`` that have not ended block `put`.
 
     The first exception stops the lane; `put` and `drain` raise it. Without ``submit`` jobs run at once, in `put`.
-    A job that waits while no worker is free is run by the caller itself, so a full pool cannot lock up.
+    A job that no worker has begun when somebody waits for it is run by the caller itself: a full pool cannot lock up.
     """
 
-    def __init__(self, submit: Submit | None, depth: int = 3) -> None:
+    def __init__(self, submit: Submit | None, depth: int = 4) -> None:
         self._submit = submit
         self._depth = depth
         self._jobs: deque[Callable[[], None]] = deque()
-        self._state = threading.Condition()
-        self._running = False
+        self._guard = threading.Lock()
+        self._next: Future[None] | None = None
+        """Runs the first of ``_jobs``. None when there is none."""
         self._failure: BaseException | None = None
 
     def put(self, job: Callable[[], None]) -> None:
@@ -29,57 +31,32 @@ class Lane:
         if self._submit is None:
             job()
             return
-        with self._state:
+        with self._guard:
             self._jobs.append(job)
-            start = not self._running and len(self._jobs) == 1
-        if start:
-            self._submit(self._run)
-        self._help(self._depth)
+            if self._next is None:
+                self._next = self._submit(self._run_first)
+        self._wait(self._depth)
 
     def drain(self) -> None:
         """Returns when every job has run."""
-        self._help(0)
-        with self._state:
-            self._state.wait_for(lambda: not self._running)
-        self._raise()
+        self._wait(0)
 
-    def _help(self, depth: int) -> None:
-        """Runs jobs here, or waits for the worker that does, until at most ``depth`` are left."""
-        while True:
-            with self._state:
-                if len(self._jobs) <= depth:
-                    break
-                if self._running:
-                    self._state.wait_for(lambda: not self._running or len(self._jobs) <= depth)
-                    continue
-            self._run()
-        self._raise()
-
-    def _run(self) -> None:
-        with self._state:
-            if self._running:
-                return
-            self._running = True
-        try:
-            while True:
-                with self._state:
-                    if not self._jobs:
-                        return
-                    job = self._jobs.popleft()
-                    self._state.notify_all()
-                if self._failure is None:
-                    try:
-                        job()
-                    except BaseException as error:
-                        self._failure = error
-        finally:
-            with self._state:
-                self._running = False
-                self._state.notify_all()
-                again = bool(self._jobs)
-            if again and self._submit is not None:
-                self._submit(self._run)
-
-    def _raise(self) -> None:
+    def _wait(self, depth: int) -> None:
+        """Until at most ``depth`` jobs have not ended."""
+        while len(self._jobs) > depth and (first := self._next) is not None:
+            if first.cancel():
+                self._run_first()
+            else:
+                first.result()
         if self._failure is not None:
             raise self._failure
+
+    def _run_first(self) -> None:
+        if self._failure is None:
+            try:
+                self._jobs[0]()
+            except BaseException as error:
+                self._failure = error
+        with self._guard:
+            self._jobs.popleft()
+            self._next = self._submit(self._run_first) if self._jobs and self._submit is not None else None

@@ -2,11 +2,13 @@
 
 Four pools, so that work which waits for other work can never starve it:
 
-- ``kernel``: steps of encoders and decoders (`Offload.run`), as many at once as there are workers; one that waits for
-  the network (`Offload.pause`) lets another compute;
+- ``kernel``: steps of encoders and decoders (`Offload.run`);
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
 - ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
 - ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
+
+The first two take turns: no more of them compute at once than there are workers. If more did, the one that holds the
+interpreter would lose its processor to another, and the event loop would wait for both.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ import io
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 #: Nice values (sched(7)). Whoever computes must leave the event loop its share of the processor.
 _COMPUTING, _IDLE = 5, 10
+#: How long a step that has lent out its turn waits for another one; then it goes on without.
+_TURN_SECONDS = 5.0
 
 
 class Offload:
@@ -38,6 +45,7 @@ class Offload:
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
         self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
         self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
+        self._jobs: deque[_Job[Any]] = deque()
         self._disk = ThreadPoolExecutor(disk_workers, "disk", _lower_priority, (_COMPUTING,))
         self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE,))
         self._queued = 0
@@ -63,8 +71,18 @@ class Offload:
         """The result of ``function(*args)``, computed when the processors have nothing better to do."""
         return await _settled(self._idle, function, *args)
 
+    def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+        """``function`` on an inner worker, when there is a turn for it; for code that already runs on a kernel worker.
+
+        Whoever asks for the result before that computes it. Who waits for it lends out the turn and must hold no lock.
+        """
+        job = _Job(self._waiting, partial(_called, function, *args, **kwargs))
+        self._jobs.append(job)
+        self._inner.submit(self._in_turn, self._begin_next)
+        return job
+
     def pause(self) -> None:
-        """Before a kernel step waits for something that is on its way: another one computes meanwhile.
+        """Before a step waits for something that is on its way: another one computes meanwhile.
 
         The step goes on without a turn. If it waited for one again, it could wait for those who have one and wait for a
         lock that it holds.
@@ -72,6 +90,18 @@ class Offload:
         if getattr(self._has_turn, "here", False):
             self._has_turn.here = False
             self._turns.release()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Lends the turn out meanwhile, if this thread has one."""
+        if not getattr(self._has_turn, "here", False):
+            yield
+            return
+        self.pause()
+        try:
+            yield
+        finally:
+            self._has_turn.here = self._turns.acquire(timeout=_TURN_SECONDS)
 
     def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
         self._turns.acquire()
@@ -81,14 +111,49 @@ class Offload:
         finally:
             self.pause()
 
-    def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
-        """Starts ``function`` on an inner worker; for code that already runs on a kernel worker."""
-        return self._inner.submit(_called, function, *args, **kwargs)
+    def _begin_next(self) -> None:
+        self._jobs.popleft().begin()
 
     def close(self) -> None:
         """Waits for running work and ends the threads."""
         for pool in (self._kernel, self._inner, self._disk, self._idle):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Job(Future[T]):
+    """A call that one thread makes: a worker, or who asks for its result first."""
+
+    def __init__(self, waiting: Callable[[], AbstractContextManager[None]], call: Callable[[], T]) -> None:
+        super().__init__()
+        self._waiting, self._call = waiting, [call]
+
+    def begin(self) -> None:
+        """Makes the call here, unless another thread has begun it or it was cancelled."""
+        try:
+            call = self._call.pop()
+        except IndexError:
+            return
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            result = call()
+        except BaseException as error:
+            self.set_exception(error)
+        else:
+            self.set_result(result)
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled:
+            self._call.clear()  # it stays in the queue for a while, what it would have read need not
+        return cancelled
+
+    def result(self, timeout: float | None = None) -> T:
+        self.begin()
+        if self.done():
+            return super().result()
+        with self._waiting():
+            return super().result(timeout)
 
 
 def _lower_priority(nice: int) -> None:

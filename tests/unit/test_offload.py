@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -80,6 +84,100 @@ async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
         with pytest.raises(OSError, match="gone"):
             await offload.run(fail)
     assert await asyncio.wait_for(offload.run(lambda: 1), 10) == 1
+
+
+class _Crowd:
+    """Counts how many are inside at once."""
+
+    def __init__(self) -> None:
+        self._guard, self._inside, self.most = threading.Lock(), 0, 0
+
+    def work(self) -> None:
+        with self._guard:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        time.sleep(0.002)
+        with self._guard:
+            self._inside -= 1
+
+
+async def test_steps_and_what_they_hand_out_share_the_turns(offload: Offload) -> None:
+    crowd = _Crowd()
+
+    def step() -> int:
+        jobs = [offload.submit(crowd.work) for _ in range(6)]
+        crowd.work()
+        return len([job.result() for job in jobs])
+
+    assert await asyncio.wait_for(asyncio.gather(*(offload.run(step) for _ in range(8))), 30) == [6] * 8
+    assert crowd.most == WORKERS
+
+
+async def test_who_asks_for_a_result_computes_it_if_no_worker_has_begun(offload: Offload) -> None:
+    met, free = threading.Barrier(WORKERS + 1), threading.Event()
+
+    def step(number: int) -> int:
+        met.wait(10)
+        if number:  # keeps its turn
+            return free.wait(10)
+        try:
+            job = offload.submit(threading.get_ident)
+            assert not job.done()
+            return job.result() == threading.get_ident()
+        finally:
+            free.set()
+
+    steps = [asyncio.create_task(offload.run(step, number)) for number in range(WORKERS)]
+    await asyncio.to_thread(met.wait, 10)
+    assert await asyncio.wait_for(asyncio.gather(*steps), 10) == [True] * WORKERS
+
+
+async def test_who_waits_for_a_worker_lends_out_the_turn(offload: Offload) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return free.wait(10)
+
+    def step() -> bool:
+        jobs = [offload.submit(work) for _ in range(WORKERS - 1)]  # with the step's own, that is all turns
+        assert begun.wait(10)
+        return all([job.result() for job in jobs])
+
+    waiting = asyncio.create_task(offload.run(step))
+    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.wait_for(offload.run(free.set), 10)
+    assert await waiting
+
+
+async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offload: Offload) -> None:
+    class Bytes: ...
+
+    def step() -> bool:
+        offload.submit(time.sleep, 0)
+        data = Bytes()
+        gone = weakref.ref(data)
+        jobs = [offload.submit(id, data) for _ in range(4)]
+        del data
+        for job in jobs:
+            assert job.cancel() or job.result()
+            with pytest.raises(CancelledError) if job.cancelled() else contextlib.nullcontext():
+                job.result()
+        return gone() is None
+
+    assert await asyncio.wait_for(asyncio.gather(*(offload.run(step) for _ in range(4))), 10) == [True] * 4
+
+
+async def test_a_failure_reaches_who_asks(offload: Offload) -> None:
+    def fail() -> None:
+        raise OSError("gone")
+
+    def step() -> None:
+        offload.submit(fail).result()
+
+    for _ in range(2 * WORKERS):
+        with pytest.raises(OSError, match="gone"):
+            await offload.run(step)
 
 
 async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
