@@ -8,6 +8,10 @@ uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uin
 /* memcpy, for buffers so long that nobody else should wait for it. */
 void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length);
 
+/* malloc and free, for buffers so large that nobody else should wait until the system has taken them back. */
+void *rdk_allocate(size_t length);
+void rdk_release(void *buffer);
+
 /* Reads `count` LEB128 numbers. Returns the bytes that they take, or RDK_E_CORRUPT: they end too early, or one exceeds
  * 64 bits. */
 int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count);

@@ -1,4 +1,5 @@
 /* Bytes and numbers that Python handles slowly, or only while it holds the interpreter. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "bytes_internal.h"
@@ -33,6 +34,16 @@ uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uin
 void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length)
 {
     memcpy(out, bytes, length);
+}
+
+void *rdk_allocate(size_t length)
+{
+    return malloc(length);
+}
+
+void rdk_release(void *buffer)
+{
+    free(buffer);
 }
 
 int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count)

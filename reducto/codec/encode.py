@@ -34,7 +34,7 @@ from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.codec.unpack import ensure_touched
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
-from reducto.kernel.buffers import copy_bytes
+from reducto.kernel.buffers import copy_bytes, same_bytes
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
 from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
@@ -262,7 +262,8 @@ class Encoder:
             return Stored(Reason.TOO_SMALL, "no plain bytes")
         used = [number for number, total in enumerate(self._operations.totals()) if number and total]
         numbers = {number: at for at, number in enumerate([0, *used])}
-        operations = self._operations.renumbered([numbers.get(n, 0) for n in range(self._table.count)])
+        operations = self._operations
+        operations.renumber([numbers.get(n, 0) for n in range(self._table.count)])
         section = self._beside(partial(operations_section, operations, 1 + len(used)))
         self._frames.finish()
         self._lane.drain()
@@ -301,7 +302,7 @@ class Encoder:
         if inside and packed is not None:
             corpus = packed.read_bytes()
             head = with_corpus(head, corpus, len(corpus)) + corpus
-        if Instructions.parse(head).operations.raw != operations.raw:
+        if not same_bytes(Instructions.parse(head).operations.raw, operations.raw):
             raise ProofFailed("serialised operations differ from those that were proved")
         output = len(head) + (0 if inside else stored_length)
         if output > self._wire_length * (1 - self._options.minimum_gain):

@@ -10,6 +10,7 @@ from typing import IO, cast
 
 import zstandard
 
+from reducto.codec import prefixed
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.buffers import copy_bytes, same_bytes
@@ -87,14 +88,14 @@ def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParam
     return zstandard.ZstdCompressionParameters.from_level(level, window_log=log, hash_log=wide, chain_log=wide)
 
 
-def compress_delta(data: bytes | memoryview, prefix: bytes | memoryview, level: int) -> bytes:
+def compress_delta(data: bytes | memoryview, prefix: bytes | memoryview, level: int) -> bytes | memoryview:
     """``data`` as one zstd frame that may refer to ``prefix`` (raw content), which decoding needs as well."""
-    dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    parameters = _delta_parameters(level, len(data) + len(prefix))
-    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
+    return prefixed.compress(data, prefix, _delta_parameters(level, len(data) + len(prefix)))
 
 
-def compress_related(data: bytes | memoryview, twins: bytes | memoryview, level: int) -> tuple[FrameKind, bytes]:
+def compress_related(
+    data: bytes | memoryview, twins: bytes | memoryview, level: int
+) -> tuple[FrameKind, bytes | memoryview]:
     """``data`` by its differences from ``twins`` or as a delta with them as prefix, whichever is shorter."""
     made = None
     if level >= _DIFFERENCE_LEVEL and len(data) <= DIFFERENCE_LIMIT_BYTES:
@@ -111,12 +112,6 @@ def compress_dictionary(data: bytes | memoryview, dictionary: bytes | memoryview
     """``data`` as one zstd frame with a trained dictionary."""
     trained = zstandard.ZstdCompressionDict(dictionary)
     return zstandard.ZstdCompressor(level=level, dict_data=trained).compress(data)
-
-
-def _dictionary(kind: FrameKind, prefix: bytes | memoryview) -> zstandard.ZstdCompressionDict | None:
-    if kind is FrameKind.DELTA:
-        return zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    return zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
 
 
 def at_hand(_: int) -> None:
@@ -176,16 +171,23 @@ class _Raw:
 
 
 class _Zstd:
-    """A zstd frame, with or without a dictionary."""
+    """A zstd frame: alone, with a dictionary, or behind a prefix."""
 
     def __init__(
         self,
+        kind: FrameKind,
         stored: bytes | memoryview,
+        prefix: bytes | memoryview,
         arrived: Callable[[int], None],
-        dictionary: zstandard.ZstdCompressionDict | None,
     ) -> None:
+        source = cast(IO[bytes], _Arriving(stored, arrived))
+        self._reader: prefixed.Reader
+        if kind is FrameKind.DELTA:
+            self._reader = prefixed.open_reader(source, prefix, _WINDOW_LOG_LIMIT)
+            return
+        dictionary = zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << _WINDOW_LOG_LIMIT)
-        self._reader = decompressor.stream_reader(cast(IO[bytes], _Arriving(stored, arrived)), read_size=1 << 17)
+        self._reader = cast(prefixed.Reader, decompressor.stream_reader(source, read_size=1 << 17))
 
     def read_into(self, out: memoryview) -> None:
         done = 0
@@ -241,7 +243,7 @@ class FrameReader:
         elif kind is FrameKind.DIFFERENCE:
             self._content = _Difference(stored, arrived, prefix, plain_length)
         else:
-            self._content = _Zstd(stored, arrived, _dictionary(kind, prefix))
+            self._content = _Zstd(kind, stored, prefix, arrived)
 
     def read_into(self, out: memoryview) -> None:
         """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""

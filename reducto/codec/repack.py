@@ -81,7 +81,7 @@ def _again(
     prefix: bytes | memoryview,
     level: int,
     spool_dir: str | os.PathLike[str],
-) -> tuple[Frame, bytes]:
+) -> tuple[Frame, bytes | memoryview]:
     """The group as one frame, proved, and its stored bytes."""
     first = group[0]
     ranges = join_ranges([span for frame in group for span in frame.ranges])

@@ -38,10 +38,10 @@ def pointer(buffer: Buffer, kind: str = "uint8_t[]") -> Any:
     return ffi.from_buffer(kind, buffer)
 
 
-def hold(buffer: Buffer) -> Any:
+def hold(buffer: Buffer, kind: str = "char[]") -> Any:
     """Keeps the bytes of ``buffer`` where they are as long as the result exists: what C may point to for longer.
 
     It does so past a memory view, whose object it takes: Python 3.11 crashes when the garbage collector meets a view
     that is in use (gh-77894).
     """
-    return ffi.from_buffer(buffer.obj if isinstance(buffer, memoryview) else buffer)
+    return ffi.from_buffer(kind, buffer.obj if isinstance(buffer, memoryview) else buffer)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
-_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+# A call of the kernel lets others run, also when it is the end of a buffer: the system takes its pages back one by one.
+_uncleared = ffi.new_allocator(lib.rdk_allocate, lib.rdk_release, should_clear_after_alloc=False)
 
 
 def same_bytes(left: Buffer, right: Buffer) -> bool:

@@ -6,10 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, hold, lib, pointer
+from reducto.kernel.buffers import copied, uncleared
 from reducto.kernel.chunking import ChunkParams
 
 #: Reference number of a blob's own new bytes.
@@ -21,8 +22,6 @@ OPERATIONS_LIMIT = 8 << 20
 _OPERATION_BYTES: int = ffi.sizeof("rdk_operation")
 _COLUMNS = 3
 _STRIDE = 1024
-# LEB128 bytes that are not the last of their number.
-_CONTINUED = bytes(range(128, 256))
 
 
 class Operation(NamedTuple):
@@ -82,10 +81,13 @@ class ReferenceTable:
 
 
 class Operations:
-    """A sequence of operations, held as the kernel's array."""
+    """A sequence of operations, held as the kernel's array: millions of them in a large blob.
+
+    So whatever looks at all of them is the kernel's, and what it fills is not cleared before: others run meanwhile.
+    """
 
     def __init__(self, raw: Buffer = b"") -> None:
-        self.raw = bytearray(raw)
+        self.raw: bytearray | memoryview = bytearray(raw)
 
     def __len__(self) -> int:
         return len(self.raw) // _OPERATION_BYTES
@@ -102,8 +104,8 @@ class Operations:
         return ffi.from_buffer("rdk_operation[]", self.raw)
 
     def extend(self, raw: Buffer) -> None:
-        """Appends operations in their raw form."""
-        self.raw += raw
+        """Appends operations in their raw form; not to what was decoded, which has its size."""
+        cast(bytearray, self.raw).extend(raw)
 
     def slice(self, first: int, last: int | None = None) -> Operations:
         """Operations ``first..last`` as a copy."""
@@ -122,46 +124,40 @@ class Operations:
         count = check(lib.rdk_gaps(self._native(), len(self), plain_offset, least_bytes, out, len(out)), "gaps")
         return [Gap(g.operation, g.plain_offset, g.source, g.length) for g in out[0:count]]
 
-    def renumbered(self, numbers: Sequence[int]) -> Operations:
-        """A copy in which reference ``n`` is called ``numbers[n]``."""
-        copy = Operations(self.raw)
-        native = ffi.from_buffer("rdk_operation[]", copy.raw, require_writable=True)
-        check(lib.rdk_renumber(native, len(copy), ffi.new("uint32_t[]", list(numbers)), len(numbers)), "renumbering")
-        return copy
+    def renumber(self, numbers: Sequence[int]) -> None:
+        """From now on reference ``n`` is called ``numbers[n]``."""
+        native = ffi.from_buffer("rdk_operation[]", self.raw, require_writable=True)
+        check(lib.rdk_renumber(native, len(self), ffi.new("uint32_t[]", list(numbers)), len(numbers)), "renumbering")
 
-    def encode(self, references: int) -> tuple[bytes, tuple[int, ...]]:
+    def encode(self, references: int) -> tuple[memoryview, tuple[int, ...]]:
         """Three LEB128 columns, one after the other, and their lengths in bytes."""
-        out = bytearray(len(self) * 10 * _COLUMNS + 64)
+        out = uncleared(len(self) * 10 * _COLUMNS + 64)
         lengths = ffi.new("uint64_t[]", _COLUMNS)
         total = lib.rdk_operations_encode(self._native(), len(self), references, pointer(out), len(out), lengths)
-        check(total, "encoding operations")
-        return bytes(memoryview(out)[:total]), tuple(lengths)
+        return out[: check(total, "encoding operations")], tuple(lengths)
 
     @classmethod
     def decode(cls, columns: Buffer, lengths: Sequence[int], references: int) -> Operations:
         """The operations in ``columns``. Raises `Corrupt`."""
         if len(lengths) != _COLUMNS or sum(lengths) != len(columns):
             raise Corrupt("operations: the columns do not fill their section")
-        count = len(bytes(columns[: lengths[0]]).translate(None, _CONTINUED))
-        if count > OPERATIONS_LIMIT:
-            raise Corrupt(f"operations: {count} are more than {OPERATIONS_LIMIT}")
-        out = cls(bytes(count * _OPERATION_BYTES))
-        native = ffi.from_buffer("rdk_operation[]", out.raw, require_writable=True)
+        out = uncleared(min(lengths[0], OPERATIONS_LIMIT) * _OPERATION_BYTES)
         count = lib.rdk_operations_decode(
-            pointer(columns), ffi.new("uint64_t[]", list(lengths)), references, native, len(out)
-        )
-        check(count, "operations")
-        del native
-        del out.raw[count * _OPERATION_BYTES :]
-        return out
+            pointer(columns), ffi.new("uint64_t[]", list(lengths)), references,
+            pointer(out, "rdk_operation[]"), len(out) // _OPERATION_BYTES,
+        )  # fmt: skip
+        if count == lib.RDK_E_OUTPUT_FULL:
+            raise Corrupt(f"operations: they are more than {OPERATIONS_LIMIT}")
+        made = cls()
+        made.raw = out[: check(count, "operations") * _OPERATION_BYTES]
+        return made
 
 
 class Plan:
     """Random access to what ``operations`` yield. Thread-safe: reading changes nothing."""
 
     def __init__(self, operations: Operations) -> None:
-        self._raw = bytes(operations.raw)
-        self._native = ffi.from_buffer("rdk_operation[]", self._raw)
+        self._native = hold(copied([operations.raw]), "rdk_operation[]")
         self._count = len(operations)
         starts = ffi.new("uint64_t[]", self._count // _STRIDE + 3)
         entries = lib.rdk_operation_starts(self._native, self._count, _STRIDE, starts, len(starts))

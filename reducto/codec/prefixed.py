@@ -1,0 +1,109 @@
+"""zstd frames that refer to a prefix of raw content, without a copy of it.
+
+`zstandard` copies a dictionary while everybody else waits for the interpreter: of tens of megabytes into fresh memory,
+that is half a tenth of a second where page faults are dear. So zstd itself is told of the prefix, by the CFFI binding
+that comes with `zstandard`. What is made is the same, byte for byte. An installation without that binding copies.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any, Protocol, cast
+
+import zstandard
+
+from reducto.kernel.buffers import uncleared
+
+try:
+    from zstandard import backend_cffi
+except ImportError:  # built without CFFI
+    ffi = lib = cast(Any, None)
+else:
+    ffi, lib = cast(Any, backend_cffi).ffi, cast(Any, backend_cffi).lib
+
+_READ_BYTES = 128 << 10
+_PARAMETERS = (
+    ("ZSTD_c_compressionLevel", "compression_level"),
+    ("ZSTD_c_windowLog", "window_log"),
+    ("ZSTD_c_hashLog", "hash_log"),
+    ("ZSTD_c_chainLog", "chain_log"),
+    ("ZSTD_c_searchLog", "search_log"),
+    ("ZSTD_c_minMatch", "min_match"),
+    ("ZSTD_c_targetLength", "target_length"),
+    ("ZSTD_c_strategy", "strategy"),
+)
+
+
+class Reader(Protocol):
+    """What `open_reader` gives."""
+
+    def readinto(self, out: memoryview) -> int:
+        """Fills ``out`` as far as the frame goes; the number of bytes. Raises `zstandard.ZstdError`."""
+
+
+def compress(
+    data: bytes | memoryview, prefix: bytes | memoryview, parameters: zstandard.ZstdCompressionParameters
+) -> bytes | memoryview:
+    """``data`` as one zstd frame behind ``prefix``. Raises `zstandard.ZstdError`."""
+    if lib is None:
+        return zstandard.ZstdCompressor(dict_data=_dictionary(prefix), compression_params=parameters).compress(data)
+    context = lib.ZSTD_createCCtx()
+    try:
+        for name, attribute in _PARAMETERS:
+            _checked(lib.ZSTD_CCtx_setParameter(context, getattr(lib, name), getattr(parameters, attribute)))
+        _checked(
+            lib.ZSTD_CCtx_loadDictionary_advanced(
+                context, ffi.from_buffer(prefix), len(prefix), lib.ZSTD_dlm_byRef, lib.ZSTD_dct_rawContent
+            )
+        )
+        room = uncleared(lib.ZSTD_compressBound(len(data)))
+        length = lib.ZSTD_compress2(context, ffi.from_buffer(room), len(room), ffi.from_buffer(data), len(data))
+        return room[: _checked(length)]
+    finally:
+        lib.ZSTD_freeCCtx(context)
+
+
+def open_reader(source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> Reader:
+    """A reader of the frame in ``source``, behind ``prefix``, which must stay as it is meanwhile."""
+    if lib is None:
+        decompressor = zstandard.ZstdDecompressor(dict_data=_dictionary(prefix), max_window_size=1 << window_log_limit)
+        return cast(Reader, decompressor.stream_reader(source, read_size=_READ_BYTES))
+    return _Reader(source, prefix, window_log_limit)
+
+
+class _Reader:
+    def __init__(self, source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> None:
+        self._source = source
+        self._held = ffi.from_buffer(prefix.obj if isinstance(prefix, memoryview) else prefix)  # see kernel._lib.hold
+        start = ffi.cast("uint8_t *", ffi.from_buffer(prefix))
+        self._context = ffi.gc(lib.ZSTD_createDCtx(), lib.ZSTD_freeDCtx)
+        _checked(lib.ZSTD_DCtx_setParameter(self._context, lib.ZSTD_d_windowLogMax, window_log_limit))
+        _checked(
+            lib.ZSTD_DCtx_loadDictionary_advanced(
+                self._context, start, len(prefix), lib.ZSTD_dlm_byRef, lib.ZSTD_dct_rawContent
+            )
+        )
+        self._in, self._piece = ffi.new("ZSTD_inBuffer *"), ffi.from_buffer(b"")
+
+    def readinto(self, out: memoryview) -> int:
+        target = ffi.new("ZSTD_outBuffer *", (ffi.from_buffer(out), len(out), 0))
+        left = 1
+        while target.pos < len(out) and left:
+            if self._in.pos == self._in.size and not self._read():
+                break
+            left = _checked(lib.ZSTD_decompressStream(self._context, target, self._in))
+        return int(target.pos)
+
+    def _read(self) -> bool:
+        self._piece = ffi.from_buffer(self._source.read(_READ_BYTES))
+        self._in.src, self._in.size, self._in.pos = self._piece, len(self._piece), 0
+        return bool(self._in.size)
+
+
+def _checked(status: int) -> int:
+    if lib.ZSTD_isError(status):
+        raise zstandard.ZstdError(ffi.string(lib.ZSTD_getErrorName(status)).decode())
+    return status
+
+
+def _dictionary(prefix: bytes | memoryview) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
