@@ -7,7 +7,7 @@ from collections.abc import Callable
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.planning import Choice, Job, Planned, Sample, Telltales, classify
 from reducto.kernel import gzip as kernel
-from reducto.kernel.buffers import copied, copy_bytes
+from reducto.kernel.buffers import copied, copy_bytes, uncleared
 
 #: Plain bytes looked at before the encoder is named.
 SAMPLE_BYTES = 4 << 20
@@ -37,7 +37,7 @@ class MemberReader:
     def __init__(self, limits: UnframeLimits) -> None:
         self._limits = limits
         self._inflater = kernel.Inflater()
-        self._plain = bytearray()
+        self._plain = memoryview(b"")
         self._blob_plain = self._blob_wire = 0
         self._warmup = max(model.warmup_bytes for model in kernel.models().values())
         self._lookahead = max(model.lookahead_bytes for model in kernel.models().values())
@@ -131,7 +131,7 @@ class MemberReader:
         if kept > self._limits.block_limit_bytes:
             raise NoModel(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
         if drop or capacity != len(self._plain):
-            fresh = self._plain if capacity == len(self._plain) else bytearray(capacity)
+            fresh = self._plain if capacity == len(self._plain) else uncleared(capacity)
             with memoryview(self._plain) as view:
                 copy_bytes(copied([view[drop : self._used]]), fresh)
             self._plain, self._plain_base, self._used = fresh, self._plain_base + drop, kept

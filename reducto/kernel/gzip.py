@@ -88,7 +88,9 @@ class Inflater:
         lib.rdk_inflate_reset(self._native)
         self.bit = self._io.block_used = 0
 
-    def run(self, wire: bytearray, wire_offset: int, plain: bytearray, plain_used: int) -> tuple[int, int, int]:
+    def run(
+        self, wire: bytearray, wire_offset: int, plain: bytearray | memoryview, plain_used: int
+    ) -> tuple[int, int, int]:
         """Inflates from ``wire[wire_offset:]`` behind ``plain[:plain_used]``, which is the history.
 
         Returns the status (`NEEDS_INPUT`, `OUTPUT_FULL`, `DONE`), the new wire offset and the new
