@@ -52,15 +52,15 @@ class Layers:
             # Even when that failed: whoever asks next must not join a fetch of this failed attempt.
             await asyncio.gather(fetching, return_exceptions=True)
         corpora = fetching.result()
-        instructions = await self._offload.run(self._seal.reveal, layer.digest, sealed, layer.envelope)
-        return await self._offload.run(self._codec.decoder, instructions, corpora, alone)
+        instructions = await self._offload.serve(self._seal.reveal, layer.digest, sealed, layer.envelope)
+        return await self._offload.serve(self._codec.decoder, instructions, corpora, alone)
 
     async def token_delta(
         self, caller: Caller, repository: Repository, layer: LayerRecord, delta: TokenDeltaBlob
     ) -> bytes:
         """What is stated of the layer's tokens. Raises as `decoder`."""
         sealed = await self._client.read_blob(caller, repository, delta.blob, TOKEN_DELTA_LIMIT_BYTES)
-        return await self._offload.run(
+        return await self._offload.serve(
             self._seal.reveal, layer.digest, sealed, delta.envelope, Content.TOKEN_DELTA
         )  # fmt: skip
 

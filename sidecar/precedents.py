@@ -141,9 +141,9 @@ class Precedents:
             other = await self._layers.decoder(caller, repository, older)
             try:
                 ours, tokens = await asyncio.shield(decoder), await fetching
-                shared: float = await self._offload.run(self._codec.follow, ours, other, wire, tokens)
+                shared: float = await self._offload.serve(self._codec.follow, ours, other, wire, tokens)
             except BaseException:
-                await self._offload.run(other.close)
+                await self._offload.serve(other.close)
                 raise
         finally:
             await cancelled(fetching)

@@ -184,7 +184,7 @@ class Rebuilds:
                     self._metrics.followed_bytes.inc(prepared.decoder.followed_bytes)
                     self._metrics.stated_bytes.inc(prepared.decoder.stated_bytes)
                 finally:
-                    await self._offload.run(prepared.decoder.close)
+                    await self._offload.serve(prepared.decoder.close)
             except (Corrupt, ProofFailed) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -193,12 +193,12 @@ class Rebuilds:
                 return
 
     async def _decode(self, rebuild: Rebuild, prepared: Prepared) -> None:
-        pieces = await self._offload.run(prepared.decoder.rebuild)
+        pieces = await self._offload.serve(prepared.decoder.rebuild)
         hasher = rebuild.digest.hasher()
         at = 0
         while True:
             # The first step is short, for an early first byte.
-            stop = await self._offload.run(_step, pieces, rebuild.file, hasher, at, _STEP_BYTES if at else 1)
+            stop = await self._offload.serve(_step, pieces, rebuild.file, hasher, at, _STEP_BYTES if at else 1)
             if stop == at:
                 break
             first, at = at == 0, stop

@@ -2,13 +2,14 @@
 
 Four pools, so that work which waits for other work can never starve it:
 
-- ``kernel``: steps of encoders and decoders (`Offload.run`);
+- ``kernel``: steps of encoders and decoders (`Offload.run`, and `Offload.serve` where a client waits for the bytes);
 - ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
 - ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
 - ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
 
 The first two take turns: no more of them compute at once than there are workers. If more did, the one that holds the
-interpreter would lose its processor to another, and the event loop would wait for both.
+interpreter would lose its processor to another, and the event loop would wait for both. Steps that serve stand in no
+queue behind others: beside these, as many again may compute.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Offload:
     def __init__(self, workers: int | None = None, disk_workers: int = 16, waiting_workers: int = 8) -> None:
         count = workers or os.cpu_count() or 2
         self.workers = count
-        self._turns = threading.Semaphore(count)
-        self._has_turn = threading.local()
+        self._turns = _Turns(count)
+        self._mine = _Mine()
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
         self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
         self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
@@ -57,11 +58,11 @@ class Offload:
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a kernel worker."""
-        self._queued += 1
-        try:
-            return await _settled(self._kernel, self._in_turn, function, *args)
-        finally:
-            self._queued -= 1
+        return await self._step(False, function, *args)
+
+    async def serve(self, function: Callable[..., T], *args: Any) -> T:
+        """As `run`, for what a client waits for: it waits for nobody but its like."""
+        return await self._step(True, function, *args)
 
     async def io(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a disk worker."""
@@ -78,7 +79,7 @@ class Offload:
         """
         job = _Job(self._waiting, partial(_called, function, *args, **kwargs))
         self._jobs.append(job)
-        self._inner.submit(self._in_turn, self._begin_next)
+        self._inner.submit(self._in_turn, False, self._begin_next)
         return job
 
     def pause(self) -> None:
@@ -87,25 +88,31 @@ class Offload:
         The step goes on without a turn. If it waited for one again, it could wait for those who have one and wait for a
         lock that it holds.
         """
-        if getattr(self._has_turn, "here", False):
-            self._has_turn.here = False
-            self._turns.release()
+        if self._mine.turn is not None:
+            self._turns.give_back(self._mine.turn)
+            self._mine.turn = None
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Lends the turn out meanwhile, if this thread has one."""
-        if not getattr(self._has_turn, "here", False):
-            yield
-            return
+        serving = self._mine.turn
         self.pause()
         try:
             yield
         finally:
-            self._has_turn.here = self._turns.acquire(timeout=_TURN_SECONDS)
+            if serving is not None and self._turns.take(serving, _TURN_SECONDS):
+                self._mine.turn = serving
 
-    def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
-        self._turns.acquire()
-        self._has_turn.here = True
+    async def _step(self, serving: bool, function: Callable[..., T], *args: Any) -> T:
+        self._queued += 1
+        try:
+            return await _settled(self._kernel, self._in_turn, serving, function, *args)
+        finally:
+            self._queued -= 1
+
+    def _in_turn(self, serving: bool, function: Callable[..., T], *args: Any) -> T:
+        self._turns.take(serving)
+        self._mine.turn = serving
         try:
             return function(*args)
         finally:
@@ -118,6 +125,42 @@ class Offload:
         """Waits for running work and ends the threads."""
         for pool in (self._kernel, self._inner, self._disk, self._idle):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Turns:
+    """At most ``count`` that serve have one at once, and others only while fewer than ``count`` of both have."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._serving, self._others = count, 0, 0
+        self._changed = threading.Condition()
+
+    def take(self, serving: bool, timeout: float | None = None) -> bool:
+        with self._changed:
+            if not self._changed.wait_for(partial(self._has_room, serving), timeout):
+                return False
+            self._add(serving, 1)
+            return True
+
+    def give_back(self, serving: bool) -> None:
+        with self._changed:
+            self._add(serving, -1)
+            self._changed.notify_all()
+
+    def _has_room(self, serving: bool) -> bool:
+        return (self._serving if serving else self._serving + self._others) < self._count
+
+    def _add(self, serving: bool, number: int) -> None:
+        if serving:
+            self._serving += number
+        else:
+            self._others += number
+
+
+class _Mine(threading.local):
+    """What a thread knows of itself."""
+
+    turn: bool | None = None
+    """Whether it serves, if it has a turn."""
 
 
 class _Job(Future[T]):
