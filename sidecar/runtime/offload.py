@@ -8,8 +8,8 @@ Four pools, so that work which waits for other work can never starve it:
 - ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
 
 The first two take turns: no more of them compute at once than there are workers. If more did, the one that holds the
-interpreter would lose its processor to another, and the event loop would wait for both. Steps that serve stand in no
-queue behind others: beside these, as many again may compute.
+interpreter would lose its processor to another, and the event loop would wait for both. Steps that serve have turns of
+their own, as many again: they stand in no queue behind others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Offload:
     def __init__(self, workers: int | None = None, disk_workers: int = 16, waiting_workers: int = 8) -> None:
         count = workers or os.cpu_count() or 2
         self.workers = count
-        self._turns = _Turns(count)
+        self._turns, self._serving = threading.Semaphore(count), threading.Semaphore(count)
         self._mine = _Mine()
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
         self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
@@ -58,11 +58,11 @@ class Offload:
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a kernel worker."""
-        return await self._step(False, function, *args)
+        return await self._step(self._turns, function, *args)
 
     async def serve(self, function: Callable[..., T], *args: Any) -> T:
         """As `run`, for what a client waits for: it waits for nobody but its like."""
-        return await self._step(True, function, *args)
+        return await self._step(self._serving, function, *args)
 
     async def io(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a disk worker."""
@@ -79,7 +79,7 @@ class Offload:
         """
         job = _Job(self._waiting, partial(_called, function, *args, **kwargs))
         self._jobs.append(job)
-        self._inner.submit(self._in_turn, False, self._begin_next)
+        self._inner.submit(self._in_turn, self._turns, self._begin_next)
         return job
 
     def pause(self) -> None:
@@ -89,30 +89,30 @@ class Offload:
         lock that it holds.
         """
         if self._mine.turn is not None:
-            self._turns.give_back(self._mine.turn)
+            self._mine.turn.release()
             self._mine.turn = None
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Lends the turn out meanwhile, if this thread has one."""
-        serving = self._mine.turn
+        turns = self._mine.turn
         self.pause()
         try:
             yield
         finally:
-            if serving is not None and self._turns.take(serving, _TURN_SECONDS):
-                self._mine.turn = serving
+            if turns is not None and turns.acquire(timeout=_TURN_SECONDS):
+                self._mine.turn = turns
 
-    async def _step(self, serving: bool, function: Callable[..., T], *args: Any) -> T:
+    async def _step(self, turns: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
         self._queued += 1
         try:
-            return await _settled(self._kernel, self._in_turn, serving, function, *args)
+            return await _settled(self._kernel, self._in_turn, turns, function, *args)
         finally:
             self._queued -= 1
 
-    def _in_turn(self, serving: bool, function: Callable[..., T], *args: Any) -> T:
-        self._turns.take(serving)
-        self._mine.turn = serving
+    def _in_turn(self, turns: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
+        turns.acquire()
+        self._mine.turn = turns
         try:
             return function(*args)
         finally:
@@ -127,40 +127,11 @@ class Offload:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Turns:
-    """At most ``count`` that serve have one at once, and others only while fewer than ``count`` of both have."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._serving, self._others = count, 0, 0
-        self._changed = threading.Condition()
-
-    def take(self, serving: bool, timeout: float | None = None) -> bool:
-        with self._changed:
-            if not self._changed.wait_for(partial(self._has_room, serving), timeout):
-                return False
-            self._add(serving, 1)
-            return True
-
-    def give_back(self, serving: bool) -> None:
-        with self._changed:
-            self._add(serving, -1)
-            self._changed.notify_all()
-
-    def _has_room(self, serving: bool) -> bool:
-        return (self._serving if serving else self._serving + self._others) < self._count
-
-    def _add(self, serving: bool, number: int) -> None:
-        if serving:
-            self._serving += number
-        else:
-            self._others += number
-
-
 class _Mine(threading.local):
     """What a thread knows of itself."""
 
-    turn: bool | None = None
-    """Whether it serves, if it has a turn."""
+    turn: threading.Semaphore | None = None
+    """Where it has one from."""
 
 
 class _Job(Future[T]):

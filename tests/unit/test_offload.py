@@ -169,22 +169,6 @@ async def test_what_a_client_waits_for_waits_only_for_its_like(offload: Offload)
     assert all(await asyncio.gather(*others, *serving))
 
 
-async def test_others_wait_while_those_that_serve_have_all_turns(offload: Offload) -> None:
-    inside, free = threading.Barrier(WORKERS + 1), threading.Event()
-
-    def hold() -> bool:
-        inside.wait(10)
-        return free.wait(10)
-
-    serving = [asyncio.create_task(offload.serve(hold)) for _ in range(WORKERS)]
-    await asyncio.to_thread(inside.wait, 10)
-    other = asyncio.create_task(offload.run(free.is_set))
-    await asyncio.sleep(0.1)
-    assert not other.done()
-    free.set()
-    assert all(await asyncio.gather(other, *serving))
-
-
 async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offload: Offload) -> None:
     class Bytes: ...
 
