@@ -46,7 +46,7 @@ def compress(
     """``data`` as one zstd frame behind ``prefix``. Raises `zstandard.ZstdError`."""
     if lib is None:
         return zstandard.ZstdCompressor(dict_data=_dictionary(prefix), compression_params=parameters).compress(data)
-    context = lib.ZSTD_createCCtx()
+    context = _made(lib.ZSTD_createCCtx())
     try:
         for name, attribute in _PARAMETERS:
             _checked(lib.ZSTD_CCtx_setParameter(context, getattr(lib, name), getattr(parameters, attribute)))
@@ -75,7 +75,7 @@ class _Reader:
         self._source = source
         self._held = ffi.from_buffer(prefix.obj if isinstance(prefix, memoryview) else prefix)  # see kernel._lib.hold
         start = ffi.cast("uint8_t *", ffi.from_buffer(prefix))
-        self._context = ffi.gc(lib.ZSTD_createDCtx(), lib.ZSTD_freeDCtx)
+        self._context = ffi.gc(_made(lib.ZSTD_createDCtx()), lib.ZSTD_freeDCtx)
         _checked(lib.ZSTD_DCtx_setParameter(self._context, lib.ZSTD_d_windowLogMax, window_log_limit))
         _checked(
             lib.ZSTD_DCtx_loadDictionary_advanced(
@@ -97,6 +97,12 @@ class _Reader:
         self._piece = ffi.from_buffer(self._source.read(_READ_BYTES))
         self._in.src, self._in.size, self._in.pos = self._piece, len(self._piece), 0
         return bool(self._in.size)
+
+
+def _made(context: Any) -> Any:
+    if context == ffi.NULL:
+        raise MemoryError("zstd")
+    return context
 
 
 def _checked(status: int) -> int:
