@@ -20,7 +20,6 @@ import io
 import os
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -46,7 +45,6 @@ class Offload:
         # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
         self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
         self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
-        self._jobs: deque[_Job[Any]] = deque()
         self._disk = ThreadPoolExecutor(disk_workers, "disk", _lower_priority, (_COMPUTING,))
         self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE,))
         self._queued = 0
@@ -78,8 +76,7 @@ class Offload:
         Whoever asks for the result before that computes it. Who waits for it lends out the turn and must hold no lock.
         """
         job = _Job(self._waiting, partial(_called, function, *args, **kwargs))
-        self._jobs.append(job)
-        self._inner.submit(self._in_turn, self._turns, self._begin_next)
+        self._inner.submit(self._in_turn, self._turns, _begin, job.call)
         return job
 
     def pause(self) -> None:
@@ -118,9 +115,6 @@ class Offload:
         finally:
             self.pause()
 
-    def _begin_next(self) -> None:
-        self._jobs.popleft().begin()
-
     def close(self) -> None:
         """Waits for running work and ends the threads."""
         for pool in (self._kernel, self._inner, self._disk, self._idle):
@@ -135,39 +129,52 @@ class _Mine(threading.local):
 
 
 class _Job(Future[T]):
-    """A call that one thread makes: a worker, or who asks for its result first."""
+    """A call that one thread makes: a worker, or who asks for its result first.
 
-    def __init__(self, waiting: Callable[[], AbstractContextManager[None]], call: Callable[[], T]) -> None:
+    ``call`` holds it until then. That is all that a worker's queue has of the job: who took the call has its bytes too.
+    """
+
+    def __init__(self, waiting: Callable[[], AbstractContextManager[None]], function: Callable[[], T]) -> None:
         super().__init__()
-        self._waiting, self._call = waiting, [call]
-
-    def begin(self) -> None:
-        """Makes the call here, unless another thread has begun it or it was cancelled."""
-        try:
-            call = self._call.pop()
-        except IndexError:
-            return
-        if not self.set_running_or_notify_cancel():
-            return
-        try:
-            result = call()
-        except BaseException as error:
-            self.set_exception(error)
-        else:
-            self.set_result(result)
+        self._waiting = waiting
+        self.call: list[Callable[[], None]] = [partial(self._make, function)]
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
         if cancelled:
-            self._call.clear()  # it stays in the queue for a while, what it would have read need not
+            self.call.clear()
         return cancelled
 
     def result(self, timeout: float | None = None) -> T:
-        self.begin()
-        if self.done():
-            return super().result()
-        with self._waiting():
-            return super().result(timeout)
+        try:
+            _begin(self.call)
+            if self.done():
+                return super().result()
+            with self._waiting():
+                return super().result(timeout)
+        finally:
+            del self  # or an exception, its traceback, this frame and the job would keep each other
+
+    def _make(self, function: Callable[[], T]) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            result = function()
+        except BaseException as error:
+            self.set_exception(error)
+            del self, function  # as in `result`
+        else:
+            self.set_result(result)
+
+
+def _begin(call: list[Callable[[], None]]) -> None:
+    """Makes the call here, unless another thread has begun it or it was cancelled."""
+    try:
+        make = call.pop()
+    except IndexError:
+        return
+    make()
+    del make  # as in `_Job.result`
 
 
 def _lower_priority(nice: int) -> None:

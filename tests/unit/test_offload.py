@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 
 import pytest
 
@@ -169,12 +170,14 @@ async def test_what_a_client_waits_for_waits_only_for_its_like(offload: Offload)
     assert all(await asyncio.gather(*others, *serving))
 
 
-async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offload: Offload) -> None:
-    class Bytes: ...
+class _Bytes:
+    """Stands for what a job reads, or makes."""
 
+
+async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offload: Offload) -> None:
     def step() -> bool:
         offload.submit(time.sleep, 0)
-        data = Bytes()
+        data = _Bytes()
         gone = weakref.ref(data)
         jobs = [offload.submit(id, data) for _ in range(4)]
         del data
@@ -197,6 +200,52 @@ async def test_a_failure_reaches_who_asks(offload: Offload) -> None:
     for _ in range(2 * WORKERS):
         with pytest.raises(OSError, match="gone"):
             await offload.run(step)
+
+
+@pytest.mark.parametrize("who", ["who asks", "a worker"])
+async def test_a_failure_keeps_nothing_that_only_the_collector_would_end(offload: Offload, who: str) -> None:
+    def fail(_: _Bytes) -> None:
+        raise OSError("gone")
+
+    def step() -> bool:
+        data = _Bytes()
+        gone = weakref.ref(data)
+        job = offload.submit(fail, data)
+        if who == "a worker":
+            offload.pause()
+            wait([job], 10)
+        with contextlib.suppress(OSError):
+            job.result()
+        del job, data
+        return gone() is None
+
+    gc.disable()
+    try:
+        assert await offload.run(step)
+    finally:
+        gc.enable()
+
+
+async def test_what_was_computed_here_does_not_wait_for_a_turn_to_be_freed(offload: Offload) -> None:
+    met, free = threading.Barrier(WORKERS), threading.Event()
+
+    def hold() -> bool:
+        met.wait(10)
+        return free.wait(10)
+
+    def step() -> bool:
+        met.wait(10)
+        try:
+            job = offload.submit(_Bytes)
+            made = weakref.ref(job.result())
+            del job
+            return made() is None
+        finally:
+            free.set()
+
+    others = [asyncio.create_task(offload.run(hold)) for _ in range(WORKERS - 1)]
+    assert await asyncio.wait_for(offload.run(step), 10)
+    assert all(await asyncio.gather(*others))
 
 
 async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
