@@ -121,7 +121,7 @@ def at_hand(_: int) -> None:
 class _Arriving:
     """A frame's stored bytes as a stream that waits for those which are still on their way.
 
-    Given a memory view itself, zstd's reader would keep it exported: see `reducto.kernel._lib.hold`.
+    Given a memory view itself, zstd's reader would keep it exported: see `reducto.kernel.buffers.hold`.
     """
 
     def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:

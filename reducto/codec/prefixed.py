@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol, cast
 
 import zstandard
 
-from reducto.kernel.buffers import uncleared
+from reducto.kernel.buffers import hold, uncleared
 
 try:
     from zstandard import backend_cffi
@@ -73,7 +73,7 @@ def open_reader(source: IO[bytes], prefix: bytes | memoryview, window_log_limit:
 class _Reader:
     def __init__(self, source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> None:
         self._source = source
-        self._held = ffi.from_buffer(prefix.obj if isinstance(prefix, memoryview) else prefix)  # see kernel._lib.hold
+        self._held = hold(prefix)
         start = ffi.cast("uint8_t *", ffi.from_buffer(prefix))
         self._context = ffi.gc(_made(lib.ZSTD_createDCtx()), lib.ZSTD_freeDCtx)
         _checked(lib.ZSTD_DCtx_setParameter(self._context, lib.ZSTD_d_windowLogMax, window_log_limit))

@@ -36,12 +36,3 @@ def check(status: int, what: str) -> int:
 def pointer(buffer: Buffer, kind: str = "uint8_t[]") -> Any:
     """A C view of ``buffer`` without a copy. Keep the result alive as long as C uses it."""
     return ffi.from_buffer(kind, buffer)
-
-
-def hold(buffer: Buffer, kind: str = "char[]") -> Any:
-    """Keeps the bytes of ``buffer`` where they are as long as the result exists: what C may point to for longer.
-
-    It does so past a memory view, whose object it takes: Python 3.11 crashes when the garbage collector meets a view
-    that is in use (gh-77894).
-    """
-    return ffi.from_buffer(kind, buffer.obj if isinstance(buffer, memoryview) else buffer)

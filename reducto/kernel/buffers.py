@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
 # A call of the kernel lets others run, also when it is the end of a buffer: the system takes its pages back one by one.
 _uncleared = ffi.new_allocator(lib.rdk_allocate, lib.rdk_release, should_clear_after_alloc=False)
+
+
+def hold(buffer: Buffer, kind: str = "char[]") -> Any:
+    """Keeps the bytes of ``buffer`` where they are as long as the result exists: what C may point to for longer.
+
+    It does so past a memory view, whose object it takes: Python 3.11 crashes when the garbage collector meets a view
+    that is in use (gh-77894).
+    """
+    return ffi.from_buffer(kind, buffer.obj if isinstance(buffer, memoryview) else buffer)
 
 
 def same_bytes(left: Buffer, right: Buffer) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from reducto.kernel._lib import Buffer, check, ffi, hold, lib
+from reducto.kernel._lib import Buffer, check, ffi, lib
+from reducto.kernel.buffers import hold
 
 #: Bytes of one slot: fingerprint and plain offset, both u64 little-endian.
 SLOT_BYTES = 16

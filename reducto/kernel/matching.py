@@ -9,8 +9,8 @@ from itertools import compress
 from typing import Any, NamedTuple, cast
 
 from reducto.errors import Corrupt
-from reducto.kernel._lib import Buffer, check, ffi, hold, lib, pointer
-from reducto.kernel.buffers import copied, uncleared
+from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
+from reducto.kernel.buffers import copied, hold, uncleared
 from reducto.kernel.chunking import ChunkParams
 
 #: Reference number of a blob's own new bytes.
