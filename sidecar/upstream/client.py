@@ -42,6 +42,9 @@ _ERROR_LIMIT_BYTES = 1 << 20
 _LISTING_LIMIT_BYTES = 64 << 20
 _BLOB_ATTEMPTS = 4
 _ABANDON_SECONDS = 3.0
+#: A slow link brings a large blob in short pieces, and to have each written costs more than to receive it. Behind the
+#: first bytes, which somebody may wait for, a rest after a short piece makes the next one longer.
+_FIRST_BYTES, _SHORT_BYTES, _REST_SECONDS = 64 << 10, 16 << 10, 0.004
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
@@ -186,6 +189,8 @@ class RegistryClient:
                 length = await self._offload.io(take, piece)
                 if arrival is not None:
                     await arrival.advance(length)
+                if len(piece) < _SHORT_BYTES and length > _FIRST_BYTES:
+                    await asyncio.sleep(_REST_SECONDS)
         finally:
             handle.close()  # here: cancelled once more, a worker might never come to it; all is flushed
         if hasher.hexdigest() != blob.digest.hex:

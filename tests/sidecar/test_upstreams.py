@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from reducto.config import UpstreamOptions
 from reducto.model import Descriptor, Digest
+from sidecar.local.arrival import Arrival
 from sidecar.names import Repository, Tag
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
@@ -60,6 +63,46 @@ async def test_blobs(client: RegistryClient, tmp_path: Path) -> None:
     file.write_bytes(data[:1000])
     await client.put_blob(WHO, APP, Digest.of(data[:1000]), file)
     assert await client.read_blob(WHO, APP, Descriptor("", Digest.of(data[:1000]), 1000), 1000) == data[:1000]
+
+
+class NotedArrival(Arrival):
+    """Notes what its readers are told."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+        self.lengths: list[int] = []
+
+    async def advance(self, length: int) -> None:
+        self.lengths.append(length)
+        await super().advance(length)
+
+
+async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path) -> None:
+    data, short, pieces = noise(1_024_000), 2048, 500
+
+    async def dribble(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(data)
+        await response.prepare(request)
+        for at in range(0, len(data), short):
+            await response.write(data[at : at + short])
+            await asyncio.sleep(0.001)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/v2/{rest:.*}", dribble)
+    offload, metrics = Offload(2), Metrics()
+    async with TestServer(app) as server:
+        upstream = RegistryUpstream(UpstreamOptions(url=str(server.make_url("/"))), offload, metrics)
+        arrival = NotedArrival()
+        blob = Descriptor("application/octet-stream", Digest.of(data), len(data))
+        await RegistryClient(upstream, offload, metrics).save_blob(WHO, APP, blob, tmp_path / "copy", arrival)
+        await upstream.close()
+    await asyncio.to_thread(offload.close)
+    assert (tmp_path / "copy").read_bytes() == data
+    assert sorted(arrival.lengths) == arrival.lengths
+    assert arrival.lengths[-1] == len(data)
+    assert len(arrival.lengths) < pieces * 2 / 3
 
 
 async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
