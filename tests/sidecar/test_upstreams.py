@@ -77,8 +77,10 @@ class NotedArrival(Arrival):
         await super().advance(length)
 
 
-async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path) -> None:
-    data, short, pieces = noise(1_024_000), 2048, 500
+async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, short = noise(1_024_000), 2048
+    # Many times what a piece takes to come, also on a machine that has other things to do.
+    monkeypatch.setattr("sidecar.upstream.client._REST_SECONDS", 0.05)
 
     async def dribble(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -102,7 +104,7 @@ async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path) ->
     assert (tmp_path / "copy").read_bytes() == data
     assert sorted(arrival.lengths) == arrival.lengths
     assert arrival.lengths[-1] == len(data)
-    assert len(arrival.lengths) < pieces * 2 / 3
+    assert len(arrival.lengths) < len(data) // short * 2 / 3
 
 
 async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
