@@ -189,7 +189,7 @@ class RegistryClient:
                 length = await self._offload.io(take, piece)
                 if arrival is not None:
                     await arrival.advance(length)
-                if len(piece) < _SHORT_BYTES and length > _FIRST_BYTES:
+                if len(piece) < _SHORT_BYTES and _FIRST_BYTES < length < blob.size:
                     await asyncio.sleep(_REST_SECONDS)
         finally:
             handle.close()  # here: cancelled once more, a worker might never come to it; all is flushed
