@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import statistics
 import subprocess
 import tempfile
@@ -118,7 +119,13 @@ def memory(report: Report) -> None:
         pulled = _watched(sidecar, lambda: asyncio.run(_pull_all(sidecar.url, digests)))
         delays.append(_delays(sidecar))
     rows = [
-        [what, figures["seconds"], *(figures[key] / (1 << 20) for key in ("peak", "anonymous")), *late]
+        [
+            what,
+            figures["seconds"],
+            *(figures[key] / (1 << 20) for key in ("peak", "anonymous")),
+            *late,
+            figures["stolen"],
+        ]
         for what, figures, late in (("push", pushed, delays[0]), ("pull", pulled, delays[1]))
     ]
     report.table(
@@ -130,11 +137,12 @@ def memory(report: Report) -> None:
             "peak beyond mapped files, MiB",
             "longest delay of the event loop, ms",
             "not for want of a processor, ms",
+            "taken by the host, s",
         ],
         rows,
         note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
-        "registry: the last column leaves out how long the event loop's thread was ready and got none (schedstat), and "
-        "how long the host took a processor away (steal).",
+        "registry: the last delay leaves out how long the event loop's thread was ready and got none (schedstat), or "
+        "how long the host took a processor away (steal), whichever was more. Where a host takes much, both happened.",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
@@ -148,10 +156,15 @@ def _delays(sidecar: Sidecar) -> list[float]:
 
 
 def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, float]:
-    watch, started = Watch(sidecar), time.monotonic()
+    watch, started, stolen = Watch(sidecar), time.monotonic(), _stolen_seconds()
     with watch():
         action()
-    return {**watch.largest, "seconds": time.monotonic() - started}
+    return {**watch.largest, "seconds": time.monotonic() - started, "stolen": _stolen_seconds() - stolen}
+
+
+def _stolen_seconds() -> float:
+    """proc(5), stat: what the host took from all processors since the start."""
+    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 async def _push_all(url: str, blobs: Sequence[Path | bytes], repository: str = "team/large") -> list[float]:
