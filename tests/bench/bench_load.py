@@ -142,7 +142,8 @@ def memory(report: Report) -> None:
         rows,
         note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
         "registry: the last delay leaves out how long the event loop's thread was ready and got none (schedstat), or "
-        "how long the host took a processor away (steal), whichever was more. Where a host takes much, both happened.",
+        "how long the host took a processor away (steal): the larger of both, which on a host that takes much is less "
+        "than what they made together.",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
