@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import aiohttp
 
+from sidecar.runtime.process import ProcessorWait
 from tests.bench.data import dataset
 from tests.bench.report import Report, benchmark
 from tests.support.registries import start_registry
@@ -164,8 +164,10 @@ def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, float]
 
 
 def _stolen_seconds() -> float:
-    """proc(5), stat: what the host took from all processors since the start."""
-    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
+    """What the host took from all processors since the start."""
+    with closing(ProcessorWait()) as waits:
+        _own, *stolen = waits.so_far()
+        return sum(stolen)
 
 
 async def _push_all(url: str, blobs: Sequence[Path | bytes], repository: str = "team/large") -> list[float]:
