@@ -9,17 +9,15 @@ import tempfile
 from collections.abc import Sequence
 from typing import Self
 
-from reducto.kernel.buffers import copy_bytes
-
-_GIVE_BACK_BYTES = 8 << 20
+from reducto.kernel.buffers import copy_bytes, give_back
 
 
 class Mapped(mmap.mmap):
     """A mapping whose end is no burden to others. It still takes its time: not for the event loop.
 
     Python unmaps, and closes its file, while everybody else waits for the interpreter. For gigabytes, or when the file
-    has no name any more, that takes a good part of a second. So pages are given back before, a little at a time, and
-    the file is closed after.
+    has no name any more, that takes a good part of a second. So pages are given back before, while others run, and the
+    file is closed after.
     """
 
     touched: int | None = None
@@ -36,11 +34,16 @@ class Mapped(mmap.mmap):
         made._kept = kept
         return made
 
-    def give_back(self) -> None:
-        """Lets go of the mapping's pages in this process's memory. What they hold can still be read."""
-        end = len(self) if self.touched is None else self.touched
-        for start in range(0, end, _GIVE_BACK_BYTES):
-            self.madvise(mmap.MADV_DONTNEED, start, min(_GIVE_BACK_BYTES, end - start))
+    def give_back(self, start: int = 0, stop: int | None = None) -> None:
+        """Lets go of the pages within ``start..stop``, by default of all, in this process's memory.
+
+        What they hold can still be read.
+        """
+        if stop is None:
+            stop = len(self) if self.touched is None else self.touched
+        first, last = -(-start // mmap.PAGESIZE), stop // mmap.PAGESIZE
+        if first < last:
+            give_back(self, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
 
     def __del__(self) -> None:
         self.give_back()

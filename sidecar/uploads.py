@@ -24,6 +24,9 @@ from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, StreamBody
 
+#: Of a body that wait to be written together: some clients send a few bytes at a time.
+_PIECES = 1024
+
 
 @dataclass(slots=True)
 class Upload:
@@ -109,16 +112,18 @@ class UploadSessions:
             self._check_order(upload, content_range, body.length)
         if body.length is not None and upload.length + body.length > self._limits.blob_size:
             raise SizeInvalid(f"a blob has at most {self._limits.blob_size} bytes")
-        pending = bytearray()
+        pending: list[bytes] = []
+        length = 0
         try:
             async for piece in body.pieces:
-                pending += piece
-                if len(pending) >= READ_BYTES:
-                    await self._append(upload, pending)
-                    pending = bytearray()
+                pending.append(piece)
+                length += len(piece)
+                if length >= READ_BYTES or len(pending) >= _PIECES:
+                    await self._append(upload, pending, length)
+                    pending, length = [], 0
         finally:
             if pending:
-                await self._append(upload, pending)
+                await self._append(upload, pending, length)
 
     async def drop(self, upload: Upload) -> None:
         """Ends the session and leaves nothing of it."""
@@ -154,14 +159,14 @@ class UploadSessions:
         """Bytes of all spool files."""
         return sum(upload.length for upload in self._open.values())
 
-    async def _append(self, upload: Upload, data: bytearray) -> None:
-        if upload.length + len(data) > self._limits.blob_size:
+    async def _append(self, upload: Upload, pieces: list[bytes], length: int) -> None:
+        if upload.length + length > self._limits.blob_size:
             raise SizeInvalid(f"a blob has at most {self._limits.blob_size} bytes")
         try:
-            await self._offload.io(_write, upload, data)
+            await self._offload.io(_write, upload, pieces)
         except OSError as error:
             raise _disk_trouble(error) from error
-        upload.spool.publish(upload.length + len(data))
+        upload.spool.publish(upload.length + length)
         upload.last_active = time.monotonic()
         self._metrics.spool_bytes.set(self.spooled_bytes)
 
@@ -175,9 +180,10 @@ class UploadSessions:
             raise SizeInvalid(f"{content_range} does not have {length} bytes")
 
 
-def _write(upload: Upload, data: bytearray) -> None:
-    upload.spool.write_at(upload.length, memoryview(data))
-    upload.hasher.update(data)
+def _write(upload: Upload, pieces: list[bytes]) -> None:
+    upload.spool.write_at(upload.length, *pieces)
+    for piece in pieces:
+        upload.hasher.update(piece)
 
 
 def _disk_trouble(error: OSError) -> StorageFull:

@@ -1,6 +1,8 @@
 /* Bytes and numbers that Python handles slowly, or only while it holds the interpreter. */
+#define _DEFAULT_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "bytes_internal.h"
 #include "reducto_kernel.h"
@@ -33,7 +35,7 @@ uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uin
 
 void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length)
 {
-    memcpy(out, bytes, length);
+    memmove(out, bytes, length);
 }
 
 void *rdk_allocate(size_t length)
@@ -44,6 +46,11 @@ void *rdk_allocate(size_t length)
 void rdk_release(void *buffer)
 {
     free(buffer);
+}
+
+void rdk_give_back(uint8_t *start, size_t length)
+{
+    (void)madvise(start, length, MADV_DONTNEED);
 }
 
 int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count)

@@ -34,7 +34,7 @@ from reducto.codec.references import Reference, References, hooks_of_plain
 from reducto.codec.unpack import ensure_touched
 from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
-from reducto.kernel.buffers import copy_bytes, same_bytes
+from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
 from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
@@ -83,8 +83,8 @@ class Encoder:
         self._walk = TarWalk()
         self._anchors: list[int] = []
         self._operations = Operations()
-        self._window = bytearray(max(WINDOW_BYTES, self._options.sample_bytes))
-        self._spare: list[bytearray] = []
+        self._window = uncleared(max(WINDOW_BYTES, self._options.sample_bytes))
+        self._spare: list[memoryview] = []
         self._fill = 0
         self._window_offset = 0
         self._since_election = self._fresh_at_election = 0
@@ -100,7 +100,7 @@ class Encoder:
         """
         if self._unframer is None or not self._unframer.identity or self._fill == self._capacity():
             return None
-        return memoryview(self._window)[self._fill :]
+        return self._window[self._fill :]
 
     def feed(self, wire: bytes | memoryview) -> None:
         """Takes the next wire bytes. Raises `OSError` (the spool's disk is full), `SegmentCorrupt`, `ProofFailed`."""
@@ -135,8 +135,8 @@ class Encoder:
         at = 0
         while at < len(plain) and self._declined is None:
             take = min(len(plain) - at, self._capacity() - self._fill)
-            if plain.obj is not self._window:  # else they were put into `room`
-                copy_bytes(plain[at : at + take], memoryview(self._window)[self._fill :])
+            if plain.obj is not self._window.obj:  # else they were put into `room`
+                copy_bytes(plain[at : at + take], self._window[self._fill :])
             self._fill += take
             at += take
             if self._fill == self._capacity():
@@ -159,7 +159,7 @@ class Encoder:
             self._elect_again()
         if self._declined is not None:
             return
-        view = memoryview(self._window)[: self._fill]
+        view = self._window[: self._fill]
         self._fresh.reserve(len(view))
         at, raws, before = 0, [], self._fresh.length
         while at < len(view):
@@ -177,8 +177,8 @@ class Encoder:
 
     def _advance(self, operations: Operations, covered: int, fresh_bytes: int) -> None:
         window, fresh_length = self._window, self._fresh.length
-        rest = memoryview(window)[covered : self._fill]
-        self._window = self._spare.pop() if self._spare else bytearray(WINDOW_BYTES)
+        rest = window[covered : self._fill]
+        self._window = self._spare.pop() if self._spare else uncleared(WINDOW_BYTES)
         copy_bytes(rest, self._window)
         self._fill = len(rest)
         self._window_offset += covered
@@ -188,9 +188,9 @@ class Encoder:
         self._lane.put(lambda: self._prove(operations, window, covered, fresh_length))
         self._frames.add(operations, fresh_bytes)
 
-    def _prove(self, operations: Operations, window: bytearray, covered: int, fresh_length: int) -> None:
+    def _prove(self, operations: Operations, window: memoryview, covered: int, fresh_length: int) -> None:
         """Compares what ``operations`` yield on verified corpora with the window, and hashes that."""
-        plain = memoryview(window)[:covered]
+        plain = window[:covered]
         plan = Plan(operations)
         for number, reference in enumerate(self._frames.references, 1):
             ensure_touched(reference.corpus, number, plan, 0, len(plain))
@@ -208,7 +208,7 @@ class Encoder:
     def _judge(self) -> None:
         options = self._options
         anchors = self._window_anchors(0, self._fill)
-        sample = Sample.take(memoryview(self._window)[: self._fill], self._wire_length, options.chunking, anchors)
+        sample = Sample.take(self._window[: self._fill], self._wire_length, options.chunking, anchors)
         self._adopt(self._references.elect(sample.hooks(), options.corpora_limit - 1))
         self._verdict = judge(sample, self._frames.references, options.minimum_score)
         if options.gate and not self._verdict.accepted:

@@ -13,7 +13,7 @@ import zstandard
 from reducto.codec import prefixed
 from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
 from reducto.errors import Corrupt, ProofFailed
-from reducto.kernel.buffers import copy_bytes, same_bytes
+from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.difference import DifferenceReader
 from reducto.kernel.matching import Stretch
 from reducto.model import ByteRange
@@ -256,7 +256,7 @@ class FrameReader:
 def prove(kind: FrameKind, stored: bytes | memoryview, prefix: bytes | memoryview, data: bytes | memoryview) -> None:
     """Decodes ``stored`` and compares it with ``data``. Raises `ProofFailed`."""
     reader = FrameReader(kind, stored, prefix, len(data))
-    scratch = memoryview(bytearray(min(len(data), 4 << 20)))
+    scratch = uncleared(min(len(data), 4 << 20))
     source = memoryview(data)
     for at in range(0, len(data), len(scratch) or 1):
         piece = scratch[: min(len(scratch), len(data) - at)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import tempfile
 from typing import cast
@@ -47,11 +46,8 @@ class FreshSpool:
         return self._hasher.finish()
 
     def forget(self, start: int, stop: int) -> None:
-        """Drops whole pages of ``start..stop`` from this process's memory; they can still be read."""
-        page = mmap.PAGESIZE
-        first, last = -(-start // page) * page, stop // page * page
-        if last > first:
-            self._mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+        """Drops the pages within ``start..stop`` from this process's memory; they can still be read."""
+        self._mapped.give_back(start, stop)
 
     def close(self) -> None:
         """Gives the file up; its disk is free once no view of `mapping` is left. Idempotent."""

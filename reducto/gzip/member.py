@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reducto.gzip.boundaries import Boundaries
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.planning import Choice, Job, Planned, Sample, Telltales, classify
+from reducto.gzip.window import Window
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied, copy_bytes, uncleared
 
@@ -32,10 +34,15 @@ class NoModel(Exception):
 
 
 class MemberReader:
-    """Reads the deflate streams of a blob's members, one after the other."""
+    """Reads the deflate streams of a blob's members, one after the other.
 
-    def __init__(self, limits: UnframeLimits) -> None:
+    Each begins at the front of ``wire`` when `begin` is called. What was read stays there until its segment was
+    dispatched, the member's end until `end`.
+    """
+
+    def __init__(self, limits: UnframeLimits, wire: Window) -> None:
         self._limits = limits
+        self._wire = wire
         self._inflater = kernel.Inflater()
         self._plain = memoryview(b"")
         self._blob_plain = self._blob_wire = 0
@@ -52,11 +59,10 @@ class MemberReader:
         self._hint, self.choices = self.choices or self._hint, ()
         self._plain_base = 0  # position in the member of _plain[0]
         self._used = 0
-        self._wire = bytearray()  # of the segment being read, and what is not inflated yet
-        self._wire_base = 0  # position in the deflate stream of _wire[0]
-        self._wire_at = 0
+        self._wire_base = 0  # position in the deflate stream of the first byte at hand
+        self._wire_at = 0  # of those at hand, the first that is not inflated yet
         self._all_tried = False
-        self._marks: list[tuple[int, int]] = []  # bit and plain position of block starts; the first is the segment's
+        self._marks = Boundaries()  # the first is the segment's
         self._next_mark = 1
         self._raw_blocks = bytearray()
 
@@ -71,33 +77,37 @@ class MemberReader:
         else:
             self._vain_trials += 1
 
-    def read(self, wire: bytearray, sink: Sink, dispatch: Dispatch) -> bool:
-        """Inflates ``wire`` and empties it; True at the stream's end: what follows it is left in ``wire``."""
-        self._wire += wire
-        self._blob_wire += len(wire)
-        wire.clear()
+    def read(self, sink: Sink, dispatch: Dispatch) -> bool:
+        """Inflates all wire bytes at hand, or up to the stream's end: then True."""
         while True:
             self._make_room()
-            before = self._used
-            status, self._wire_at, self._used = self._inflater.run(self._wire, self._wire_at, self._plain, self._used)
+            before, wire_before = self._used, self._wire_at
+            with self._wire.view() as wire:
+                status, self._wire_at, self._used = self._inflater.run(wire, self._wire_at, self._plain, self._used)
+            self._blob_wire += self._wire_at - wire_before
             self._note_blocks()
             if self._used > before:
                 self._hand_out(before, sink)
             if status == kernel.DONE:
-                wire += self._close()
-                self._blob_wire -= len(wire)
+                self._close()
                 return True
             self._cut(dispatch)
             if status == kernel.NEEDS_INPUT:
                 return False
 
+    @property
+    def wire_length(self) -> int:
+        """At the stream's end: how many of the wire bytes at hand are its own; the others follow it."""
+        return self._wire_at + (self._inflater.bit > 0)
+
     def end(self, trailer: bytes, dispatch: Dispatch) -> None:
-        """Dispatches what is left of the member, whose trailer is ``trailer``."""
+        """Dispatches what is left of the member, whose trailer is ``trailer``, and gives its last wire bytes up."""
         if not self.choices:
             self._classify(complete=True)
         self._cut(dispatch, complete=True)
         first = self._marks[0][1] == 0
         self._dispatch(len(self._marks) - 1, dispatch, complete=True, trailer=trailer if first else b"")
+        self._wire.drop(self.wire_length)
 
     @property
     def _plain_total(self) -> int:
@@ -115,7 +125,7 @@ class MemberReader:
     def _note_blocks(self) -> None:
         if len(self._raw_blocks) < _SAMPLE_BLOCKS * kernel.BLOCK.size:
             self._raw_blocks += self._inflater.ended()
-        self._marks += self._inflater.entered()
+        self._marks.add(*self._inflater.entered())
         if len(self._marks) > self._limits.block_limit_count:
             raise NoModel(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
 
@@ -136,20 +146,16 @@ class MemberReader:
                 copy_bytes(copied([view[drop : self._used]]), fresh)
             self._plain, self._plain_base, self._used = fresh, self._plain_base + drop, kept
 
-    def _close(self) -> bytes:
-        """Marks the end of the stream; returns the bytes behind it."""
+    def _close(self) -> None:
+        """Marks the end of the stream."""
         bit = self._inflater.bit
-        end = self._wire_at + (bit > 0)
-        if bit and self._wire[self._wire_at] >> bit:
+        if bit and self._wire.view()[self._wire_at] >> bit:
             raise NoModel("bits are set behind the final block")
-        self._marks.append(((self._wire_base + self._wire_at) * 8 + bit, self._plain_total))
-        rest = bytes(self._wire[end:])
-        del self._wire[end:]
-        return rest
+        self._marks.append((self._wire_base + self._wire_at) * 8 + bit, self._plain_total)
 
     def _classify(self, complete: bool) -> bool:
         """Sets ``choices``; False: more of the stream is needed."""
-        with memoryview(self._plain) as view, view[: self._used] as plain, memoryview(self._wire) as wire:
+        with memoryview(self._plain) as view, view[: self._used] as plain, self._wire.view() as wire:
             sample = Sample(plain, wire, self._marks, complete, self._telltales())
             choices = classify(sample, self._hint)
             self._all_tried = sample.is_one_trial and not self._hint
@@ -204,15 +210,14 @@ class MemberReader:
         )
         with memoryview(self._plain) as view:
             at_hand = copied([view[low - self._plain_base : high - self._plain_base]])
-        with memoryview(self._wire) as held:
-            wire = bytes(held[wire_low:wire_high])
+        wire = copied([self._wire.view(wire_low, wire_high)])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
         ask_all = self._vain_trials < _VAIN_TRIALS and not self._all_tried
         telltales = self._telltales() if ask_all else None
         dispatch(Job(shape, at_hand, wire, self.choices, trailer, telltales), shared)
-        del self._marks[:index]
+        self._marks.drop(index)
         self._next_mark = 1
         drop = bit_stop // 8 - self._wire_base
-        del self._wire[:drop]
+        self._wire.drop(drop)
         self._wire_base += drop
         self._wire_at -= drop

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from reducto.gzip.boundaries import Boundaries
 from reducto.kernel import gzip as kernel
 
 #: Plain bytes of a first trial of a model.
@@ -77,7 +78,7 @@ class Job:
 
     shape: kernel.SegmentShape
     plain: memoryview
-    wire: bytes
+    wire: memoryview
     choices: tuple[Choice, ...]
     """Models to try, most likely first. ``plain`` has warm-up and lookahead enough for any model."""
     trailer: bytes = b""
@@ -184,8 +185,8 @@ class Sample:
 
     plain: memoryview
     wire: memoryview
-    boundaries: Sequence[tuple[int, int]]
-    """Bit and plain position of each block start, and of the end if ``complete``."""
+    boundaries: Boundaries
+    """Of each block start, and of the end if ``complete``."""
     complete: bool
     telltales: Telltales
 
@@ -238,13 +239,14 @@ def _nearest(scores: dict[Choice, int]) -> dict[Choice, int]:
 
 def _spans(sample: Sample) -> list[tuple[int, int]]:
     """Runs of blocks (index of the first, of the one behind the last): a short one, then about 1 MiB each."""
-    marks, first = sample.boundaries, 0
+    plains, first = sample.boundaries.plains, 0
     spans: list[tuple[int, int]] = []
-    for index in range(1, len(marks)):
+    for index in range(1, len(plains)):
+        last = index == len(plains) - 1
         wanted = TRIAL_BYTES if not spans else 1 << 20
-        closed = sample.complete if index == len(marks) - 1 else marks[index + 1][1] > marks[index][1]
-        closed = closed and (sample.complete or len(sample.plain) >= marks[index][1] + LOOKAHEAD_BYTES)
-        if closed and (marks[index][1] - marks[first][1] >= wanted or (sample.complete and index == len(marks) - 1)):
+        closed = sample.complete if last else plains[index + 1] > plains[index]
+        closed = closed and (sample.complete or len(sample.plain) >= plains[index] + LOOKAHEAD_BYTES)
+        if closed and (plains[index] - plains[first] >= wanted or (sample.complete and last)):
             spans.append((first, index))
             first = index
     return spans

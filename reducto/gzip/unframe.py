@@ -18,6 +18,7 @@ from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
 from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe
+from reducto.gzip.window import Window
 from reducto.model import Reason, Stored
 from reducto.recipe import Submit
 
@@ -50,11 +51,11 @@ class GzipUnframer:
         self._limits = limits
         self._submit = submit
         self._step: Callable[[Callable[[memoryview], None]], bool] = self._read_header
-        self._wire = bytearray()
+        self._wire = Window()
         self._wire_length = 0
         self._trailing = bytearray()
         self._members: list[_OpenMember] = []
-        self._reader = MemberReader(limits)
+        self._reader = MemberReader(limits, self._wire)
         self._batch: list[Job] = []
         self._flying: deque[tuple[Future[list[Planned | None]], list[Job]]] = deque()
         self._planned: list[Planned] = []
@@ -66,7 +67,7 @@ class GzipUnframer:
         self._wire_length += len(wire)
         if self.refused is not None:
             return
-        self._wire += wire
+        self._wire.add(wire)
         try:
             while self._step(sink):
                 pass
@@ -82,7 +83,7 @@ class GzipUnframer:
     def finish(self) -> GzipRecipe | Stored:
         """The proved recipe, or why the blob is stored as it came."""
         if self.refused is None and self._step == self._read_next and self._wire:
-            self._trailing += self._wire
+            self._trailing += self._wire.view()
         elif self.refused is None and self._step not in (self._read_next, self._read_trailing):
             self._refuse(Stored(Reason.CORRUPT_GZIP, "the stream is cut off"))
         try:
@@ -98,7 +99,7 @@ class GzipUnframer:
 
     def _read_header(self, sink: Callable[[memoryview], None]) -> bool:
         try:
-            length = header_length(self._wire)
+            length = header_length(self._wire.view())
         except BadHeader as error:
             if not self._members:
                 raise Corrupt(str(error)) from error
@@ -110,39 +111,40 @@ class GzipUnframer:
             return False
         if len(self._members) + len(self._planned) >= PARTS_LIMIT:
             raise _Refusal(Reason.RECIPE_TOO_LARGE, f"more than {PARTS_LIMIT} members and segments")
-        header = bytes(self._wire[:length])
+        header = bytes(self._wire.view(0, length))
         self._members.append(_OpenMember(header))
-        del self._wire[:length]
+        self._wire.drop(length)
         self._reader.begin(header)
         self._step = self._read_body
         return True
 
     def _read_body(self, sink: Callable[[memoryview], None]) -> bool:
-        done = self._reader.read(self._wire, sink, self._dispatch)
+        done = self._reader.read(sink, self._dispatch)
         if not done:
             return False
         self._step = self._read_trailer
         return True
 
     def _read_trailer(self, sink: Callable[[memoryview], None]) -> bool:
-        if len(self._wire) < TRAILER_BYTES:
+        start = self._reader.wire_length
+        if len(self._wire) < start + TRAILER_BYTES:
             return False
         member = self._members[-1]
-        member.trailer = bytes(self._wire[:TRAILER_BYTES])
-        del self._wire[:TRAILER_BYTES]
+        member.trailer = bytes(self._wire.view(start, start + TRAILER_BYTES))
         self._reader.end(member.trailer, self._dispatch)
+        self._wire.drop(TRAILER_BYTES)
         self._step = self._read_next
         return True
 
     def _read_next(self, sink: Callable[[memoryview], None]) -> bool:
         if len(self._wire) < len(MAGIC):
             return False
-        self._step = self._read_header if self._wire.startswith(MAGIC) else self._read_trailing
+        self._step = self._read_header if self._wire.view(0, len(MAGIC)) == MAGIC else self._read_trailing
         return True
 
     def _read_trailing(self, sink: Callable[[memoryview], None]) -> bool:
-        self._trailing += self._wire
-        self._wire.clear()
+        self._trailing += self._wire.view()
+        self._wire.drop(len(self._wire))
         if len(self._trailing) > self._limits.trailing_limit_bytes:
             raise _Refusal(
                 Reason.RECIPE_TOO_LARGE, f"more than {self._limits.trailing_limit_bytes} bytes behind the last member"
@@ -194,8 +196,8 @@ class GzipUnframer:
             future.cancel()
         self._flying.clear()
         self._batch.clear()
-        self._wire = bytearray()
-        self._reader = MemberReader(self._limits)
+        self._wire = Window()
+        self._reader = MemberReader(self._limits, self._wire)
 
     def _assemble(self) -> GzipRecipe | Stored:
         choices = list(dict.fromkeys(planned.choice for planned in self._planned))

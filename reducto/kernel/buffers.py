@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from mmap import mmap
 from typing import Any
 
 from reducto.errors import Corrupt
@@ -41,7 +42,7 @@ def data_runs(buffer: Buffer, block_bytes: int) -> Iterator[tuple[int, int]]:
 def copy_bytes(source: Buffer, out: bytearray | memoryview) -> None:
     """Copies all of ``source`` to the front of ``out``, which is at least as long; others run meanwhile.
 
-    Python's own copies keep it: also while a mapped file is read from disk, and while fresh memory is made.
+    Both may overlap. Python's own copies keep it: also while a mapped file is read from disk, and while fresh memory is made.
     """
     if len(source) > len(out):
         raise ValueError(f"{len(source)} bytes do not fit into {len(out)}")
@@ -60,6 +61,15 @@ def copied(parts: Sequence[Buffer]) -> memoryview:
         copy_bytes(part, out[at:])
         at += len(part)
     return out
+
+
+def give_back(mapping: mmap, start: int, length: int) -> None:
+    """Lets pages of a mapped file leave this process's memory; they can still be read. Others run meanwhile.
+
+    ``start`` is a multiple of the page size.
+    """
+    with ffi.from_buffer("uint8_t[]", mapping) as native:
+        lib.rdk_give_back(native + start, length)
 
 
 def leb128_numbers(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:

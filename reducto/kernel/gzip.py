@@ -89,7 +89,7 @@ class Inflater:
         self.bit = self._io.block_used = 0
 
     def run(
-        self, wire: bytearray, wire_offset: int, plain: bytearray | memoryview, plain_used: int
+        self, wire: Buffer, wire_offset: int, plain: bytearray | memoryview, plain_used: int
     ) -> tuple[int, int, int]:
         """Inflates from ``wire[wire_offset:]`` behind ``plain[:plain_used]``, which is the history.
 
@@ -117,10 +117,11 @@ class Inflater:
         self._blocks[0] = self._blocks[used - 1]
         return 1
 
-    def entered(self) -> list[tuple[int, int]]:
-        """Bit start and plain start of the blocks that the last `run` entered."""
-        raw = ffi.buffer(self._blocks, self._io.block_used * BLOCK.size)[self._carried * BLOCK.size :]
-        return [(entry[0], entry[1]) for entry in BLOCK.iter_unpack(raw)]
+    def entered(self) -> tuple[bytes, bytes]:
+        """Bit starts and plain starts, 64 bits each, of the blocks that the last `run` entered."""
+        words = memoryview(ffi.buffer(self._blocks, self._io.block_used * BLOCK.size)).cast("Q")
+        first, width = self._carried * BLOCK.size // 8, BLOCK.size // 8
+        return words[first::width].tobytes(), words[first + 1 :: width].tobytes()
 
     def ended(self) -> bytes:
         """The blocks that the last `run` saw the end of: `BLOCK` entries."""
@@ -307,7 +308,7 @@ def plan_segment(
     most_bytes: int,
 ) -> tuple[bytes, int] | None:
     """The proved recipe of a real segment and its number of corrections; None if there is none within the bounds."""
-    recipe = bytearray(max(most_bytes, 1))
+    recipe = uncleared(max(most_bytes, 1))
     length, corrections = ffi.new("size_t *"), ffi.new("uint32_t *")
     with (
         ffi.from_buffer("uint8_t[]", plain) as source,

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import AsyncIterator
+from itertools import islice
 from pathlib import Path
 
 from sidecar.runtime.offload import Offload
 
 READ_BYTES = 1 << 20
+_VECTORS = os.sysconf("SC_IOV_MAX")
 
 
 class GrowingFile:
@@ -39,13 +42,16 @@ class GrowingFile:
 
     # -- writer
 
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Writes without publishing. Blocking: for workers."""
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._descriptor, view, offset)
+    def write_at(self, offset: int, *pieces: bytes | memoryview) -> None:
+        """Writes the pieces one after the other, without publishing. Blocking: for workers."""
+        left = deque(memoryview(piece) for piece in pieces)
+        while left:
+            written = os.pwritev(self._descriptor, list(islice(left, _VECTORS)), offset)
             offset += written
-            view = view[written:]
+            while left and written >= len(left[0]):
+                written -= len(left.popleft())
+            if written:
+                left[0] = left[0][written:]
 
     def holds(self, offset: int, data: bytes | memoryview) -> bool:
         """Whether what readers may already have from ``offset`` on begins like ``data``. Blocking: for workers."""

@@ -53,6 +53,14 @@ def test_copies() -> None:
     assert copied([]) == b""
 
 
+@pytest.mark.parametrize(("source", "target"), [(0, 3), (3, 0), (2, 2)])
+def test_a_copy_onto_itself(source: int, target: int) -> None:
+    out, expect = bytearray(range(40)), bytearray(range(40))
+    expect[target : target + 30] = expect[source : source + 30]
+    copy_bytes(memoryview(out)[source : source + 30], memoryview(out)[target:])
+    assert out == expect
+
+
 def test_a_copy_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match="4 bytes do not fit into 3"):
         copy_bytes(b"abcd", bytearray(3))
