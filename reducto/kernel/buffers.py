@@ -42,7 +42,8 @@ def data_runs(buffer: Buffer, block_bytes: int) -> Iterator[tuple[int, int]]:
 def copy_bytes(source: Buffer, out: bytearray | memoryview) -> None:
     """Copies all of ``source`` to the front of ``out``, which is at least as long; others run meanwhile.
 
-    Both may overlap. Python's own copies keep it: also while a mapped file is read from disk, and while fresh memory is made.
+    Both may overlap. Python's own copies keep the interpreter: also while a mapped file is read from disk, and while
+    fresh memory is made.
     """
     if len(source) > len(out):
         raise ValueError(f"{len(source)} bytes do not fit into {len(out)}")
