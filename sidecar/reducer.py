@@ -115,22 +115,28 @@ class ReductoCodec:
         return sum(corpus.hooks.find(hook) is not None for hook in hooks)
 
 
+class _Elections:
+    """What the codec may refer to."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+        """The corpora that are worth most for a blob with these hooks."""
+        found = []
+        for corpus, requires in self._references.elect(hooks, limit):
+            assert isinstance(corpus, Corpus)
+            found.append(Reference(corpus, requires))
+        return found
+
+
 class _Encoder:
     """One encoder in the sidecar's terms."""
 
     def __init__(
         self, references: References, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
     ) -> None:
-        self._references = references
-        self._inner = BlobEncoder(self, spool_dir, options, submit)  # type: ignore[arg-type]
-
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
-        """What the codec may refer to."""
-        found = []
-        for corpus, requires in self._references.elect(hooks, limit):
-            assert isinstance(corpus, Corpus)
-            found.append(Reference(corpus, requires))
-        return found
+        self._inner = BlobEncoder(_Elections(references), spool_dir, options, submit)  # type: ignore[arg-type]
 
     def feed(self, wire: bytes) -> None:
         self._inner.feed(wire)

@@ -50,7 +50,8 @@ class GzipUnframer:
     def __init__(self, limits: UnframeLimits, submit: Submit | None) -> None:
         self._limits = limits
         self._submit = submit
-        self._step: Callable[[Callable[[memoryview], None]], bool] = self._read_header
+        # Not bound to this object: they would keep each other, with megabytes, until the garbage collector comes.
+        self._step: Callable[[GzipUnframer, Callable[[memoryview], None]], bool] = GzipUnframer._read_header
         self._wire = Window()
         self._wire_length = 0
         self._trailing = bytearray()
@@ -69,7 +70,7 @@ class GzipUnframer:
             return
         self._wire.add(wire)
         try:
-            while self._step(sink):
+            while self._step(self, sink):
                 pass
         except _Refusal as refusal:
             self._refuse(refusal.stored)
@@ -82,9 +83,9 @@ class GzipUnframer:
 
     def finish(self) -> GzipRecipe | Stored:
         """The proved recipe, or why the blob is stored as it came."""
-        if self.refused is None and self._step == self._read_next and self._wire:
+        if self.refused is None and self._step is GzipUnframer._read_next and self._wire:
             self._trailing += self._wire.view()
-        elif self.refused is None and self._step not in (self._read_next, self._read_trailing):
+        elif self.refused is None and self._step not in (GzipUnframer._read_next, GzipUnframer._read_trailing):
             self._refuse(Stored(Reason.CORRUPT_GZIP, "the stream is cut off"))
         try:
             if self.refused is None:
@@ -103,7 +104,7 @@ class GzipUnframer:
         except BadHeader as error:
             if not self._members:
                 raise Corrupt(str(error)) from error
-            self._step = self._read_trailing
+            self._step = GzipUnframer._read_trailing
             return True
         if length is None:
             if len(self._wire) > self._limits.header_limit_bytes:
@@ -115,14 +116,14 @@ class GzipUnframer:
         self._members.append(_OpenMember(header))
         self._wire.drop(length)
         self._reader.begin(header)
-        self._step = self._read_body
+        self._step = GzipUnframer._read_body
         return True
 
     def _read_body(self, sink: Callable[[memoryview], None]) -> bool:
         done = self._reader.read(sink, self._dispatch)
         if not done:
             return False
-        self._step = self._read_trailer
+        self._step = GzipUnframer._read_trailer
         return True
 
     def _read_trailer(self, sink: Callable[[memoryview], None]) -> bool:
@@ -133,13 +134,14 @@ class GzipUnframer:
         member.trailer = bytes(self._wire.view(start, start + TRAILER_BYTES))
         self._reader.end(member.trailer, self._dispatch)
         self._wire.drop(TRAILER_BYTES)
-        self._step = self._read_next
+        self._step = GzipUnframer._read_next
         return True
 
     def _read_next(self, sink: Callable[[memoryview], None]) -> bool:
         if len(self._wire) < len(MAGIC):
             return False
-        self._step = self._read_header if self._wire.view(0, len(MAGIC)) == MAGIC else self._read_trailing
+        another = self._wire.view(0, len(MAGIC)) == MAGIC
+        self._step = GzipUnframer._read_header if another else GzipUnframer._read_trailing
         return True
 
     def _read_trailing(self, sink: Callable[[memoryview], None]) -> bool:
