@@ -43,7 +43,8 @@ def left_to_the_collector(action: Callable[[], object]) -> list[str]:
         action()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        return sorted({type(o).__qualname__ for o in gc.garbage if type(o).__module__.startswith(("reducto", "sidecar"))})
+        kinds = {type(left) for left in gc.garbage}
+        return sorted(kind.__qualname__ for kind in kinds if kind.__module__.startswith(("reducto", "sidecar")))
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
