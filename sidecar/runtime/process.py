@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import gc
 import os
+import platform
+import struct
 import sys
 import threading
 
@@ -19,6 +21,11 @@ _TRIM_BYTES, _MMAP_BYTES, _ARENAS = 16 << 20, 1 << 20, 2
 #: Of /proc/stat: enough for the lines of a thousand processors, which come first.
 _STAT_BYTES = 128 << 10
 _TICKS = os.sysconf("SC_CLK_TCK")
+# perf_event_open(2): its number, and an event of the kind PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK. Nothing of the
+# kernel and the hypervisor is asked for, so anybody may have it of his own threads; where the event is not filtered.
+_OPEN_EVENT = {"x86_64": 298, "aarch64": 241}
+_TASK_CLOCK = struct.pack("<IIQQQQQ16x", 1, 64, 1, 0, 0, 0, 1 << 5 | 1 << 6)
+_CLOSE_ON_EXEC = 1 << 3
 
 
 def settle() -> None:
@@ -47,34 +54,41 @@ class ProcessorWait:
     """How long the thread that makes it had no processor while it could have run: another thread had it, or the host
     took it away from this virtual machine (steal).
 
-    That is a busy machine's doing and not ours. Outside Linux nothing is counted.
+    That is a busy machine's doing and not ours. Outside Linux nothing is counted. To be asked by that thread.
     """
 
     def __init__(self, machine: str = "/proc/stat") -> None:
         thread = f"/proc/self/task/{threading.get_native_id()}/schedstat"
-        self._schedule, self._machine = _descriptor(thread), _descriptor(machine)
+        self._schedule, self._machine, self._clock = _descriptor(thread), _descriptor(machine), _task_clock()
 
     def so_far(self) -> Waits:
         """What `since` compares with."""
         return (*self._waited(), *self._stolen())
 
     def since(self, before: Waits) -> float:
-        """Seconds since ``before``. Both kinds at once count once, and of all processors the one that was away longest:
-        a thread that waits to be woken does not say by which."""
+        """Seconds since ``before``: what the thread itself was kept from, or of all processors the one that was away
+        longest if that is more, since a thread that waits to be woken does not say by which. Not both: it may be the
+        same time."""
         return max((now - then for then, now in zip(before, self.so_far(), strict=False)), default=0.0)
 
     def close(self) -> None:
         """Idempotent."""
-        for descriptor in (self._schedule, self._machine):
+        for descriptor in (self._schedule, self._machine, self._clock):
             if descriptor is not None:
                 os.close(descriptor)
-        self._schedule = self._machine = None
+        self._schedule = self._machine = self._clock = None
 
     def _waited(self) -> Waits:
-        """proc(5), schedstat: the second number, in nanoseconds."""
+        """proc(5), schedstat: nanoseconds that it ran and that it waited in a queue.
+
+        The host may also take the processor away while the thread is on it. Its task clock goes on then, what it ran
+        does not. Both agree to a hundredth otherwise.
+        """
         if self._schedule is None:
             return ()
-        return (int(os.pread(self._schedule, 128, 0).split()[1]) / 1e9,)
+        ran, waited = map(int, os.pread(self._schedule, 128, 0).split()[:2])
+        on_processor = int.from_bytes(os.read(self._clock, 8), "little") if self._clock is not None else ran
+        return ((waited + on_processor - ran) / 1e9,)
 
     def _stolen(self) -> Waits:
         """proc(5), stat: of the lines of processors the eighth number, in ticks."""
@@ -82,6 +96,16 @@ class ProcessorWait:
             return ()
         lines = os.pread(self._machine, _STAT_BYTES, 0).split(b"\n")
         return tuple(int(line.split()[8]) / _TICKS for line in lines[1:] if line.startswith(b"cpu"))
+
+
+def _task_clock() -> int | None:
+    """How long the calling thread was on a processor, as the machine's clock goes: 8 bytes, nanoseconds, whenever it is
+    read. None where that cannot be had: it may be forbidden, as containers' default seccomp profile does."""
+    number, call = _OPEN_EVENT.get(platform.machine()), getattr(ctypes.CDLL(None), "syscall", None)
+    if not sys.platform.startswith("linux") or number is None or call is None:
+        return None
+    descriptor: int = call(number, _TASK_CLOCK, 0, -1, -1, _CLOSE_ON_EXEC)
+    return descriptor if descriptor >= 0 else None
 
 
 def _descriptor(path: str) -> int | None:

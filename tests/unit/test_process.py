@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.runtime import process
 from sidecar.runtime.process import ProcessorWait
 
 BURN = "import time\nwhile True: time.process_time()"
@@ -46,6 +47,16 @@ def test_waiting_for_a_processor_is_counted() -> None:
     thread.start()
     thread.join()
     assert 0 < found["waited"] <= found["wall"]
+
+
+@pytest.mark.parametrize("task_clock", [True, False])
+def test_what_a_thread_does_itself_is_not_counted(task_clock: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not task_clock:  # as where perf_event_open is forbidden
+        monkeypatch.setattr(process, "_OPEN_EVENT", {})
+    with contextlib.closing(ProcessorWait(os.devnull)) as wait:
+        before = wait.so_far()
+        wall = burn(0.3)
+        assert wait.since(before) <= wall - 0.3 + 0.01 * wall
 
 
 def test_what_the_host_takes_away_counts_by_processor(tmp_path: Path) -> None:
