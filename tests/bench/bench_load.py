@@ -141,9 +141,9 @@ def memory(report: Report) -> None:
         ],
         rows,
         note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
-        "registry: the last delay leaves out how long the event loop's thread was ready and got none or had one that the "
-        "host had taken away (schedstat, task clock), or how long the host took any processor away (steal): the larger of "
-        "both, which on a host that takes much is less than what they made together.",
+        "registry: the last delay leaves out how long the event loop's thread was ready and got none, or had one that "
+        "the host had taken away (schedstat, task clock), or how long the host took any processor away (steal): the "
+        "larger of both, which on a host that takes much is less than what they made together.",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
