@@ -143,7 +143,7 @@ class MemberReader:
         if drop or capacity != len(self._plain):
             fresh = self._plain if capacity == len(self._plain) else uncleared(capacity)
             with memoryview(self._plain) as view:
-                copy_bytes(copied([view[drop : self._used]]), fresh)
+                copy_bytes(view[drop : self._used], fresh)
             self._plain, self._plain_base, self._used = fresh, self._plain_base + drop, kept
 
     def _close(self) -> None:

@@ -21,8 +21,8 @@ _TRIM_BYTES, _MMAP_BYTES, _ARENAS = 16 << 20, 1 << 20, 2
 #: Of /proc/stat: enough for the lines of a thousand processors, which come first.
 _STAT_BYTES = 128 << 10
 _TICKS = os.sysconf("SC_CLK_TCK")
-# perf_event_open(2): its number, and an event of the kind PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK. Nothing of the
-# kernel and the hypervisor is asked for, so anybody may have it of his own threads; where the event is not filtered.
+# perf_event_open(2): its number, and an event of the kind PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK. Kernel and
+# hypervisor are left out (the last two bits): so anybody may have it of his own threads. This clock counts all anyway.
 _OPEN_EVENT = {"x86_64": 298, "aarch64": 241}
 _TASK_CLOCK = struct.pack("<IIQQQQQ16x", 1, 64, 1, 0, 0, 0, 1 << 5 | 1 << 6)
 _CLOSE_ON_EXEC = 1 << 3
