@@ -18,7 +18,7 @@ from typing import Any
 from corpus_builder.oci_layout import layers_of, parse_document
 from corpus_builder.plain import file_pieces, plain_pieces
 from reducto.errors import Corrupt, ReductoError
-from reducto.model import Digest
+from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20
 _FIRST = re.compile(r"(\./)?(blobs(/.*)?|[0-9a-f]{64}(\.json|/.*)?|oci-layout|index\.json|manifest\.json|repositories)")

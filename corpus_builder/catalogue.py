@@ -29,7 +29,7 @@ from rocksdict import Options, Rdict, WriteBatch
 from corpus_builder.cutting import Chunk
 from reducto.errors import Corrupt, UsageError
 from reducto.kernel.chunking import ChunkParams
-from reducto.model import CorpusId, parse_corpus_id
+from reducto.values import CorpusId, parse_corpus_id
 
 FORMAT = 1
 _RECORD = struct.Struct("<IIII")

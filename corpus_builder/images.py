@@ -11,7 +11,7 @@ from corpus_builder.oci_layout import LayerDescriptor, blob_path, layers_of
 from corpus_builder.sources import BlobSource
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import Registry
-from reducto.model import Digest
+from reducto.values import Digest
 
 
 @dataclass(frozen=True, slots=True)

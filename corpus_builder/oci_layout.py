@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reducto.errors import Corrupt, ReductoError, UsageError
-from reducto.model import Digest
+from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20
 _DEPTH_LIMIT = 4

@@ -16,7 +16,7 @@ from reducto.corpus.reader import Corpus
 from reducto.directory import directory_tar, tree_identity, walk
 from reducto.errors import Corrupt, UsageError
 from reducto.keys import TrustStore
-from reducto.model import Digest
+from reducto.values import Digest
 
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".rc")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from reducto.model import ByteRange, Stored
+from reducto.values import ByteRange, Stored
 
 #: Runs a function on a worker, as `concurrent.futures.Executor.submit` does.
 Submit = Callable[..., "Future[Any]"]

@@ -17,46 +17,45 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
-from sidecar import routes
-from sidecar.codec import Codec
-from sidecar.encoding import Encoding
-from sidecar.errors import RegistryError
-from sidecar.exchange import Call, ClientGone, call_of
-from sidecar.keep import Keeper
-from sidecar.layers import Layers
-from sidecar.listings import Listings
-from sidecar.local.bases import BaseCorpora
-from sidecar.local.blob_cache import BlobCache
-from sidecar.local.corpora import Corpora
-from sidecar.local.served import Served
-from sidecar.local.waiting import Waiting
-from sidecar.manifests import Manifests
-from sidecar.mounts import Mounts
-from sidecar.passthrough import Passthrough
-from sidecar.ports.control import Health, build_control, disk_check
-from sidecar.precedents import Precedents
-from sidecar.pull import Pull
-from sidecar.push import Push, StartEncoding
-from sidecar.rebuild import Rebuilds
-from sidecar.reducer import ReductoCodec
-from sidecar.replicas import Replicas
+from reducto.oci import routes
+from reducto.oci.errors import RegistryError
+from sidecar.api.errors import error_response
+from sidecar.api.exchange import CALL, Call, ClientGone, call_of
+from sidecar.api.listings import Listings
+from sidecar.api.manifests import Manifests
+from sidecar.api.passthrough import Passthrough
+from sidecar.cache.base_corpora import BaseCorpora
+from sidecar.cache.blobs import BlobCache
+from sidecar.cache.corpora import Corpora
+from sidecar.cache.idle_queue import Waiting
+from sidecar.cache.recently_served import Served
+from sidecar.codec.adapter import ReductoCodec
+from sidecar.codec.interface import Codec
+from sidecar.control.port import Health, build_control, disk_check
+from sidecar.embedded.store import EmbeddedUpstream
+from sidecar.pull.blobs import Pull
+from sidecar.pull.decoders import Layers
+from sidecar.pull.rebuild import Rebuilds
+from sidecar.pull.token_reuse import Precedents
+from sidecar.push.commit import Keeper
+from sidecar.push.encoding import Encoding
+from sidecar.push.mounts import Mounts
+from sidecar.push.replicas import Replicas
+from sidecar.push.sessions import Upload, UploadSessions
+from sidecar.push.uploads import Push, StartEncoding
+from sidecar.records.protection import Seal, seal_of
+from sidecar.records.store import RecordStore
 from sidecar.runtime import logs
 from sidecar.runtime.atomic import OwnedDirectory
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.stored.hooks import HookIndex, MemoryHookIndex, RocksHookIndex
-from sidecar.stored.record_store import RecordStore
-from sidecar.stored.relatives import Relatives, UploadReferences
-from sidecar.stored.seal import Seal, seal_of
-from sidecar.stored.shared_hooks import RedisHookIndex
-from sidecar.uploads import Upload, UploadSessions
+from sidecar.similarity.candidates import Relatives, UploadReferences
+from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
+from sidecar.similarity.redis_index import RedisHookIndex
 from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient
-from sidecar.upstream.embedded import EmbeddedUpstream
 from sidecar.upstream.registry import RegistryUpstream
 from sidecar.upstream.service import ServiceUpstream, basic_credentials
-
-CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
 
 
 @dataclass(slots=True)
@@ -333,7 +332,7 @@ async def _answered(
         }
         return web.Response(status=refusal.status, body=refusal.body, headers=headers)
     except RegistryError as error:
-        return error.to_response()
+        return error_response(error)
     except ClientGone:
         if request.transport is not None:
             request.transport.abort()
@@ -342,7 +341,7 @@ async def _answered(
         raise
     except Exception as error:
         logs.trouble("request-failed", error, method=call.method, path=request.path[:300])
-        return RegistryError("an internal error; the log has its trace").to_response()
+        return error_response(RegistryError("an internal error; the log has its trace"))
 
 
 def _method(call: Call) -> str:

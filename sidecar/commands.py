@@ -12,8 +12,8 @@ from reducto.errors import Corrupt, UsageError
 if TYPE_CHECKING:
     from reducto.cli.context import Context
     from reducto.config import Config
+    from reducto.oci.names import RepositoryName
     from sidecar.app import Sidecar
-    from sidecar.names import Repository
 
 
 class Serve:
@@ -48,7 +48,7 @@ class _Maintenance:
     def add_options(self, parser: ArgumentParser) -> None:
         """Options of the one command."""
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         """Does one repository; returns dataclasses that say what was done."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class _Maintenance:
 class Fsck(_Maintenance):
     """``reducto fsck``."""
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.fsck import check
 
         return list(await check(sidecar, repository))
@@ -99,7 +99,7 @@ class Gc(_Maintenance):
         parser.add_argument("--untagged", action="store_true", help="also images that no tag, index or subject needs")
         parser.add_argument("--dry-run", action="store_true", help="only say what would go")
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.gc import collect
 
         grace = _seconds(arguments.grace)
@@ -122,7 +122,7 @@ class Rehydrate(_Maintenance):
     def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument("--keep-records", action="store_true", help="leave records beside the plain images")
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.rehydrate import rehydrate
 
         return await rehydrate(sidecar, repository, keep_records=arguments.keep_records)
@@ -140,7 +140,7 @@ class Adopt(_Maintenance):
     def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument("--keep-originals", action="store_true", help="leave the plain manifests in place")
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.adopt import adopt
 
         return [await adopt(sidecar, repository, keep_originals=arguments.keep_originals)]
@@ -156,7 +156,7 @@ class Adopt(_Maintenance):
 class Rewrap(_Maintenance):
     """``reducto keys rewrap``."""
 
-    async def work(self, sidecar: Sidecar, repository: Repository, arguments: Namespace) -> list[Any]:
+    async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.rewrite import rewrap
 
         return [await rewrap(sidecar, repository)]

@@ -21,7 +21,7 @@ import aiohttp
 
 from reducto.cli.console import format_bytes
 from reducto.config import CacheOptions, Config, ListenOptions, SpoolOptions, UpstreamOptions
-from reducto.model import Digest
+from reducto.values import Digest
 from sidecar.serve import start
 
 _LAYER_LIMIT_BYTES = 40 << 20

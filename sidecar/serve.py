@@ -15,12 +15,12 @@ from aiohttp.typedefs import Middleware
 from reducto.config import Config
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.maintenance.recompress import when_idle
-from sidecar.ports.guards import Guards
-from sidecar.ports.listener import Connections, raise_file_limit
+from sidecar.middleware.connections import Connections, raise_file_limit
+from sidecar.middleware.stack import Guards
+from sidecar.records.protection import Seal
 from sidecar.runtime import logs
 from sidecar.runtime.process import ProcessorWait, settle, tune
 from sidecar.runtime.tracing import Tracing
-from sidecar.stored.seal import Seal
 
 _HOUSEKEEPING_SECONDS = 15.0
 _LAG_SECONDS = 0.05

@@ -16,7 +16,7 @@ from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.errors import Untrusted, UsageError
 from reducto.fetch.artifact import push
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:

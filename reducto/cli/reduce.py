@@ -24,9 +24,9 @@ from reducto.corpus.reader import Corpus
 from reducto.crypt import Keyring
 from reducto.errors import UsageError
 from reducto.kernel.chunking import ChunkParams
-from reducto.model import ByteRange, Reason, Stored
 from reducto.recipe import Submit
 from reducto.sealed_file import SealingWriter, is_sealed, open_sealed
+from reducto.values import ByteRange, Reason, Stored
 
 _RANGE = re.compile(r"(\d+)-(\d*)")
 

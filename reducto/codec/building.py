@@ -35,8 +35,8 @@ from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
 from reducto.mapped import joined
-from reducto.model import ByteRange
 from reducto.recipe import Submit
+from reducto.values import ByteRange
 
 #: New bytes of one DELTA frame, about.
 BATCH_BYTES = 4 << 20

@@ -20,8 +20,8 @@ from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import GzipRecipe, Precedent, TokenDelta, make_token_delta, recipe_from_bytes
 from reducto.kernel.buffers import data_runs, uncleared
 from reducto.kernel.matching import Parallel, Plan, ReferenceTable, parallels
-from reducto.model import ByteRange, CorpusId, Digest
 from reducto.recipe import Recipe, Submit
+from reducto.values import ByteRange, CorpusId, Digest
 
 #: Plain bytes that are rebuilt at a time.
 PIECE_BYTES = 4 << 20

@@ -37,8 +37,8 @@ from reducto.gzip import UnframeLimits, open_unframer
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
-from reducto.model import ChunkId, CorpusId, Digest, Reason, Stored
 from reducto.recipe import Submit, Unframer
+from reducto.values import ChunkId, CorpusId, Digest, Reason, Stored
 
 #: Plain bytes that are matched at a time.
 WINDOW_BYTES = 4 << 20

@@ -16,7 +16,7 @@ from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.difference import DifferenceReader
 from reducto.kernel.matching import Stretch
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 
 #: Plain bytes of the longest frame.
 FRAME_LIMIT_BYTES = 128 << 20

@@ -10,7 +10,7 @@ import zstandard
 from reducto.codec.references import Reference
 from reducto.kernel.chunking import Chunker, ChunkParams, ChunkTable
 from reducto.kernel.index import ABSENT
-from reducto.model import ChunkId
+from reducto.values import ChunkId
 
 _PROBE_BYTES = 1 << 20
 # What an unmatched byte beside matched ones costs, as part of its compressed size: most of it has a twin.

@@ -26,7 +26,7 @@ from reducto import bounded
 from reducto.codec.packed import HEADER_BYTES
 from reducto.errors import Corrupt, LimitExceeded, NotReducto, UsageError
 from reducto.kernel.matching import OPERATIONS_LIMIT, REFERENCES_LIMIT, Operations
-from reducto.model import CorpusId, Digest, parse_corpus_id
+from reducto.values import CorpusId, Digest, parse_corpus_id
 
 #: What a reader takes into memory at once.
 INSTRUCTIONS_LIMIT_BYTES = 256 << 20

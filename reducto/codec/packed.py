@@ -26,7 +26,7 @@ from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_c
 from reducto.errors import Corrupt, LimitExceeded, NotReducto
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import REFERENCES_LIMIT, Stretch
-from reducto.model import ByteRange, CorpusId
+from reducto.values import ByteRange, CorpusId
 
 MAGIC = b"\x89RDP\r\n\x1a\n"
 VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 
 @dataclass(frozen=True, slots=True)

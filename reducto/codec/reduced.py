@@ -11,7 +11,7 @@ from typing import BinaryIO
 from reducto.codec.instructions import Meta, with_corpus
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.receipt import Receipt
-from reducto.model import ChunkId, CorpusId
+from reducto.values import ChunkId, CorpusId
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
 from reducto.kernel.index import ABSENT
-from reducto.model import ChunkId, CorpusId
+from reducto.values import ChunkId, CorpusId
 
 #: A corpus with fewer hooks than this is also known by its ordinary chunks: small layer corpora have hardly any hook.
 FEW_HOOKS = 64

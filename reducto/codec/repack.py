@@ -21,7 +21,7 @@ from reducto.codec.frames import (
 from reducto.codec.packed import PackedTable, write_packed
 from reducto.codec.unpack import Source, Unpacked, gather
 from reducto.mapped import joined
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 _WINDOW_LOG = 27
 

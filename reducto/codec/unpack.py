@@ -21,8 +21,8 @@ from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Plan
 from reducto.mapped import scratch
-from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
+from reducto.values import ByteRange, CorpusId
 
 #: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed. A reader in the midst
 #: of a frame holds zstd's window, however short the frame is, so only a few may stay open (`LongReaders`).

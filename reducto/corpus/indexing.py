@@ -19,7 +19,7 @@ from reducto.corpus.writer import CorpusWriter
 from reducto.kernel.buffers import copy_bytes, uncleared
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
 from reducto.keys import Signer
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 
 class IndexedCorpusWriter:

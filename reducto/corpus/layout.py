@@ -23,7 +23,7 @@ from blake3 import blake3
 from reducto import keys
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.kernel.chunking import ChunkParams
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 MAGIC = b"\x89RDC\r\n\x1a\n"
 VERSION = 1

@@ -33,8 +33,8 @@ from reducto.errors import Corrupt, NotReducto, SegmentCorrupt, Untrusted, Usage
 from reducto.kernel.chunking import ChunkParams
 from reducto.keys import TrustStore
 from reducto.mapped import Mapped
-from reducto.model import ByteRange, CorpusId
 from reducto.recipe import Submit
+from reducto.values import ByteRange, CorpusId
 
 _VERIFY_BATCH_SEGMENTS = 16
 _PARALLEL_HASH_BYTES = 4 << 20

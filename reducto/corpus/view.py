@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 
 class CorpusView(Protocol):

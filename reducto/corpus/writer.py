@@ -31,7 +31,7 @@ from reducto.corpus.spool import Pairs, PairSpool
 from reducto.errors import UsageError
 from reducto.kernel.chunking import ChunkParams
 from reducto.keys import Signer
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 
 class SegmentHasher:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from reducto.crypt.keyring import ID_LENGTH, BlobKey
 from reducto.errors import Corrupt, KeyUnavailable, LimitExceeded, NotReducto, UsageError
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 
 MAGIC = b"RDSEAL1\n"
 HEADER_LENGTH = 32

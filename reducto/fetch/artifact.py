@@ -23,8 +23,8 @@ from reducto.corpus.layout import SignatureBlock
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.fetch.registry import Registry
-from reducto.model import CorpusId, Descriptor, Digest, parse_corpus_id
 from reducto.recipe import Submit
+from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
 
 ARTIFACT_TYPE = "application/vnd.reducto.corpus.v1"
 PACKED_TYPE = "application/vnd.reducto.corpus.packed.v1"

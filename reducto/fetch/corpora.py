@@ -25,7 +25,7 @@ from reducto.fetch.artifact import PARTS_LIMIT, Advance, CorpusArtifact, fetch_p
 from reducto.fetch.local import SCHEMES, local_files
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import NotInRegistry, Registry, RegistryError
-from reducto.model import CorpusId, parse_corpus_id
+from reducto.values import CorpusId, parse_corpus_id
 
 _TIMEOUT_SECONDS = 60
 _PIECE_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from reducto.errors import UsageError
-from reducto.model import Digest
+from reducto.values import Digest
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")

@@ -24,7 +24,7 @@ from reducto.corpus.atomic import AtomicFile
 from reducto.errors import Corrupt, LimitExceeded, ReductoError
 from reducto.fetch.auth import Authenticator
 from reducto.fetch.reference import Reference
-from reducto.model import Descriptor, Digest
+from reducto.values import Descriptor, Digest
 
 MANIFEST_LIMIT_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 20

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from reducto.gzip.limits import UnframeLimits
 from reducto.gzip.recipe import GzipRecipe
 from reducto.gzip.unframe import GzipUnframer
-from reducto.model import Stored
 from reducto.recipe import Submit
+from reducto.values import Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from reducto.errors import Corrupt
-from reducto.model import ByteRange, Reason, Stored
 from reducto.recipe import PlainSource, Submit
+from reducto.values import ByteRange, Reason, Stored
 from reducto.varint import Numbers, put
 
 PIECE_BYTES = 1 << 20

@@ -19,8 +19,8 @@ from reducto.gzip.planning import member_trailer
 from reducto.gzip.precedent import FindPrecedent, Precedent
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
-from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
+from reducto.values import ByteRange
 
 GROUP_WIRE_BYTES = 256 << 10
 #: The first group is one segment, rebuilt with all workers at its service, for somebody waits for the first byte.

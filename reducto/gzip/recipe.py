@@ -25,8 +25,8 @@ from reducto.gzip.planning import Choice
 from reducto.gzip.precedent import FindPrecedent
 from reducto.gzip.rebuilding import rebuild
 from reducto.kernel import gzip as kernel
-from reducto.model import ByteRange
 from reducto.recipe import PlainSource, Submit
+from reducto.values import ByteRange
 from reducto.varint import Numbers, put
 
 KIND = 1

@@ -19,8 +19,8 @@ from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
 from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe
 from reducto.gzip.window import Window
-from reducto.model import Reason, Stored
 from reducto.recipe import Submit
+from reducto.values import Reason, Stored
 
 BATCH_PLAIN_BYTES = 1 << 20
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reducto.model import Descriptor
+from reducto.oci.manifest import Manifest
+from reducto.oci.names import RepositoryName
+from reducto.values import Descriptor
 from sidecar.app import Sidecar
-from sidecar.codec import Reduction
+from sidecar.codec.interface import Reduction
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
-from sidecar.manifest import Manifest
-from sidecar.names import Repository
 from sidecar.upstream.base import StreamBody
 from sidecar.upstream.client import StoredManifest
 
@@ -26,7 +26,7 @@ class Adopted:
     stored_bytes: int = 0
 
 
-async def adopt(sidecar: Sidecar, repository: Repository, *, keep_originals: bool = False) -> Adopted:
+async def adopt(sidecar: Sidecar, repository: RepositoryName, *, keep_originals: bool = False) -> Adopted:
     """Reduces every layer that pays, then lets records stand for the images.
 
     The originals' manifests are deleted unless ``keep_originals``; their blobs are then the registry's garbage. What is
@@ -45,7 +45,7 @@ async def adopt(sidecar: Sidecar, repository: Repository, *, keep_originals: boo
     return result
 
 
-async def _adopt_blob(sidecar: Sidecar, repository: Repository, blob: Descriptor, result: Adopted) -> None:
+async def _adopt_blob(sidecar: Sidecar, repository: RepositoryName, blob: Descriptor, result: Adopted) -> None:
     if await sidecar.records.layer(SERVICE, repository, blob.digest) is not None:
         return
     location = await sidecar.client.open_upload(SERVICE, repository)

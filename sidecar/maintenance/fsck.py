@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reducto.errors import ReductoError
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of
-from sidecar.names import Repository
-from sidecar.stored.records import LayerRecord
+from sidecar.records.format import LayerRecord
 from sidecar.upstream.client import Refused
 
 
@@ -23,7 +23,7 @@ class Finding:
     trouble: str = ""
 
 
-async def check(sidecar: Sidecar, repository: Repository) -> list[Finding]:
+async def check(sidecar: Sidecar, repository: RepositoryName) -> list[Finding]:
     """Checks every layer, and that every image and index has what it names. Raises `Refused` for the listing."""
     contents = await contents_of(sidecar, repository)
     layers: dict[tuple[Digest, Digest], LayerRecord] = {}
@@ -41,7 +41,7 @@ async def check(sidecar: Sidecar, repository: Repository) -> list[Finding]:
     return findings
 
 
-async def trouble_of(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> str:
+async def trouble_of(sidecar: Sidecar, repository: RepositoryName, layer: LayerRecord) -> str:
     """Why the layer cannot be rebuilt; empty when it was, bit for bit."""
     hasher, length = layer.digest.hasher(), 0
     try:

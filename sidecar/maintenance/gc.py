@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.app import Sidecar
+from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of
-from sidecar.names import Repository
-from sidecar.stored.records import LayerRecord
-from sidecar.upstream.embedded import EmbeddedUpstream
+from sidecar.records.format import LayerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Removed:
 
 
 async def collect(
-    sidecar: Sidecar, repository: Repository, grace_seconds: float, *, untagged: bool = False, dry_run: bool = False
+    sidecar: Sidecar, repository: RepositoryName, grace_seconds: float, *, untagged: bool = False, dry_run: bool = False
 ) -> list[Removed]:
     """Removes records older than the grace that nothing needs. ``untagged`` includes images without a client's tag.
 

@@ -12,23 +12,23 @@ import secrets
 from dataclasses import replace
 
 from reducto.errors import ReductoError
-from reducto.model import CorpusId, Descriptor, Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import CorpusId, Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.keep import digest_file
-from sidecar.local.waiting import Work
+from sidecar.cache.idle_queue import Work
 from sidecar.maintenance.rewrite import rewrite
 from sidecar.maintenance.token_deltas import state_tokens
 from sidecar.maintenance.walk import SERVICE, contents_of
-from sidecar.names import Repository
+from sidecar.push.commit import digest_file
+from sidecar.records.format import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord, TokenDeltaBlob
 from sidecar.runtime import logs
-from sidecar.stored.records import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord, TokenDeltaBlob
 from sidecar.upstream.client import Refused
 
 #: A gain below this is not worth new records.
 _LEAST_GAIN = 0.02
 
 
-async def recompress(sidecar: Sidecar, repository: Repository, only: Work | None = None) -> int:
+async def recompress(sidecar: Sidecar, repository: RepositoryName, only: Work | None = None) -> int:
     """Packs the repository's corpora (or only some) again, and states the tokens of its layers (or of some) if the
     configuration wants it; returns the bytes saved by the former. Raises `Refused`."""
     contents = await contents_of(sidecar, repository)
@@ -58,7 +58,7 @@ async def recompress(sidecar: Sidecar, repository: Repository, only: Work | None
 
 
 async def _pack_again(
-    sidecar: Sidecar, repository: Repository, corpus: CorpusBlob, layer: LayerRecord
+    sidecar: Sidecar, repository: RepositoryName, corpus: CorpusBlob, layer: LayerRecord
 ) -> CorpusBlob | None:
     """The corpus's new blob, stored in the upstream; None when it would hardly be smaller."""
     known = await sidecar.corpora.gather(SERVICE, repository, layer.corpora, layer.bases)
@@ -82,7 +82,7 @@ async def _pack_again(
 
 async def _swap(
     sidecar: Sidecar,
-    repository: Repository,
+    repository: RepositoryName,
     swaps: dict[CorpusId, CorpusBlob],
     deltas: dict[Digest, TokenDeltaBlob],
 ) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.app import Sidecar
-from sidecar.layers import write_layer
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
-from sidecar.names import Repository
-from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord
+from sidecar.pull.decoders import write_layer
+from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Restored:
     digest: str
 
 
-async def rehydrate(sidecar: Sidecar, repository: Repository, *, keep_records: bool = False) -> list[Restored]:
+async def rehydrate(sidecar: Sidecar, repository: RepositoryName, *, keep_records: bool = False) -> list[Restored]:
     """Stores every blob and manifest of the repository as it was pushed; returns the manifests.
 
     Records go only after everything they stood for is back. Raises what a rebuild raises: then nothing was removed.
@@ -45,7 +45,7 @@ async def rehydrate(sidecar: Sidecar, repository: Repository, *, keep_records: b
     return restored
 
 
-async def _restore_blob(sidecar: Sidecar, repository: Repository, layer: LayerRecord, done: set[Digest]) -> None:
+async def _restore_blob(sidecar: Sidecar, repository: RepositoryName, layer: LayerRecord, done: set[Digest]) -> None:
     if layer.digest in done or await sidecar.client.has_blob(SERVICE, repository, layer.digest):
         done.add(layer.digest)
         return

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from reducto.model import Descriptor, Digest
+from reducto.oci.names import RepositoryName, Tag
+from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names, tags_naming
-from sidecar.names import Repository, Tag, record_tag
-from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.records.tags import record_tag
 from sidecar.upstream.client import Refused
 
 #: Indexes may name indexes; nobody nests them deeper than this.
@@ -31,7 +32,7 @@ class Rewritten:
     records: int
 
 
-async def rewrap(sidecar: Sidecar, repository: Repository) -> Rewritten:
+async def rewrap(sidecar: Sidecar, repository: RepositoryName) -> Rewritten:
     """Writes every record anew: envelopes under the repository's present key, signatures by the present signer.
 
     Blobs stay as they are. Raises `Refused`, `KeyUnavailable`, `UpstreamBroken`.
@@ -41,7 +42,7 @@ async def rewrap(sidecar: Sidecar, repository: Repository) -> Rewritten:
     return Rewritten(str(repository), count)
 
 
-async def rewrite(sidecar: Sidecar, repository: Repository, changed: Changed, *, always: bool = False) -> int:
+async def rewrite(sidecar: Sidecar, repository: RepositoryName, changed: Changed, *, always: bool = False) -> int:
     """Stores ``changed`` of every layer record, and what follows from it; returns how many records were written.
 
     ``always`` also where nothing changes. New records come first; an old manifest goes when its tags name the new one.
@@ -74,7 +75,7 @@ class _Rewriting:
     """One rewriting of a repository."""
 
     sidecar: Sidecar
-    repository: Repository
+    repository: RepositoryName
     moved: dict[Digest, Descriptor] = field(default_factory=dict)
     """What stands in place of old manifests."""
     written: set[Digest] = field(default_factory=set)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from reducto.crypt import Content
 from reducto.errors import ReductoError
-from reducto.model import Descriptor, Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.codec import Decoder
-from sidecar.layers import write_layer
+from sidecar.codec.interface import Decoder
 from sidecar.maintenance.walk import SERVICE
-from sidecar.names import Repository
+from sidecar.pull.decoders import write_layer
+from sidecar.records.format import TOKEN_DELTA_TYPE, LayerRecord, TokenDeltaBlob
 from sidecar.runtime import logs
-from sidecar.stored.records import TOKEN_DELTA_TYPE, LayerRecord, TokenDeltaBlob
-from sidecar.stored.relatives import most_related
+from sidecar.similarity.candidates import most_related
 from sidecar.upstream.client import Refused
 
 #: How many older layers are looked at; the one that runs beside most of the newer layer is taken.
@@ -32,7 +32,7 @@ _LEAST_SHARE = 0.25
 
 
 async def state_tokens(
-    sidecar: Sidecar, repository: Repository, layers: Iterable[LayerRecord], fresh: set[Digest]
+    sidecar: Sidecar, repository: RepositoryName, layers: Iterable[LayerRecord], fresh: set[Digest]
 ) -> dict[Digest, TokenDeltaBlob]:
     """Token deltas of those of the repository's ``layers`` that are ``fresh``, stored in the upstream, by layer.
 
@@ -54,7 +54,7 @@ async def state_tokens(
 
 
 async def _state(
-    sidecar: Sidecar, repository: Repository, layer: LayerRecord, candidates: list[LayerRecord]
+    sidecar: Sidecar, repository: RepositoryName, layer: LayerRecord, candidates: list[LayerRecord]
 ) -> TokenDeltaBlob | None:
     if not candidates:
         return None
@@ -89,7 +89,7 @@ async def _state(
 
 
 @asynccontextmanager
-async def _decoder(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> AsyncIterator[Decoder]:
+async def _decoder(sidecar: Sidecar, repository: RepositoryName, layer: LayerRecord) -> AsyncIterator[Decoder]:
     decoder = await sidecar.layers.decoder(SERVICE, repository, layer, alone=True)
     try:
         yield decoder

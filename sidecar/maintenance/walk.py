@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName, Tag
+from reducto.values import Digest
 from sidecar.app import Sidecar
-from sidecar.names import Repository, Tag
-from sidecar.stored.record_store import Held
-from sidecar.stored.records import ImageRecord, IndexRecord, LayerRecord
+from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord
+from sidecar.records.store import Held
+from sidecar.records.tags import is_record_tag
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import StoredManifest
 
@@ -20,7 +21,7 @@ SERVICE = Caller(user_agent="reducto", service=True)
 class Contents:
     """Everything in one repository, by the digest of the manifest in the upstream."""
 
-    repository: Repository
+    repository: RepositoryName
     tags: dict[Digest, list[Tag]] = field(default_factory=lambda: defaultdict(list))
     """Clients' tags of each manifest."""
     hidden: dict[Digest, list[Tag]] = field(default_factory=lambda: defaultdict(list))
@@ -44,7 +45,7 @@ class Contents:
         return {name: held.record for name, held in self.records.items() if isinstance(held.record, IndexRecord)}
 
 
-async def contents_of(sidecar: Sidecar, repository: Repository) -> Contents:
+async def contents_of(sidecar: Sidecar, repository: RepositoryName) -> Contents:
     """Reads every tag, and what indexes name below them. Raises `Refused`, `Unavailable`, `UpstreamBroken`."""
     contents = Contents(repository)
     async for name in sidecar.client.tags(SERVICE, repository):
@@ -52,12 +53,12 @@ async def contents_of(sidecar: Sidecar, repository: Repository) -> Contents:
         found = await sidecar.client.get_manifest(SERVICE, repository, tag)
         if found is None:
             continue  # deleted since it was listed
-        (contents.hidden if tag.is_record else contents.tags)[found.digest].append(tag)
+        (contents.hidden if is_record_tag(tag) else contents.tags)[found.digest].append(tag)
         await _note(sidecar, contents, found)
     return contents
 
 
-async def names(sidecar: Sidecar, repository: Repository, tag: Tag, manifest: Digest) -> bool:
+async def names(sidecar: Sidecar, repository: RepositoryName, tag: Tag, manifest: Digest) -> bool:
     """Whether the tag names this manifest just now: a client may have moved it since `contents_of`."""
     found = await sidecar.client.get_manifest(SERVICE, repository, tag)
     return found is not None and found.digest == manifest
@@ -69,11 +70,11 @@ async def tags_naming(sidecar: Sidecar, contents: Contents, manifest: Digest) ->
     return [tag for tag in known if await names(sidecar, contents.repository, tag, manifest)]
 
 
-async def repositories_of(sidecar: Sidecar, named: list[str]) -> list[Repository]:
+async def repositories_of(sidecar: Sidecar, named: list[str]) -> list[RepositoryName]:
     """The repositories that the command line names, or all that the catalog lists. Raises `UsageError`."""
     if named:
-        return [Repository.parse(name) for name in named]
-    return [Repository(name) async for name in sidecar.client.repositories(SERVICE)]
+        return [RepositoryName.parse(name) for name in named]
+    return [RepositoryName(name) async for name in sidecar.client.repositories(SERVICE)]
 
 
 async def _note(sidecar: Sidecar, contents: Contents, found: StoredManifest) -> None:

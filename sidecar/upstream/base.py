@@ -14,8 +14,8 @@ from typing import Protocol
 
 from multidict import CIMultiDict
 
-from reducto.model import ByteRange
-from sidecar.errors import UpstreamBroken
+from reducto.oci.errors import UpstreamBroken
+from reducto.values import ByteRange
 from sidecar.runtime.offload import Offload
 
 PIECE_BYTES = 1 << 20

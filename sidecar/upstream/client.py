@@ -20,11 +20,11 @@ from urllib.parse import quote, urlencode
 from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
-from reducto.model import ByteRange, Descriptor, Digest
-from sidecar.errors import Unavailable, UpstreamBroken
-from sidecar.local.arrival import Arrival
-from sidecar.manifest import ACCEPTED
-from sidecar.names import Reference, Repository
+from reducto.oci.errors import Unavailable, UpstreamBroken
+from reducto.oci.manifest import ACCEPTED
+from reducto.oci.names import Reference, RepositoryName
+from reducto.values import ByteRange, Descriptor, Digest
+from sidecar.cache.partial_download import Arrival
 from sidecar.runtime.atomic import open_new
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
@@ -83,7 +83,7 @@ class RegistryClient:
     # -- manifests
 
     async def get_manifest(
-        self, caller: Caller, repository: Repository, reference: Reference, accept: tuple[str, ...] = ACCEPTED
+        self, caller: Caller, repository: RepositoryName, reference: Reference, accept: tuple[str, ...] = ACCEPTED
     ) -> StoredManifest | None:
         """The manifest, or None; asked for again where a connection broke.
 
@@ -99,7 +99,7 @@ class RegistryClient:
         raise AssertionError("unreachable")
 
     async def _get_manifest(
-        self, caller: Caller, repository: Repository, reference: Reference, accept: tuple[str, ...]
+        self, caller: Caller, repository: RepositoryName, reference: Reference, accept: tuple[str, ...]
     ) -> StoredManifest | None:
         request = UpstreamRequest(
             "GET", f"/v2/{repository}/manifests/{reference}", caller, CIMultiDict(("Accept", kind) for kind in accept)
@@ -120,7 +120,7 @@ class RegistryClient:
             media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
             return StoredManifest(data, media_type, digest, answer.headers)
 
-    async def may_read(self, caller: Caller, repository: Repository, reference: Reference) -> bool:
+    async def may_read(self, caller: Caller, repository: RepositoryName, reference: Reference) -> bool:
         """Whether this caller sees the manifest just now. False when it is gone; `Refused` when it is forbidden."""
         headers = CIMultiDict(("Accept", kind) for kind in ACCEPTED)
         request = UpstreamRequest("HEAD", f"/v2/{repository}/manifests/{reference}", caller, headers)
@@ -130,7 +130,7 @@ class RegistryClient:
             raise await _refusal(answer)
 
     async def put_manifest(
-        self, caller: Caller, repository: Repository, reference: Reference, data: bytes, media_type: str
+        self, caller: Caller, repository: RepositoryName, reference: Reference, data: bytes, media_type: str
     ) -> CIMultiDict[str]:
         """Stores a manifest and returns the answer's headers."""
         target = f"/v2/{repository}/manifests/{reference}"
@@ -140,13 +140,13 @@ class RegistryClient:
                 raise await _refusal(answer)
             return answer.headers
 
-    async def delete_manifest(self, caller: Caller, repository: Repository, reference: Reference) -> bool:
+    async def delete_manifest(self, caller: Caller, repository: RepositoryName, reference: Reference) -> bool:
         """Deletes a manifest, or only a tag; False when it was not there."""
         return await self._delete(caller, f"/v2/{repository}/manifests/{reference}")
 
     # -- blobs
 
-    async def has_blob(self, caller: Caller, repository: Repository, digest: Digest) -> bool:
+    async def has_blob(self, caller: Caller, repository: RepositoryName, digest: Digest) -> bool:
         """Whether the repository holds the blob as it is."""
         request = UpstreamRequest("HEAD", f"/v2/{repository}/blobs/{digest}", caller)
         async with await self.upstream.send(request) as answer:
@@ -154,7 +154,7 @@ class RegistryClient:
                 return answer.status == 200
             raise await _refusal(answer)
 
-    async def read_blob(self, caller: Caller, repository: Repository, blob: Descriptor, limit_bytes: int) -> bytes:
+    async def read_blob(self, caller: Caller, repository: RepositoryName, blob: Descriptor, limit_bytes: int) -> bytes:
         """A small blob, its digest checked."""
         out = bytearray()
         async for piece in self.blob_pieces(caller, repository, blob):
@@ -166,7 +166,7 @@ class RegistryClient:
         return bytes(out)
 
     async def save_blob(
-        self, caller: Caller, repository: Repository, blob: Descriptor, path: Path, arrival: Arrival | None = None
+        self, caller: Caller, repository: RepositoryName, blob: Descriptor, path: Path, arrival: Arrival | None = None
     ) -> None:
         """A blob into a new file, its digest checked; taken up again where a connection broke.
 
@@ -197,7 +197,7 @@ class RegistryClient:
             await self._offload.io(os.unlink, path)
             raise UpstreamBroken(f"the upstream returned wrong bytes for blob {blob.digest}")
 
-    async def blob_pieces(self, caller: Caller, repository: Repository, blob: Descriptor) -> AsyncIterator[bytes]:
+    async def blob_pieces(self, caller: Caller, repository: RepositoryName, blob: Descriptor) -> AsyncIterator[bytes]:
         done = 0
         for attempt in range(_BLOB_ATTEMPTS):
             headers = {"Range": f"bytes={done}-"} if done else {}
@@ -226,7 +226,7 @@ class RegistryClient:
     async def put_blob(
         self,
         caller: Caller,
-        repository: Repository,
+        repository: RepositoryName,
         digest: Digest,
         content: bytes | Path,
         location: str | None = None,
@@ -259,7 +259,7 @@ class RegistryClient:
                 raise await _refusal(answer)
         self._metrics.upstream_bytes.labels(direction="out").inc(length)
 
-    async def open_upload(self, caller: Caller, repository: Repository) -> str:
+    async def open_upload(self, caller: Caller, repository: RepositoryName) -> str:
         """The Location of a new upload session."""
         request = UpstreamRequest("POST", f"/v2/{repository}/blobs/uploads/", caller, body=b"")
         async with await self.upstream.send(request) as answer:
@@ -280,7 +280,7 @@ class RegistryClient:
                 await self.cancel_upload(caller, location)
 
     async def mount_blob(
-        self, caller: Caller, repository: Repository, digest: Digest, source: Repository
+        self, caller: Caller, repository: RepositoryName, digest: Digest, source: RepositoryName
     ) -> str | None:
         """Mounts a blob from ``source``. None when that worked, else the Location of the session opened instead."""
         query = urlencode({"mount": str(digest), "from": source.name})
@@ -293,13 +293,13 @@ class RegistryClient:
                 raise await _refusal(answer)
             return location
 
-    async def delete_blob(self, caller: Caller, repository: Repository, digest: Digest) -> bool:
+    async def delete_blob(self, caller: Caller, repository: RepositoryName, digest: Digest) -> bool:
         """Deletes a blob; False when it was not there."""
         return await self._delete(caller, f"/v2/{repository}/blobs/{digest}")
 
     # -- listings
 
-    async def tags(self, caller: Caller, repository: Repository) -> AsyncIterator[str]:
+    async def tags(self, caller: Caller, repository: RepositoryName) -> AsyncIterator[str]:
         """All tags, records included, page by page."""
         async for page in self.pages(caller, f"/v2/{repository}/tags/list?n=1000"):
             for tag in page.get("tags") or ():

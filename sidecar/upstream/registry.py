@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from reducto.config import UpstreamOptions
-from sidecar.errors import Unavailable
+from reducto.oci.errors import Unavailable
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import (

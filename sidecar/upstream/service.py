@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from reducto.errors import UsageError
-from sidecar.errors import Unavailable
+from reducto.oci.errors import Unavailable
 from sidecar.upstream.base import Caller, StreamBody, Upstream, UpstreamRequest, UpstreamResponse
 
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')

@@ -6,7 +6,7 @@ import statistics
 import time
 
 from reducto.gzip import GzipRecipe
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.bench.data import dataset
 from tests.bench.gzip_outcomes import plan
 from tests.bench.report import Cell, Report, benchmark

@@ -13,7 +13,7 @@ from reducto.cli import main
 from reducto.crypt.keyring import parse_kek
 from reducto.keyfiles import load_signer, load_trust
 from reducto.keys import KeyState
-from sidecar.ports.audit_log import AuditFile, AuditLog
+from sidecar.middleware.audit_log import AuditFile, AuditLog
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: object, expect: int = 0) -> dict:

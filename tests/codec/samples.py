@@ -13,7 +13,7 @@ from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Redu
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import TarWalk
-from reducto.model import ByteRange, Stored
+from reducto.values import ByteRange, Stored
 
 #: Reduces whatever comes, so that a test sees the result however small its data.
 EAGER = EncodeOptions(gate=False, minimum_gain=-1e9)

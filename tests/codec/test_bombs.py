@@ -22,7 +22,7 @@ from reducto.codec.instructions import Instructions, Meta
 from reducto.codec.packed import ENTRIES_LIMIT, FRAMES_LIMIT, PackedTable
 from reducto.errors import Corrupt, LimitExceeded
 from reducto.kernel.matching import OPERATIONS_LIMIT
-from reducto.model import Reason, Stored
+from reducto.values import Reason, Stored
 from tests.codec.samples import words
 
 MEMORY_BYTES = 400 << 20

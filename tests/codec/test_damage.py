@@ -9,7 +9,7 @@ import pytest
 from reducto.codec import Decoder
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, ProofFailed, ReductoError
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.codec.samples import decode, encode, make_corpus, words
 
 

@@ -18,7 +18,7 @@ from reducto.codec.unpack import Unpacked
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.difference import COLUMNS
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.codec.samples import decode, encode, make_corpus, make_tar, program, words
 from tests.golden.packed.make import GOLDEN, golden_corpora, golden_plain
 

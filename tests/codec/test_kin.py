@@ -15,7 +15,7 @@ from reducto.codec.references import Reference
 from reducto.codec.unpack import Unpacked
 from reducto.corpus.reader import Corpus
 from reducto.kernel.matching import Stretch
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.codec.samples import decode, encode, make_corpus, words
 
 

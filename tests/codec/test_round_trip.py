@@ -26,7 +26,7 @@ from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.kernel.chunking import path_hash
-from reducto.model import ByteRange, Reason, Stored
+from reducto.values import ByteRange, Reason, Stored
 from tests.codec.samples import EAGER, decode, encode, make_corpus, make_tar, words
 from tests.gzip.oracles import go_oracles
 

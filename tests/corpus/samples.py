@@ -11,7 +11,7 @@ from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams, path_hash
 from reducto.keys import Signer, TrustStore
-from reducto.model import CorpusId
+from reducto.values import CorpusId
 
 
 def signer(seed: bytes = b"corpus tests only, no real key!!") -> Signer:

@@ -20,7 +20,7 @@ from reducto.corpus.reader import Corpus
 from reducto.corpus.writer import CorpusWriter
 from reducto.errors import Corrupt, NotReducto, ReductoError, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import Chunker, ChunkParams, path_hash
-from reducto.model import ByteRange, CorpusId
+from reducto.values import ByteRange, CorpusId
 from tests.corpus.samples import SIGNER, TRUST, noise, signer, write_small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corpus"

@@ -28,10 +28,10 @@ from reducto.fetch.artifact import ARTIFACT_TYPE, CorpusArtifact
 from reducto.fetch.corpora import CorpusFinder
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import NotInRegistry, RegistryError
-from reducto.fetch.registry import Registry as Repository
+from reducto.fetch.registry import Registry as RepositoryName
 from reducto.kernel.chunking import ChunkParams
 from reducto.keyfiles import generate_key
-from reducto.model import Digest
+from reducto.values import Digest
 from tests.corpus.samples import noise, write_small
 from tests.corpus_builder.samples import tar_of, write_layout, write_tree
 from tests.support.registries import Htpasswd, Registry
@@ -165,7 +165,7 @@ def test_the_oras_client_sees_an_ordinary_artifact(
     run(capsys, "corpus", "push", "--corpus", golden[0], "--to", f"oci://{registry.host}/corpora:v1")
     oras = make_client("oras")
     oras.pull(f"{registry.host}/corpora:v1")
-    document = Repository(Reference.parse(f"{registry.host}/corpora:v1")).manifest()[0]
+    document = RepositoryName(Reference.parse(f"{registry.host}/corpora:v1")).manifest()[0]
     assert document["artifactType"] == ARTIFACT_TYPE
 
 
@@ -187,7 +187,7 @@ def test_a_damaged_blob_in_the_registry_is_never_used(
 
 @pytest.mark.integration
 def test_an_image_is_no_corpus(registry: Registry, tmp_path: Path) -> None:
-    repository = Repository(Reference.parse(f"{registry.host}/images:v1"))
+    repository = RepositoryName(Reference.parse(f"{registry.host}/images:v1"))
     config = repository.upload_bytes(b"{}", "application/vnd.oci.image.config.v1+json").to_json()
     manifest = {"schemaVersion": 2, "config": config, "layers": []}
     media_type = "application/vnd.oci.image.manifest.v1+json"
@@ -203,7 +203,7 @@ def test_images_in_a_registry_are_built_from_like_a_layout(registry: Registry, t
     layers = [tar_of({f"app/{k}/{n}": noise(5000, 100 * k + n) for n in range(9)}) for k in range(3)]
     layout = write_layout(tmp_path / "layout", [layers[:2], [layers[0], layers[2]]])
     index = json.loads((layout / "index.json").read_text())
-    repository = Repository(Reference.parse(f"{registry.host}/apps/one:latest"))
+    repository = RepositoryName(Reference.parse(f"{registry.host}/apps/one:latest"))
     for blob in (layout / "blobs" / "sha256").iterdir():
         repository.upload(blob, "application/octet-stream")
     for number, entry in enumerate(index["manifests"]):

@@ -19,8 +19,8 @@ from reducto.fetch import artifact
 from reducto.gzip import TokenDelta
 from reducto.kernel.matching import Parallel
 from reducto.keys import Signer
-from reducto.model import CorpusId, Descriptor, Digest
-from sidecar.stored.records import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, TokenDeltaBlob
+from reducto.values import CorpusId, Descriptor, Digest
+from sidecar.records.format import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, TokenDeltaBlob
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
 from tests.corpus.samples import SIGNER, write_small
 

@@ -31,13 +31,13 @@ from reducto.fetch.artifact import CorpusArtifact
 from reducto.gzip import TokenDelta
 from reducto.gzip.token_delta import MAGIC as TOKENS_MAGIC
 from reducto.keys import Signer, TrustStore
-from reducto.model import ByteRange, Digest
-from sidecar import ranges, routes
-from sidecar.errors import RegistryError
-from sidecar.manifest import Manifest as ClientManifest
-from sidecar.ports.limits import path_complaint
-from sidecar.stored import records
-from sidecar.stored.originals import EMBEDDED_LIMIT_BYTES
+from reducto.oci import ranges, routes
+from reducto.oci.errors import RegistryError
+from reducto.oci.manifest import Manifest as ClientManifest
+from reducto.values import ByteRange, Digest
+from sidecar.middleware.rate_limits import path_complaint
+from sidecar.records import records
+from sidecar.records.originals import EMBEDDED_LIMIT_BYTES
 from tests.fuzz import seeds
 
 PLAIN_LIMIT_BYTES = 1 << 20

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from reducto.gzip import GzipRecipe, UnframeLimits, open_unframer, recipe_from_bytes
-from reducto.model import ByteRange, Stored
 from reducto.recipe import Submit
+from reducto.values import ByteRange, Stored
 
 
 class PlainBytes:

@@ -10,7 +10,7 @@ import pytest
 from reducto.gzip import identify
 from reducto.kernel._lib import lib
 from reducto.kernel.gzip import models
-from reducto.model import Reason
+from reducto.values import Reason
 from tests.gzip import samples
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gzip"

@@ -15,7 +15,7 @@ import pytest
 
 from reducto.errors import Corrupt
 from reducto.gzip import GzipRecipe, UnframeLimits, open_unframer, recipe_from_bytes
-from reducto.model import Reason, Stored
+from reducto.values import Reason, Stored
 from tests.gzip import samples
 from tests.gzip.helpers import PlainBytes, assert_exact, unframe
 

@@ -6,7 +6,7 @@ import pytest
 
 from reducto.gzip import GzipRecipe
 from reducto.kernel.gzip import models
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, unframe, workers
 

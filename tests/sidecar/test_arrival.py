@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sidecar.exchange import call_of
-from sidecar.local.arrival import Arrival
-from sidecar.passthrough import Passthrough
+from sidecar.api.exchange import call_of
+from sidecar.api.passthrough import Passthrough
+from sidecar.cache.partial_download import Arrival
+from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.embedded import EmbeddedUpstream
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.sidecar_rig import Rig

@@ -15,8 +15,8 @@ from reducto.config import LimitOptions, Policy, Role
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams
-from reducto.model import Digest
-from sidecar.names import Repository
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.upstream.base import Caller
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
@@ -216,10 +216,10 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     rig = await new_rig(upstream=registry.url)
     digest = await rig.push_blob("app", LAYER)
     other = await rig.push_blob("other", LAYER)
-    layer = await rig.running.sidecar.records.layer(Caller(), Repository("app"), digest)
+    layer = await rig.running.sidecar.records.layer(Caller(), RepositoryName("app"), digest)
     assert layer is not None
     for corpus in layer.corpora:
-        assert await rig.running.sidecar.client.delete_blob(Caller(), Repository("app"), corpus.blob.digest)
+        assert await rig.running.sidecar.client.delete_blob(Caller(), RepositoryName("app"), corpus.blob.digest)
     fresh = await new_rig(upstream=registry.url, state="fresh")
     answer = await fresh.get_blob("app", digest)
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")

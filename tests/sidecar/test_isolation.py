@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reducto.model import Digest
+from reducto.values import Digest
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
 from tests.support.fixtures import StartRegistry

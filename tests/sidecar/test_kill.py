@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from reducto.model import Digest
+from reducto.values import Digest
 from tests.sidecar.samples import real_layer
 from tests.sidecar.test_faults import left_behind
 from tests.support.fixtures import StartRegistry

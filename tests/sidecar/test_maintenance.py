@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 
 from reducto.config import Seconds
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.maintenance.adopt import adopt
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
 from sidecar.maintenance.recompress import recompress, when_idle
 from sidecar.maintenance.rehydrate import rehydrate
 from sidecar.maintenance.walk import Contents, contents_of
-from sidecar.names import Repository
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import collect_garbage
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise, until
 
-APP = Repository("app")
+APP = RepositoryName("app")
 LAYER = words(300_000, 1)
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from reducto.cli import main
 from reducto.gzip import TokenDelta
-from reducto.model import Digest
-from sidecar import rebuild
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.recompress import recompress
 from sidecar.maintenance.walk import SERVICE
-from sidecar.names import Repository
-from sidecar.stored.records import ImageRecord, LayerRecord
+from sidecar.pull import rebuild
+from sidecar.records.format import ImageRecord, LayerRecord
 from tests.gzip.oracles import go_oracles
 from tests.sidecar.conftest import OpenRig
 from tests.support.images import library_layer
@@ -27,7 +27,7 @@ from tests.support.sidecar_rig import Rig
 
 FOLLOWED = "reducto_rebuild_followed_bytes_total"
 STATED = "reducto_rebuild_stated_bytes_total"
-APP = Repository.parse("app")
+APP = RepositoryName.parse("app")
 
 
 @cache
@@ -71,7 +71,7 @@ async def push_both(origin: Rig) -> None:
 
 async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
     """The second version's."""
-    layer = await rig.running.sidecar.records.layer(SERVICE, Repository.parse(repository), Digest.of(layers()[1]))
+    layer = await rig.running.sidecar.records.layer(SERVICE, RepositoryName.parse(repository), Digest.of(layers()[1]))
     assert layer is not None
     return layer
 

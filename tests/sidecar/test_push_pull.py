@@ -9,9 +9,10 @@ import pytest
 
 from reducto.codec import Encoder, Reduced
 from reducto.config import Policy, Role, Scope
-from reducto.model import Digest
+from reducto.oci.names import RepositoryName
+from reducto.values import Digest
 from sidecar.maintenance.gc import sweep
-from sidecar.names import Repository, record_tag
+from sidecar.records.tags import record_tag
 from sidecar.upstream.base import Caller
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
@@ -116,7 +117,7 @@ async def test_records_are_hidden_and_refused(rig: Rig) -> None:
     assert (await rig.put_manifest("app", str(name), b"{}")).code == "TAG_INVALID"
     assert (await rig("DELETE", f"/v2/app/manifests/{name}")).status == 404
     client = rig.running.sidecar.client
-    record = await client.get_manifest(Caller(), Repository("app"), name)
+    record = await client.get_manifest(Caller(), RepositoryName("app"), name)
     assert record is not None
     assert (await rig("GET", f"/v2/app/manifests/{record.digest}")).code == "MANIFEST_UNKNOWN"
 
@@ -176,7 +177,7 @@ async def test_an_index_names_its_childrens_records(rig: Rig) -> None:
     assert (await rig.put_manifest("app", "multi", data, INDEX)).status == 201
     answer = await rig("GET", "/v2/app/manifests/multi", headers={"Accept": INDEX})
     assert (answer.body, answer.headers["Content-Type"]) == (data, INDEX)
-    client, repository = rig.running.sidecar.client, Repository("app")
+    client, repository = rig.running.sidecar.client, RepositoryName("app")
     stored = await client.get_manifest(Caller(), repository, record_tag(Digest.of(data)))
     assert stored is not None
     for child in json.loads(stored.data)["manifests"]:
@@ -296,7 +297,7 @@ async def test_encoders_that_wait_for_corpora_leave_room_for_those_to_be_made(ne
 async def test_records_copied_by_another_tool_are_found(new_rig: OpenRig) -> None:
     rig = await new_rig()
     digest, data = await rig.push_image("app", "v1", [LAYER])
-    client, source, target = rig.running.sidecar.client, Repository("app"), Repository("copy")
+    client, source, target = rig.running.sidecar.client, RepositoryName("app"), RepositoryName("copy")
     record = await client.get_manifest(Caller(), source, digest_or_tag := record_tag(digest))
     assert record is not None
     document = json.loads(record.data)

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sidecar.replicas import FORWARDED_HEADER
+from sidecar.push.replicas import FORWARDED_HEADER
 from sidecar.serve import Running, start
 from tests.support.process import free_port
 from tests.trust.sidecars import config_of, layer_of, words

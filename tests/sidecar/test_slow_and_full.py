@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from reducto.config import LimitOptions
-from reducto.model import Digest
+from reducto.values import Digest
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
 from tests.sidecar.test_faults import left_behind

@@ -12,19 +12,19 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from reducto.config import UpstreamOptions
-from reducto.model import Descriptor, Digest
-from sidecar.local.arrival import Arrival
-from sidecar.names import Repository, Tag
+from reducto.oci.names import RepositoryName, Tag
+from reducto.values import Descriptor, Digest
+from sidecar.cache.partial_download import Arrival
+from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, Upstream, UpstreamRequest
 from sidecar.upstream.client import RegistryClient
-from sidecar.upstream.embedded import EmbeddedUpstream
 from sidecar.upstream.registry import RegistryUpstream
 from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import MANIFEST, descriptor, noise
 
-APP, OTHER, WHO = Repository("team/app"), Repository("other"), Caller()
+APP, OTHER, WHO = RepositoryName("team/app"), RepositoryName("other"), Caller()
 
 
 @pytest.fixture(
@@ -159,8 +159,8 @@ async def test_manifests_and_tags(client: RegistryClient) -> None:
 
 
 async def test_what_is_not_there(client: RegistryClient) -> None:
-    assert await client.get_manifest(WHO, Repository("nothing/here"), Tag("x")) is None
-    assert [tag async for tag in client.tags(WHO, Repository("nothing/here"))] == []
+    assert await client.get_manifest(WHO, RepositoryName("nothing/here"), Tag("x")) is None
+    assert [tag async for tag in client.tags(WHO, RepositoryName("nothing/here"))] == []
     assert not await client.delete_manifest(WHO, APP, Digest.of(b"nothing"))
 
 

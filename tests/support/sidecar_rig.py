@@ -32,9 +32,9 @@ from reducto.config import (
     SpoolOptions,
     UpstreamOptions,
 )
-from reducto.model import Digest
+from reducto.values import Digest
 from sidecar.app import MakeCodec, reducto_codec
-from sidecar.reducer import ReductoCodec
+from sidecar.codec.adapter import ReductoCodec
 from sidecar.runtime.offload import Offload
 from sidecar.serve import Running, start
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from reducto.keys import Signer
-from reducto.model import Descriptor, Digest
+from reducto.oci.names import RepositoryName, Tag
 from reducto.statement import KEY, REPOSITORY, SIGNATURE
-from sidecar.names import Repository, Tag
-from sidecar.stored.records import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE
-from sidecar.upstream.layout import Layout
+from reducto.values import Descriptor, Digest
+from sidecar.embedded.image_layout import Layout
+from sidecar.records.format import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE
 
 Document = dict[str, Any]
 RECORDS = {"layer record": LAYER_TYPE, "image record": IMAGE_TYPE, "index record": INDEX_TYPE}
@@ -64,7 +64,7 @@ class Forger:
         """Another manifest under the record's tag: a push past the sidecar."""
         media_type = json.loads(data)["mediaType"]
         manifest = Descriptor(media_type, Digest.of(data), len(data))
-        self.layout.put_manifest(Repository(stored.repository), manifest, data, Tag(stored.tag), None, None)
+        self.layout.put_manifest(RepositoryName(stored.repository), manifest, data, Tag(stored.tag), None, None)
 
     def put_blob(self, repository: str, data: bytes) -> Document:
         """A new blob; how a descriptor names it."""
@@ -76,7 +76,7 @@ class Forger:
         """Takes away records."""
         for kind in kinds:
             for stored in self.find(repository, kind):
-                self.layout.delete_tag(Repository(repository), Tag(stored.tag))
+                self.layout.delete_tag(RepositoryName(repository), Tag(stored.tag))
 
     def copy_blobs(self, source: str, target: str) -> None:
         """Everything that ``source`` holds, for ``target``, too: a mount."""
@@ -87,8 +87,8 @@ class Forger:
                 copy.write_bytes(path.read_bytes())
 
     def _manifests(self, repository: str) -> Iterator[tuple[Stored, Document]]:
-        for tag in self.layout.tags(Repository(repository)):
-            found = self.layout.resolve(Repository(repository), Tag(tag))
+        for tag in self.layout.tags(RepositoryName(repository)):
+            found = self.layout.resolve(RepositoryName(repository), Tag(tag))
             assert found is not None
             stored = Stored(repository, found.digest, self._path(repository, found.digest), tag)
             yield stored, json.loads(stored.data)

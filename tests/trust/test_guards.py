@@ -16,10 +16,10 @@ from aiohttp import web
 from reducto import audit
 from reducto.apikeys import ApiKey, ApiKeys, ApiScope
 from reducto.keyfiles import generate_key, load_trust
-from sidecar.ports.access import scope_needed
-from sidecar.ports.audit import outcome_of, principal
-from sidecar.ports.clients import ClientAddresses, group_of
-from sidecar.ports.limits import CLIENT_LIMIT, RateLimiter, path_complaint
+from sidecar.middleware.access import scope_needed
+from sidecar.middleware.audit import outcome_of, principal
+from sidecar.middleware.client_address import ClientAddresses, group_of
+from sidecar.middleware.rate_limits import CLIENT_LIMIT, RateLimiter, path_complaint
 from tests.support.wicked import Wicked
 from tests.trust.sidecars import config_of, layer_of, sidecar, words
 

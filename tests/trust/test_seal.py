@@ -12,9 +12,9 @@ import pytest
 
 from reducto.crypt import generate_kek
 from reducto.keyfiles import generate_key, write_private_file
+from reducto.oci.names import RepositoryName
 from sidecar.app import build
 from sidecar.maintenance.rewrite import rewrap
-from sidecar.names import Repository
 from tests.trust.sidecars import Client, config_of, layer_of, sidecar, words
 
 LAYERS = [layer_of({f"file-{n}": words(n, 60_000) for n in range(6 + extra)}) for extra in range(2)]
@@ -177,7 +177,7 @@ async def test_rewrapping_lets_go_of_the_old_key_and_signature(tmp_path: Path) -
     for _ in range(2):  # doing it again changes nothing
         maintained = await build(config_of(tmp_path / "b", store, both))
         try:
-            assert (await rewrap(maintained, Repository("team/app"))).records >= 4
+            assert (await rewrap(maintained, RepositoryName("team/app"))).records >= 4
         finally:
             await maintained.close()
     assert {path for path in stored_files(store) if path.read_bytes().startswith(b"RDSEAL1\n")} == before

@@ -19,8 +19,8 @@ from reducto import audit
 from reducto.audit import AuditBroken, AuditReport, Head
 from reducto.errors import Corrupt, UsageError
 from reducto.keys import Signer, TrustStore
-from sidecar.ports import audit_log
-from sidecar.ports.audit_log import AuditFile, AuditLog
+from sidecar.middleware import audit_log
+from sidecar.middleware.audit_log import AuditFile, AuditLog
 
 SIGNER = Signer.generate()
 TRUST = TrustStore.of(SIGNER)
@@ -210,7 +210,7 @@ def test_two_processes_do_not_share_a_file(tmp_path) -> None:
 def test_a_killed_writer_leaves_a_log_that_goes_on(tmp_path) -> None:
     path = tmp_path / "audit.jsonl"
     script = (
-        "import sys,pathlib;from sidecar.ports.audit_log import *\n"
+        "import sys,pathlib;from sidecar.middleware.audit_log import *\n"
         "log=AuditLog(AuditFile(pathlib.Path(sys.argv[1])));print('up',flush=True)\n"
         "while True: log.record({'text':'x'*500})\n"
     )

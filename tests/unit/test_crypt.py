@@ -23,7 +23,7 @@ from reducto.crypt import (
 from reducto.crypt.keyring import parse_kek
 from reducto.crypt.stream import HEADER_LENGTH, TAG_LENGTH
 from reducto.errors import Corrupt, KeyUnavailable, LimitExceeded, NotReducto, ReductoError, UsageError
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 
 BITS = 12
 SEGMENT = 1 << BITS

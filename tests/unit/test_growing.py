@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.local.growing import GrowingFile
+from sidecar.runtime.growing_file import GrowingFile
 from sidecar.runtime.offload import Offload
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reducto.model import ChunkId, CorpusId
-from sidecar.stored.hooks import HOOKS_PER_CORPUS, HookIndex, MemoryHookIndex, RocksHookIndex
-from sidecar.stored.shared_hooks import RedisHookIndex
+from reducto.values import ChunkId, CorpusId
+from sidecar.similarity.hook_index import HOOKS_PER_CORPUS, HookIndex, MemoryHookIndex, RocksHookIndex
+from sidecar.similarity.redis_index import RedisHookIndex
 from tests.support.process import Daemon, find_tool, free_port, listens
 from tests.support.requirements import require_tool
 

@@ -11,9 +11,9 @@ import pytest
 
 from reducto.config import Config
 from reducto.corpus.reader import Corpus
-from reducto.model import ChunkId, CorpusId, Digest, Stored
-from sidecar.codec import LocalCorpus, Reduction
-from sidecar.reducer import ReductoCodec
+from reducto.values import ChunkId, CorpusId, Digest, Stored
+from sidecar.codec.adapter import ReductoCodec
+from sidecar.codec.interface import LocalCorpus, Reduction
 from sidecar.runtime.offload import Offload
 from tests.codec.samples import make_corpus, make_tar, words
 

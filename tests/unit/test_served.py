@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from reducto.model import Descriptor, Digest
-from sidecar.local.served import Served
-from sidecar.names import Repository
-from sidecar.stored.records import LayerRecord
+from reducto.oci.names import RepositoryName
+from reducto.values import Descriptor, Digest
+from sidecar.cache.recently_served import Served
+from sidecar.records.format import LayerRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "served-v1.json"
-APP, TOOL = Repository("team/app"), Repository("tool")
+APP, TOOL = RepositoryName("team/app"), RepositoryName("tool")
 
 
 def record(content: bytes) -> LayerRecord:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from sidecar.names import Repository
-from sidecar.turns import Turns
+from reducto.oci.names import RepositoryName
+from sidecar.records.locks import Turns
 
-APP, OTHER = Repository("app"), Repository("other")
+APP, OTHER = RepositoryName("app"), RepositoryName("other")
 
 
 async def test_writers_share_and_one_is_alone() -> None:

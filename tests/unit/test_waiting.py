@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reducto.model import CorpusId, Digest
-from sidecar.local.waiting import Waiting, Work
-from sidecar.names import Repository
+from reducto.oci.names import RepositoryName
+from reducto.values import CorpusId, Digest
+from sidecar.cache.idle_queue import Waiting, Work
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "waiting-v1.json"
-APP, TOOL = Repository("team/app"), Repository("tool")
+APP, TOOL = RepositoryName("team/app"), RepositoryName("tool")
 CORPUS, OTHER = CorpusId("a" * 64), CorpusId("b" * 64)
 FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"first", b"second", b"third"))
 

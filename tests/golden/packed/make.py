@@ -17,7 +17,7 @@ from reducto.codec.packed import PackedTable, write_packed
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import Stretch
-from reducto.model import ByteRange
+from reducto.values import ByteRange
 from tests.codec.samples import make_corpus
 
 GOLDEN = Path(__file__).parent / "every-kind-v1.rcp"

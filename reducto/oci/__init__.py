@@ -1,0 +1,1 @@
+"""The OCI registry API: names, digests, manifests, ranges, routes and errors, without any server or store."""

@@ -1,0 +1,200 @@
+"""One client request on its way through: who asks, for which route, and how answers go back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from reducto.oci import routes
+from reducto.oci.errors import UploadInvalid
+from sidecar.runtime.atomic import open_read
+from sidecar.runtime.offload import Offload
+from sidecar.upstream.base import Caller, FileBody, StreamBody, UpstreamRequest, UpstreamResponse, body_pieces
+
+_HOP_BY_HOP = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
+        *("proxy-authenticate", "proxy-authorization"),
+    }
+)
+#: Set by whoever sends to the upstream, from what is true of that connection.
+_OWN_REQUEST_HEADERS = _HOP_BY_HOP | {
+    "host", "authorization", "content-length", "accept-encoding", "x-request-id", "x-forwarded-for", "cookie"
+}  # fmt: skip
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class ClientGone(ConnectionError):
+    """The client closed its connection, or fell silent for too long, in the middle of a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A client's request, parsed once."""
+
+    request: web.Request
+    route: routes.Route
+    caller: Caller
+    body_timeout_seconds: float
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.request.headers
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query
+
+    def body(self) -> StreamBody:
+        """The request's body, once. Its pieces raise `ClientGone`."""
+        return StreamBody(self._pieces(), self.request.content_length)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        content = self.request.content
+        while True:
+            try:
+                async with asyncio.timeout(self.body_timeout_seconds):
+                    piece = await content.readany()
+            except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                raise ClientGone(f"the client's body ended early: {type(error).__name__}") from error
+            except aiohttp.http_exceptions.HttpProcessingError as error:
+                raise UploadInvalid("the body is not valid HTTP") from error
+            if not piece:
+                return
+            yield piece
+
+    def upstream_request(self, *, body: bool = True) -> UpstreamRequest:
+        """The same request for the upstream: its own path, the caller's credentials, no hop-by-hop headers."""
+        url = self.request.rel_url
+        path = url.raw_path if isinstance(self.route, routes.Other) else self.route.path
+        target = f"{path}?{url.raw_query_string}" if url.raw_query_string else path
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OWN_REQUEST_HEADERS]
+        has_body = body and self.request.body_exists
+        return UpstreamRequest(
+            self.method, target, self.caller, CIMultiDict(headers), self.body() if has_body else None
+        )
+
+
+#: Where a request keeps its `Call`, for the middlewares that run inside.
+CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
+
+
+def call_of(request: web.Request, body_timeout_seconds: float) -> Call:
+    """The request as a `Call`."""
+    given = request.headers.get("X-Request-Id", "")
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    remote = request.remote or ""
+    caller = Caller(
+        authorization=request.headers.get(hdrs.AUTHORIZATION),
+        request_id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8),
+        client=f"{forwarded}, {remote}" if forwarded else remote,
+        user_agent=request.headers.get(hdrs.USER_AGENT, ""),
+    )
+    return Call(request, routes.parse(request.path), caller, body_timeout_seconds)
+
+
+async def relay(call: Call, answer: UpstreamResponse, base: str, offload: Offload) -> web.StreamResponse:
+    """Sends the upstream's answer as it is. A body that ends early breaks the client's connection."""
+    headers = client_headers(answer, base)
+    if answer.file is not None:
+        return await send_file(call, answer.status, headers, answer.file, offload)
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    length = answer.length
+    if call.method == "HEAD" or length == 0:
+        return _bodiless(answer.status, headers, length)
+    if length is not None:
+        response.content_length = length
+    elif call.request.version >= (1, 1) and answer.status >= 200 and answer.status not in (204, 304):
+        response.enable_chunked_encoding()
+    async with breaking(call, response):
+        await response.prepare(call.request)
+        async for piece in answer.pieces():
+            await response.write(piece)
+        await response.write_eof()
+    return response
+
+
+class breaking:
+    """Breaks the client's connection when the block fails: nothing incomplete may look like a clean end."""
+
+    def __init__(self, call: Call, response: web.StreamResponse) -> None:
+        self._call = call
+        self._response = response
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and self._response.prepared and (transport := self._call.request.transport):
+            transport.abort()
+
+
+async def send_file(
+    call: Call, status: int, headers: CIMultiDict[str], file: FileBody, offload: Offload
+) -> web.StreamResponse:
+    """A range of a file that nobody changes, by sendfile where the transport can."""
+    handle = await offload.io(open_read, file.path)
+    try:
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = len(file.range)
+        async with breaking(call, response):
+            await response.prepare(call.request)
+            transport = call.request.transport
+            if transport is None:
+                raise ClientGone("the client left")
+            try:
+                loop = asyncio.get_running_loop()
+                if len(file.range):
+                    await loop.sendfile(transport, handle, file.range.start, len(file.range), fallback=False)
+            except (NotImplementedError, asyncio.SendfileNotAvailableError):  # TLS
+                async for piece in body_pieces(file, offload):
+                    await response.write(piece)
+            await response.write_eof()
+        return response
+    finally:
+        await offload.io(handle.close)
+
+
+def client_headers(answer: UpstreamResponse, base: str) -> CIMultiDict[str]:
+    """The upstream's headers for the client: no hop-by-hop, Locations of the upstream (``base``) made our own."""
+    headers = CIMultiDict(
+        (name, value)
+        for name, value in answer.headers.items()
+        if name.lower() not in _HOP_BY_HOP and name.lower() not in ("content-length", "date", "server")
+    )
+    for name in ("Location", "Link"):
+        if name in headers:
+            headers[name] = _relative(headers[name], base)
+    return headers
+
+
+def _relative(text: str, base: str) -> str:
+    """``text`` with the upstream's own address cut out, so that the client comes back to the sidecar."""
+    if not base:
+        return text
+    text = text.replace(base, "")
+    if text.startswith(("http://", "https://")) and "/v2/" in text:
+        # A registry behind a proxy may give out an address of its own: only the path matters.
+        parts = urlsplit(text)
+        if parts.path.startswith("/v2/"):
+            return parts.path + (f"?{parts.query}" if parts.query else "")
+    return text
+
+
+def _bodiless(status: int, headers: CIMultiDict[str], length: int | None) -> web.Response:
+    """An answer to HEAD, or an empty one, with the length that GET would have."""
+    if length is not None and status != 204:
+        headers["Content-Length"] = str(length)
+    return web.Response(status=status, headers=headers)

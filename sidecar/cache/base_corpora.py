@@ -1,0 +1,70 @@
+"""Base corpora named in the configuration: fetched, verified and mapped at start, loaded again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from reducto.config import Config
+from reducto.corpus.reader import Corpus
+from reducto.errors import ReductoError
+from reducto.fetch.corpora import CorpusFinder
+from reducto.keyfiles import load_trust
+from reducto.values import CorpusId
+from sidecar.cache.corpora import Corpora
+from sidecar.codec.interface import LocalCorpus
+from sidecar.runtime import logs
+from sidecar.runtime.offload import Offload
+
+
+class BaseCorpora:
+    """Keeps `Corpora.bases` as the configuration says. ``problem`` is why not all could be had, for readiness."""
+
+    def __init__(self, config: Config, corpora: Corpora, offload: Offload) -> None:
+        self._config = config
+        self._corpora = corpora
+        self._offload = offload
+        self._state: tuple[tuple[str, int, int], ...] = ()
+        self.problem = ""
+
+    async def load(self) -> None:
+        """Maps what is named. What cannot be had is logged; the sidecar works without it, and is not ready."""
+        if not self._config.corpora:
+            return
+        try:
+            found = await self._offload.io(self._open_all)
+        except (ReductoError, OSError) as error:
+            self.problem = f"{type(error).__name__}: {error}"
+            logs.trouble("base-corpora-not-loaded", error)
+            return
+        self.problem = ""
+        if found is not None:
+            self._corpora.replace_bases(found)
+            logs.event("base-corpora", count=len(found), ids=sorted(found))
+
+    async def watch(self) -> None:
+        """Looks for changes as often as the configuration says. Runs until it is cancelled."""
+        interval = self._config.corpus.refresh_interval
+        while interval and self._config.corpora:
+            await asyncio.sleep(interval)
+            await self.load()
+
+    async def check(self) -> str:
+        """The condition of readiness: empty when all are mapped."""
+        return self.problem
+
+    def _open_all(self) -> dict[CorpusId, LocalCorpus] | None:
+        """All base corpora; None when their files are still those that were opened last."""
+        finder = CorpusFinder(self._config.corpus, ca_file=self._config.upstream.ca_file)
+        files: list[Path] = [path for name in self._config.corpora for path in finder.find(name)]
+        state = tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
+        if state == self._state:
+            return None
+        signing = self._config.security.signing
+        trust = load_trust(signing.trusted_keys)
+        opened = [
+            Corpus.open(path, trust=trust if len(trust) else None, allow_unsigned=not signing.required)
+            for path in files
+        ]
+        self._state = state
+        return {corpus.id: corpus for corpus in opened}

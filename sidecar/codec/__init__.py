@@ -1,0 +1,1 @@
+"""What the sidecar needs of the codec, as types, and the adapter that fulfils them with `reducto.codec`."""

@@ -1,0 +1,187 @@
+"""The codec as the sidecar uses it: `sidecar.codec.interface.Codec` by `reducto.codec` and `reducto.corpus`."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from reducto.codec import Decoder as BlobDecoder
+from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked
+from reducto.codec import Encoder as BlobEncoder
+from reducto.codec.frames import LongReaders
+from reducto.codec.packed import PackedTable
+from reducto.codec.repack import repack
+from reducto.config import Config
+from reducto.corpus.reader import Corpus
+from reducto.errors import Corrupt
+from reducto.kernel.chunking import ChunkParams
+from reducto.mapped import Mapped
+from reducto.values import ByteRange, ChunkId, CorpusId, Digest, Stored
+from sidecar.codec.interface import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
+
+#: zstd's level at push: fast now, the configured level when nothing else runs.
+PUSH_LEVEL = 3
+#: Likewise frames and window: many layers are pushed at once, and each worker needs memory for a frame.
+_PUSH_FRAME_LOG = 24
+
+
+class ReductoCodec:
+    """The real codec. ``submit`` runs parts of its work on other workers."""
+
+    def __init__(self, config: Config, submit: Callable[..., object] | None, spool_dir: Path) -> None:
+        self._submit = submit
+        self._spool_dir = spool_dir
+        self._readers = LongReaders()
+        self._memory_mapped = config.corpus.memory_mapped
+        self.options = EncodeOptions(
+            chunking=ChunkParams(config.compression.chunk_size),
+            compression_level=PUSH_LEVEL,
+            window_log=_PUSH_FRAME_LOG,
+            frame_bytes=1 << _PUSH_FRAME_LOG,
+            sample_bytes=max(config.gate.sample_size, 1 << 20),
+            minimum_score=config.gate.min_score,
+            plain_limit_bytes=config.limits.plain_size,
+        )
+
+    def encoder(self, references: References, spool_dir: Path) -> Encoder:
+        return _Encoder(references, spool_dir, self.options, self._submit)
+
+    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
+        sources = cast(Mapping[CorpusId, Source], corpora)
+        submit = None if alone else self._submit
+        return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
+
+    def follow(self, decoder: Decoder, older: Decoder, wire: Path, token_delta: bytes = b"") -> float:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.follow(older, _mapped_bytes(wire), token_delta)
+
+    def follows(self, decoder: Decoder) -> bool:
+        assert isinstance(decoder, BlobDecoder)
+        return decoder.follows
+
+    def beside(self, decoder: Decoder, older: Decoder) -> float:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.beside(older)
+
+    def token_delta(self, decoder: Decoder, wire: Path, older: Decoder, older_wire: Path) -> bytes:
+        assert isinstance(decoder, BlobDecoder)
+        assert isinstance(older, BlobDecoder)
+        return decoder.token_delta(_mapped_bytes(wire), older, _mapped_bytes(older_wire))
+
+    def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
+        return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)
+
+    def lazy(
+        self,
+        packed: Path,
+        expect: CorpusId,
+        parents: Mapping[CorpusId, LocalCorpus],
+        arrived: Callable[[int], None] | None = None,
+    ) -> LocalCorpus:
+        return _unpacked(
+            packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir, arrived, self._readers
+        )
+
+    def head_length(self, packed: Path) -> int:
+        with packed.open("rb") as file:
+            return PackedTable.header_length(file.read(HEAD_BYTES))
+
+    def release(self, corpus: LocalCorpus) -> None:
+        assert isinstance(corpus, Unpacked)
+        corpus.close()
+
+    def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
+        assert isinstance(corpus, Unpacked)
+        corpus.write_corpus(into)
+
+    def repack(
+        self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus], level: int
+    ) -> None:
+        sources = cast(Mapping[CorpusId, Source], parents)
+        repack(_mapped_bytes(packed), sources, into, self._spool_dir, level)
+        # What will be stored is read back whole before any record names it.
+        again = _unpacked(into, expect, sources, self._spool_dir)
+        try:
+            again.ensure([ByteRange(0, again.plain_length)])
+        finally:
+            again.close()
+
+    def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
+        assert isinstance(corpus, Corpus)
+        return sum(corpus.hooks.find(hook) is not None for hook in hooks)
+
+
+class _Elections:
+    """What the codec may refer to."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+        """The corpora that are worth most for a blob with these hooks."""
+        found = []
+        for corpus, requires in self._references.elect(hooks, limit):
+            assert isinstance(corpus, Corpus)
+            found.append(Reference(corpus, requires))
+        return found
+
+
+class _Encoder:
+    """One encoder in the sidecar's terms."""
+
+    def __init__(
+        self, references: References, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
+    ) -> None:
+        self._inner = BlobEncoder(_Elections(references), spool_dir, options, submit)  # type: ignore[arg-type]
+
+    def feed(self, wire: bytes) -> None:
+        self._inner.feed(wire)
+
+    def finish(self, digest: Digest) -> Reduction | Stored:
+        outcome = self._inner.finish(digest)
+        if isinstance(outcome, Stored):
+            return outcome
+        receipt = outcome.receipt
+        return Reduction(
+            instructions=outcome.instructions,
+            needs=outcome.needs,
+            corpus=_new_corpus(outcome),
+            wire_length=receipt.wire_bytes,
+            plain_length=receipt.plain_bytes,
+            found_length=receipt.copied_bytes,
+            receipt=receipt.to_json(),
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _new_corpus(outcome: Reduced) -> NewCorpus | None:
+    """The new bytes as a corpus of their own; None when they are inline."""
+    table = outcome.table
+    if outcome.packed_corpus is None or table is None:
+        return None
+    return NewCorpus(table.corpus_id, outcome.packed_corpus, table.plain_length, table.parents, outcome.hooks)
+
+
+def _unpacked(
+    path: Path,
+    expect: CorpusId,
+    sources: Mapping[CorpusId, Source],
+    spool_dir: Path,
+    arrived: Callable[[int], None] | None = None,
+    readers: LongReaders | None = None,
+) -> Unpacked:
+    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir, arrived=arrived, readers=readers)
+    if corpus.id != expect:
+        raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
+    return corpus
+
+
+def _mapped_bytes(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(Mapped(file.fileno(), 0, access=mmap.ACCESS_READ))

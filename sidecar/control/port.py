@@ -1,0 +1,76 @@
+"""The control port: health and metrics. `sidecar.middleware.access` adds what needs a key."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from reducto.oci.errors import RegistryError
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload
+
+#: A named condition of readiness: returns why it does not hold, or an empty text.
+Check = Callable[[], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class Health:
+    """What the probes tell. `started` is set once, `draining` when the process was asked to end."""
+
+    checks: dict[str, Check] = field(default_factory=dict)
+    started: bool = False
+    draining: bool = False
+
+    async def report(self) -> dict[str, str]:
+        """Every condition that does not hold, with its reason; empty means ready."""
+        problems = {} if self.started else {"startup": "still starting"}
+        if self.draining:
+            problems["draining"] = "the process is stopping"
+        for name, check in self.checks.items():
+            try:
+                reason = await check()
+            except (RegistryError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            if reason:
+                problems[name] = reason
+        return problems
+
+
+def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None]) -> web.Application:
+    """The application of the control port. ``refresh`` brings the gauges up to date before a scrape."""
+    app = web.Application()
+
+    async def live(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def startup(_: web.Request) -> web.Response:
+        return web.json_response({"started": health.started}, status=200 if health.started else 503)
+
+    async def ready(_: web.Request) -> web.Response:
+        problems = await health.report()
+        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+    async def exposition(_: web.Request) -> web.Response:
+        refresh()
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app.router.add_get("/health", ready)
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/health/ready", ready)
+    app.router.add_get("/health/startup", startup)
+    app.router.add_get("/metrics", exposition)
+    return app
+
+
+def disk_check(folder: str, least_free_bytes: int, offload: Offload) -> Check:
+    """Ready while the file system of ``folder`` has room."""
+
+    async def check() -> str:
+        free = (await offload.io(shutil.disk_usage, folder)).free
+        return "" if free >= least_free_bytes else f"{folder} has {free} bytes free, {least_free_bytes} are needed"
+
+    return check

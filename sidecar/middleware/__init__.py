@@ -1,0 +1,1 @@
+"""What surrounds both ports: connection limits, rate limits, API keys, the audit log, TLS."""

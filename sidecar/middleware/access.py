@@ -1,0 +1,132 @@
+"""The control port's door: health and metrics are open, everything else needs an API key with the right scope."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from reducto.apikeys import ApiKey, ApiKeys, ApiScope
+from reducto.errors import UsageError
+from reducto.oci.errors import Denied, RegistryError, TooManyRequests
+from sidecar.api.errors import error_response
+from sidecar.middleware.client_address import ClientAddresses, group_of
+from sidecar.middleware.rate_limits import RateLimiter
+
+API_KEY: web.RequestKey[ApiKey] = web.RequestKey("api_key", ApiKey)
+"""The key with which a request was let in."""
+
+OPEN_PATHS = ("/health", "/health/live", "/health/ready", "/health/startup", "/metrics")
+ADMIN_PREFIX = "/api/v1/admin/"
+_POLL_SECONDS = 1.0
+_WRONG_PER_SECOND, _WRONG_AT_ONCE = 1.0, 20
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class KeyNeeded(RegistryError):
+    """The request brought no API key, or one that is not good."""
+
+    status, code = 401, "UNAUTHORIZED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this needs an API key: Authorization: Bearer rdk_... (reducto keys api create)",
+            headers={"WWW-Authenticate": 'Bearer realm="reducto control port"'},
+        )
+
+
+class ApiKeyFile:
+    """The API keys of a file, read again when it changes. Without a file nobody has a key."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stamp: tuple[int, int, int] | None = None
+        self.keys = ApiKeys()
+        self.reload()
+
+    def reload(self) -> None:
+        """Reads the file if it changed. A file that is gone holds no keys. Raises `UsageError`. Blocks."""
+        if self._path is None:
+            return
+        try:
+            state = os.stat(self._path)
+            stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
+            if stamp == self._stamp:
+                return
+            text = self._path.read_text("utf-8")
+        except FileNotFoundError:
+            self.keys, self._stamp = ApiKeys(), None
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"API keys {self._path} cannot be read: {error}") from None
+        self.keys, self._stamp = ApiKeys.parse(text), stamp
+
+    async def watch(self, on_trouble: Callable[[UsageError], None], poll_seconds: float = _POLL_SECONDS) -> None:
+        """Reloads for as long as it runs. A file that cannot be used leaves the keys as they were."""
+        while True:
+            await asyncio.sleep(poll_seconds)
+            try:
+                await asyncio.to_thread(self.reload)
+            except UsageError as error:
+                on_trouble(error)
+
+
+def scope_needed(method: str, path: str) -> ApiScope | None:
+    """The scope that a request needs; None when it is open to everybody."""
+    if path in OPEN_PATHS and method in ("GET", "HEAD"):
+        return None
+    if path.startswith(ADMIN_PREFIX):
+        return ApiScope.ADMIN
+    return ApiScope.READ if method in ("GET", "HEAD") else ApiScope.WRITE
+
+
+def guarded(
+    file: ApiKeyFile,
+    clients: ClientAddresses,
+    audit: Callable[[web.Request, ApiKey | None, int], None] = lambda *_: None,
+) -> Middleware:
+    """Lets in who has a key with the scope. ``audit`` is told of every request that needed one."""
+    wrong = RateLimiter(_WRONG_PER_SECOND, _WRONG_AT_ONCE)
+
+    def admit(request: web.Request) -> ApiKey | None:
+        scope = scope_needed(request.method, request.path)
+        if scope is None:
+            return None
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        key = file.keys.find(token.strip()) if kind.lower() == "bearer" else None
+        if key is None:
+            client = group_of(clients.of(request.remote, request.headers.get("X-Forwarded-For")))
+            if wait := wrong.take(client):
+                raise TooManyRequests("too many wrong API keys", headers={"Retry-After": str(int(wait) + 1)})
+            raise KeyNeeded
+        if scope not in key.scopes:
+            raise Denied(f"API key {key.key_id} does not have the scope {scope.value}")
+        request[API_KEY] = key
+        return key
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        key: ApiKey | None = None
+        status = 500
+        needed = scope_needed(request.method, request.path) is not None
+        try:
+            key = admit(request)
+            response = await handler(request)
+            status = response.status
+            return response
+        except RegistryError as error:
+            status = error.status
+            return error_response(error)
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            if needed:
+                audit(request, key, status)
+
+    return middleware

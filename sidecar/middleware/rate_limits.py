@@ -1,0 +1,87 @@
+"""What one client may ask of the data port: requests per second, paths that mean one thing only.
+
+`sidecar.push.sessions` bounds the size of bodies and the number of upload sessions, where bodies are read;
+`sidecar.middleware.connections` bounds connections and slow headers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from reducto.oci.errors import NameInvalid, TooManyRequests
+from sidecar.middleware.client_address import ClientAddresses, group_of
+
+CLIENT_LIMIT = 65_536
+PATH_LIMIT_BYTES = 4096
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class RateLimiter:
+    """A token bucket per client: ``rate`` requests per second, ``burst`` at once. Remembers `CLIENT_LIMIT` clients."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, float(burst), clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> float:
+        """0 when the request may go on; else the seconds until the next one may."""
+        if self._rate <= 0:
+            return 0.0
+        now = self._clock()
+        tokens, since = self._buckets.pop(client, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1.0
+        self._buckets[client] = (tokens - 1.0 if allowed else tokens, now)
+        if len(self._buckets) > CLIENT_LIMIT:
+            self._buckets.popitem(last=False)  # the longest silent: its bucket is the fullest
+        return 0.0 if allowed else (1.0 - tokens) / self._rate
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+
+def limited(limiter: RateLimiter, clients: ClientAddresses) -> Middleware:
+    """Refuses what is too much (429 with Retry-After), and paths that upstream and sidecar could read differently."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        client = clients.of(request.remote, request.headers.get("X-Forwarded-For"))
+        wait = limiter.take(group_of(client))
+        if wait:
+            raise TooManyRequests(
+                "too many requests from this client; slow down", headers={"Retry-After": str(math.ceil(wait))}
+            )
+        complaint = path_complaint(request.rel_url.raw_path)
+        if complaint:
+            raise NameInvalid(complaint)
+        return await handler(request)
+
+    return middleware
+
+
+def path_complaint(raw_path: str) -> str:
+    """What is wrong with a path as it stands on the wire; empty when nothing is.
+
+    A path with dot segments, encoded slashes or control characters may mean one thing here, where access is granted,
+    and another in the upstream. No registry client sends one.
+    """
+    if len(raw_path) > PATH_LIMIT_BYTES:
+        return f"the path is longer than {PATH_LIMIT_BYTES} bytes"
+    decoded = unquote(raw_path)
+    if _CONTROL.search(decoded):
+        return "the path holds control characters or backslashes"
+    if "%2f" in raw_path.lower():
+        return "the path holds encoded slashes"
+    if any(segment in (".", "..") for segment in unquote(decoded).split("/")):
+        return "the path holds dot segments"
+    return ""

@@ -1,0 +1,110 @@
+"""What stands before the two applications: addresses, limits, the audit log, API keys, TLS, guarded ports.
+
+Built once from the configuration; `sidecar.serve` puts it around the applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from reducto.config import Config
+from reducto.errors import UsageError
+from reducto.keys import Signer
+from sidecar.middleware.access import ApiKeyFile, guarded
+from sidecar.middleware.audit import audit_control, audited
+from sidecar.middleware.audit_log import AuditLog
+from sidecar.middleware.client_address import ClientAddresses
+from sidecar.middleware.connections import Connections, GuardedSite, counted
+from sidecar.middleware.rate_limits import RateLimiter, limited
+from sidecar.middleware.tls import ReloadingTls
+from sidecar.runtime import logs
+
+_CONTROL_CONNECTIONS = 256
+
+
+@dataclass(slots=True)
+class Guards:
+    """All guards of a running sidecar."""
+
+    config: Config
+    clients: ClientAddresses
+    limiter: RateLimiter
+    data_connections: Connections
+    control_connections: Connections
+    api_keys: ApiKeyFile
+    audit_log: AuditLog | None
+    tls: ReloadingTls | None
+
+    @classmethod
+    def of(cls, config: Config, signer: Signer | None, is_replica: Callable[[str], bool] = lambda _: False) -> Guards:
+        """The guards that the configuration asks for. Reads and opens files: for a worker. Raises `UsageError`."""
+        limits, security, tls = config.limits, config.security, config.listen.tls
+        reloading = None
+        if tls.certificate_file and tls.key_file:
+            reloading = ReloadingTls(tls.certificate_file, tls.key_file)
+        return cls(
+            config,
+            ClientAddresses(security.access.trusted_proxies, is_replica),
+            RateLimiter(limits.requests_per_second, limits.burst),
+            Connections(limits.connections, limits.header_timeout),
+            Connections(_CONTROL_CONNECTIONS, limits.header_timeout),
+            ApiKeyFile(security.access.api_keys_file),
+            AuditLog.open(
+                security.audit.file,
+                security.audit.stdout,
+                signer,
+                max_file_bytes=security.audit.max_file_size,
+                checkpoint_seconds=security.audit.checkpoint_interval,
+                on_trouble=lambda error: logs.trouble("audit-log-not-written", error),
+            ),
+            reloading,
+        )
+
+    def data_middlewares(self) -> list[Middleware]:
+        """Around the registry API, outermost first."""
+        audit = [audited(self.audit_log, self.clients)] if self.audit_log else []
+        return [counted(self.data_connections), *audit, limited(self.limiter, self.clients)]
+
+    def control_middlewares(self) -> list[Middleware]:
+        """Around the control port."""
+        if self.audit_log is None:
+            return [counted(self.control_connections), guarded(self.api_keys, self.clients)]
+        audit = audit_control(self.audit_log, self.clients)
+        return [counted(self.control_connections), guarded(self.api_keys, self.clients, audit)]
+
+    def site(self, runner: web.AppRunner, address: str, port: int, connections: Connections) -> GuardedSite:
+        """A port for an application."""
+        return GuardedSite(runner, address, port, connections, self._context())
+
+    def watchers(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside: files that are read again when they change."""
+        running = [self.api_keys.watch(lambda error: logs.trouble("api-keys-not-read", error))]
+        if self.tls is not None:
+            running.append(self.tls.watch(_certificate_changed))
+        return running
+
+    async def audit_problem(self) -> str:
+        """A condition of readiness: why the audit log cannot be written."""
+        return self.audit_log.problem if self.audit_log else ""
+
+    async def close(self) -> None:
+        """Writes what is left of the audit log."""
+        if self.audit_log is not None:
+            await asyncio.to_thread(self.audit_log.close)
+
+    def _context(self) -> ssl.SSLContext | None:
+        return self.tls.context if self.tls else None
+
+
+def _certificate_changed(problem: str) -> None:
+    if problem:
+        logs.trouble("certificate-not-reloaded", UsageError(problem))
+    else:
+        logs.event("certificate-reloaded")

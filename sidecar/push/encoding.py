@@ -1,0 +1,97 @@
+"""Reduces a blob while it arrives: follows the spool and feeds an encoder, piece by piece, on workers.
+
+Whatever goes wrong here costs space, never the push: the outcome is then `Stored`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from reducto.values import Digest, Reason, Stored
+from sidecar.codec.interface import Encoder, Reduction
+from sidecar.runtime import logs
+from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
+from sidecar.runtime.metrics import Metrics
+from sidecar.runtime.offload import Offload, clear_frames
+
+#: How long a client waits for its 201 at most after its last byte; then the original is stored. Clients give up
+#: after five minutes without an answer.
+FINISH_SECONDS = 240.0
+
+
+class Encoding:
+    """The reduction of one spool file. Begins at once; `finish` when the spool is complete."""
+
+    def __init__(
+        self,
+        spool: GrowingFile,
+        make_encoder: Callable[[], Encoder],
+        smallest_bytes: int,
+        gate: asyncio.Semaphore,
+        offload: Offload,
+        metrics: Metrics,
+    ) -> None:
+        self._spool = spool
+        self._make_encoder = make_encoder
+        self._smallest_bytes = smallest_bytes
+        self._gate = gate
+        self._offload = offload
+        self._metrics = metrics
+        self._digest: asyncio.Future[Digest] = asyncio.get_running_loop().create_future()
+        self._encoder: Encoder | None = None
+        self._task = asyncio.create_task(self._run())
+        spool.retain()
+
+    async def finish(self, digest: Digest) -> Reduction | Stored:
+        """The outcome for the complete blob, whose digest was checked. The encoder's files stay until `close`."""
+        started = time.monotonic()
+        self._spool.complete()
+        if not self._digest.done():
+            self._digest.set_result(digest)
+        try:
+            outcome = await asyncio.wait_for(asyncio.shield(self._task), FINISH_SECONDS)
+        except TimeoutError:
+            return Stored(Reason.TIME_LIMIT, f"not reduced within {FINISH_SECONDS:.0f} s")
+        except Exception as error:
+            self._metrics.reduce_failures.inc()
+            logs.trouble("reduce-failed", error, digest=str(digest))
+            return Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
+        self._metrics.encode_seconds.observe(time.monotonic() - started)
+        return outcome
+
+    async def close(self) -> None:
+        """Stops, and removes the encoder's files."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            await self._offload.run(encoder.close)
+        await self._spool.release()
+
+    def _make(self) -> Encoder:
+        """On a worker. Kept here at once: if the upload was cancelled meanwhile, only `close` will ask for it."""
+        self._encoder = self._make_encoder()
+        return self._encoder
+
+    async def _run(self) -> Reduction | Stored:
+        try:
+            return await self._encode()
+        except Exception as error:
+            clear_frames(error)  # the task keeps it
+            raise
+
+    async def _encode(self) -> Reduction | Stored:
+        while self._spool.length < self._smallest_bytes:
+            if self._spool.ended:
+                return Stored(Reason.TOO_SMALL)
+            await self._spool.changed()
+        async with self._gate:
+            encoder = await self._offload.run(self._make)
+            at = 0
+            while piece := await self._spool.read(at, 4 * READ_BYTES):
+                at += len(piece)
+                await self._offload.run(encoder.feed, piece)
+            digest = await self._digest
+            return await self._offload.run(encoder.finish, digest)

@@ -1,0 +1,141 @@
+"""Signing of records and encryption of what is stored: where keys meet the sidecar.
+
+Without keys nothing is sealed. All calls block: from workers only. `reducto.statement` and `reducto.crypt` have the
+formats; a blob's wrapped key (its *envelope*) lies in the record that names the blob, beside its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from reducto import statement
+from reducto.config import Bind, Config
+from reducto.crypt import Content, Envelope, Keyring, Opener, Sealer
+from reducto.errors import KeyUnavailable
+from reducto.keyfiles import load_signer, load_trust, read_secret
+from reducto.keys import Signer, TrustedKey, TrustStore
+from reducto.oci.names import RepositoryName
+from reducto.values import CorpusId, Digest
+
+_PIECE_BYTES = 1 << 20
+
+
+class Seal:
+    """Protects records and blobs. Every part may be missing: no signer, no trusted keys, no encryption."""
+
+    def __init__(
+        self,
+        signer: Signer | None = None,
+        trust: TrustStore | None = None,
+        keyring: Keyring | None = None,
+        *,
+        required: bool = False,
+        bind: Bind = Bind.REPOSITORY,
+        trusted_origins: tuple[str, ...] = (),
+    ) -> None:
+        self.signer, self.trust, self.keyring = signer, trust, keyring
+        self._required, self._bind, self._trusted_origins = required, bind, trusted_origins
+
+    # -- records
+
+    def sign(self, repository: RepositoryName, manifest: bytes) -> bytes:
+        """The record with its signature: valid for this repository. Deterministic."""
+        return manifest if self.signer is None else statement.sign(manifest, str(repository), self.signer)
+
+    def verify(self, repository: RepositoryName, manifest: bytes) -> None:
+        """Returns when the record may be believed. Raises `Untrusted`.
+
+        With trusted keys a signature that is there must be good; one that is missing is refused when signatures are
+        required.
+        """
+        if self.trust is None or not (self._required or statement.is_signed(manifest)):
+            return
+        statement.verify(manifest, str(repository), self.trust, self._bind, self._trusted_origins)
+
+    # -- blobs
+
+    def protect(
+        self, repository: RepositoryName, digest: Digest, data: bytes, content: Content = Content.INSTRUCTIONS
+    ) -> tuple[bytes, str]:
+        """What to store for the instructions (or other ``content``) of a layer, and its envelope (empty when it is
+        stored as it is)."""
+        if self.keyring is None:
+            return data, ""
+        blob_key, envelope = self.keyring.new_blob_key(str(repository))
+        sealer = Sealer(blob_key, content, str(digest))
+        return sealer.update(data) + sealer.finish(), str(envelope)
+
+    def reveal(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
+        """What `protect` was given. Raises `KeyUnavailable`, `Corrupt`."""
+        if not envelope:
+            return data
+        opener = self._opener(envelope, content, str(digest))
+        return opener.update(data) + opener.finish()
+
+    def protect_file(self, repository: RepositoryName, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:
+        """The file to store for a packed corpus: ``path`` itself or a new file beside it, and its envelope."""
+        if self.keyring is None:
+            return path, ""
+        blob_key, envelope = self.keyring.new_blob_key(str(repository))
+        sealer = Sealer(blob_key, Content.CORPUS, corpus_id)
+        sealed = path.with_name(f"{path.name}.sealed")
+        _convert(path, sealed, sealer.update, sealer.finish)
+        return sealed, str(envelope)
+
+    def reveal_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
+        """The packed corpus again: ``path`` itself, rewritten if need be. Raises `KeyUnavailable`, `Corrupt`."""
+        if not envelope:
+            return path
+        opener = self._opener(envelope, Content.CORPUS, corpus_id)
+        clear = path.with_name(f"{path.name}.clear")
+        _convert(path, clear, opener.update, opener.finish)
+        return clear.replace(path)
+
+    def rewrap(self, repository: RepositoryName, envelope: str) -> str:
+        """The envelope under the repository's present key, for a record that is stored there now."""
+        if not envelope:
+            return envelope
+        if self.keyring is None:
+            raise KeyUnavailable("a blob is encrypted, and no keys were given (security.encryption.keys)")
+        return str(self.keyring.rewrap(Envelope.parse(envelope), str(repository)))
+
+    def _opener(self, envelope: str, content: Content, subject: str) -> Opener:
+        if self.keyring is None:
+            raise KeyUnavailable(
+                f"the {content.value} of {subject} are encrypted, and no keys were given (security.encryption.keys)"
+            )
+        return Opener(self.keyring.open(Envelope.parse(envelope)), content, subject)
+
+
+def seal_of(config: Config) -> Seal:
+    """The seal that the configuration asks for. Reads key files: for a worker. Raises `UsageError`.
+
+    The sidecar trusts its own signing key, unless a trusted key file says otherwise.
+    """
+    signing, encryption = config.security.signing, config.security.encryption
+    signer = load_signer(signing.key) if signing.key else None
+    trusted = list(load_trust(signing.trusted_keys))
+    if signer is not None:
+        trusted.append(TrustedKey(signer.public, source="security.signing.key"))
+    keyring = Keyring.load(encryption.keys, encryption.repositories, read_secret) if encryption.keys else None
+    return Seal(
+        signer,
+        TrustStore(trusted) if trusted else None,
+        keyring,
+        required=signing.required,
+        bind=signing.bind,
+        trusted_origins=signing.trusted_origins,
+    )
+
+
+def _convert(source: Path, target: Path, update: Callable[[bytes], bytes], finish: Callable[[], bytes]) -> None:
+    """Writes ``target`` from ``source`` piece by piece; leaves nothing when that fails."""
+    try:
+        with open(source, "rb") as reader, open(target, "xb") as writer:
+            while piece := reader.read(_PIECE_BYTES):
+                writer.write(update(piece))
+            writer.write(finish())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
