@@ -36,7 +36,7 @@ from reducto.oci.errors import RegistryError
 from reducto.oci.manifest import Manifest as ClientManifest
 from reducto.values import ByteRange, Digest
 from sidecar.middleware.rate_limits import path_complaint
-from sidecar.records import records
+from sidecar.records import format as records
 from sidecar.records.originals import EMBEDDED_LIMIT_BYTES
 from tests.fuzz import seeds
 
