@@ -26,7 +26,7 @@ _FIRST = re.compile(r"(\./)?(blobs(/.*)?|[0-9a-f]{64}(\.json|/.*)?|oci-layout|in
 
 @dataclass(frozen=True, slots=True)
 class ArchivedLayer:
-    """A layer that lies in an image archive; a `Source`."""
+    """A layer that lies in an image archive; a `PlainSource`."""
 
     archive: Path
     member: str

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from corpus_builder.catalogue import Catalogue, Record
+from corpus_builder.catalogue import Catalogue, ChunkEntry
 from corpus_builder.cutting import Cut, cut
-from corpus_builder.parts import PartOptions, PartWriter
-from corpus_builder.ranking import Plan
-from corpus_builder.sources import Source
+from corpus_builder.part_writer import PartOptions, PartWriter
+from corpus_builder.ranking import BudgetPlan
+from corpus_builder.sources import PlainSource
 from corpus_builder.targets import Targets
 from reducto.errors import UsageError
 
@@ -58,7 +58,7 @@ class BuildReport:
 
 
 def build(
-    sources: Sequence[Source], catalogue: Catalogue, options: BuildOptions, advance: Advance = lambda *_: None
+    sources: Sequence[PlainSource], catalogue: Catalogue, options: BuildOptions, advance: Advance = lambda *_: None
 ) -> BuildReport:
     """Adds to the catalogue's corpus what ``sources`` hold and it does not. Raises `UsageError` without sources.
 
@@ -78,14 +78,14 @@ def build(
     return report
 
 
-_Fresh = list[tuple[str, Source]]
+_Fresh = list[tuple[str, PlainSource]]
 
 
 def _count(
-    sources: Sequence[Source], catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance
+    sources: Sequence[PlainSource], catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance
 ) -> _Fresh:
     """Counts the chunks of all sources that are new; returns those that are not done, with identity."""
-    distinct: dict[str, Source] = {}
+    distinct: dict[str, PlainSource] = {}
     weights: Counter[str] = Counter()
     for source in sources:
         identity = source.identity
@@ -132,39 +132,44 @@ def _write(fresh: _Fresh, catalogue: Catalogue, options: BuildOptions, report: B
     ]
 
 
-def _plan(catalogue: Catalogue, options: BuildOptions, report: BuildReport) -> Plan:
-    def candidates() -> Iterator[Record]:
-        for _, record in catalogue.all_records():
-            if not catalogue.is_held(record):
-                report.distinct_bytes += record.length
-                yield record
+def _plan(catalogue: Catalogue, options: BuildOptions, report: BuildReport) -> BudgetPlan:
+    def candidates() -> Iterator[ChunkEntry]:
+        for _, entry in catalogue.all_entries():
+            if not catalogue.is_held(entry):
+                report.distinct_bytes += entry.length
+                yield entry
 
     if options.max_bytes is None:
         report.distinct_bytes = 0
         for _ in candidates():
             pass
-        return Plan(catalogue.newest_source)
+        return BudgetPlan(catalogue.newest_source)
     held = sum(part.path.stat().st_size for part in catalogue.parts)
     budget = options.max_bytes - held - _FILE_OVERHEAD_BYTES
-    return Plan.fit(candidates(), catalogue.newest_source, budget)
+    return BudgetPlan.fit(candidates(), catalogue.newest_source, budget)
 
 
 def _write_cut(
-    piece: Cut, wanted: Sequence[bool] | None, plan: Plan, catalogue: Catalogue, writer: PartWriter, report: BuildReport
+    piece: Cut,
+    wanted: Sequence[bool] | None,
+    plan: BudgetPlan,
+    catalogue: Catalogue,
+    writer: PartWriter,
+    report: BuildReport,
 ) -> None:
     """Writes the chunks of one cut that are not held, belong to what pays, and have a place in the plan."""
-    records = catalogue.records([chunk.fingerprint for chunk in piece.chunks])
-    marked: dict[int, Record] = {}
-    for number, (chunk, record) in enumerate(zip(piece.chunks, records, strict=True)):
-        if record is None:
+    entries = catalogue.entries([chunk.fingerprint for chunk in piece.chunks])
+    marked: dict[int, ChunkEntry] = {}
+    for number, (chunk, entry) in enumerate(zip(piece.chunks, entries, strict=True)):
+        if entry is None:
             raise UsageError("a source changed while the corpus was built")
-        if chunk.fingerprint in marked or catalogue.is_held(record) or record.part == writer.number > 0:
+        if chunk.fingerprint in marked or catalogue.is_held(entry) or entry.part == writer.number > 0:
             continue
-        if (wanted is not None and not wanted[number]) or not plan.keeps(record):
+        if (wanted is not None and not wanted[number]) or not plan.keeps(entry):
             continue
         writer.add(piece, chunk)
-        record.part = writer.number
-        marked[chunk.fingerprint] = record
+        entry.part = writer.number
+        marked[chunk.fingerprint] = entry
         report.kept_bytes += chunk.length
         report.chunks_kept += 1
     catalogue.put(marked)

@@ -32,13 +32,13 @@ from reducto.kernel.chunking import ChunkParams
 from reducto.values import CorpusId, parse_corpus_id
 
 FORMAT = 1
-_RECORD = struct.Struct("<IIII")
+_ENTRY = struct.Struct("<IIII")
 _CHUNK, _SOURCE, _PART, _META = b"c", b"s", b"p", b"m"
 _U32 = (1 << 32) - 1
 
 
 @dataclass(slots=True)
-class Record:
+class ChunkEntry:
     """A chunk: its ``length``, in how many ``places`` it was found, the last source's number, the part it lies in."""
 
     length: int
@@ -47,7 +47,7 @@ class Record:
     part: int
 
     def pack(self) -> bytes:
-        return _RECORD.pack(self.length, min(self.places, _U32), self.last_source, self.part)
+        return _ENTRY.pack(self.length, min(self.places, _U32), self.last_source, self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CorpusPart:
     """A published corpus file."""
 
     number: int
@@ -100,11 +100,11 @@ class Catalogue:
     # -- parts -------------------------------------------------------------------------------------------------
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[CorpusPart, ...]:
         """The published files, oldest first."""
         return tuple(self._parts.values())
 
-    def _read_parts(self) -> Iterator[tuple[int, Part]]:
+    def _read_parts(self) -> Iterator[tuple[int, CorpusPart]]:
         for key, value in self._scan(_PART):
             number = int.from_bytes(key[1:], "big")
             stored = json.loads(value)
@@ -113,7 +113,7 @@ class Catalogue:
                 raise UsageError(
                     f"catalogue {self.path} counts on {path}, which is gone; put it back or begin a new catalogue"
                 )
-            yield number, Part(number, path, parse_corpus_id(stored["id"]))
+            yield number, CorpusPart(number, path, parse_corpus_id(stored["id"]))
 
     def new_part(self) -> int:
         """A part number that was never used."""
@@ -121,7 +121,7 @@ class Catalogue:
         self._db[_META] = json.dumps(self._meta).encode()
         return int(self._meta["parts"])
 
-    def register(self, part: Part) -> None:
+    def register(self, part: CorpusPart) -> None:
         """Says that the part is published: from now on chunks marked with its number are held."""
         relative = os.path.relpath(part.path.resolve(), self.path.resolve())
         self._db[_PART + part.number.to_bytes(4, "big")] = json.dumps({"file": relative, "id": part.corpus_id}).encode()
@@ -175,44 +175,44 @@ class Catalogue:
         """Counts chunks of a source that was found in ``weight`` places; returns how many bytes were never seen."""
         batch = WriteBatch(raw_mode=True)
         lengths = {chunk.fingerprint: chunk.length for chunk in chunks}
-        records = self.records(list(lengths))
+        entries = self.entries(list(lengths))
         unseen = 0
-        for (fingerprint, length), record in zip(lengths.items(), records, strict=True):
-            if record is None:
+        for (fingerprint, length), entry in zip(lengths.items(), entries, strict=True):
+            if entry is None:
                 unseen += length
-                record = Record(length, 0, 0, 0)
-            elif record.last_source == source:
+                entry = ChunkEntry(length, 0, 0, 0)
+            elif entry.last_source == source:
                 continue
-            record.places += weight
-            record.last_source = source
-            batch.put(_chunk_key(fingerprint), record.pack())
+            entry.places += weight
+            entry.last_source = source
+            batch.put(_chunk_key(fingerprint), entry.pack())
         self._db.write(batch)
         return unseen
 
-    def records(self, fingerprints: Sequence[int]) -> list[Record | None]:
+    def entries(self, fingerprints: Sequence[int]) -> list[ChunkEntry | None]:
         """What is known of these chunks."""
         if not fingerprints:
             return []
         found = self._db.get([_chunk_key(f) for f in fingerprints])
-        return [None if value is None else Record(*_RECORD.unpack(value)) for value in found]
+        return [None if value is None else ChunkEntry(*_ENTRY.unpack(value)) for value in found]
 
-    def put(self, records: dict[int, Record]) -> None:
-        """Stores records by fingerprint."""
+    def put(self, entries: dict[int, ChunkEntry]) -> None:
+        """Stores entries by fingerprint."""
         batch = WriteBatch(raw_mode=True)
-        for fingerprint, record in records.items():
-            batch.put(_chunk_key(fingerprint), record.pack())
+        for fingerprint, entry in entries.items():
+            batch.put(_chunk_key(fingerprint), entry.pack())
         self._db.write(batch)
 
-    def is_held(self, record: Record) -> bool:
+    def is_held(self, entry: ChunkEntry) -> bool:
         """True if a registered part holds the chunk."""
-        return record.part in self._parts
+        return entry.part in self._parts
 
-    def all_records(self) -> Iterator[tuple[int, Record]]:
-        """Every chunk (fingerprint, record), in ascending order of fingerprint."""
+    def all_entries(self) -> Iterator[tuple[int, ChunkEntry]]:
+        """Every chunk (fingerprint, entry), in ascending order of fingerprint."""
         for key, value in self._scan(_CHUNK):
-            if len(value) != _RECORD.size:
-                raise Corrupt(f"catalogue {self.path}: a record is damaged; begin a new one")
-            yield int.from_bytes(key[1:], "big"), Record(*_RECORD.unpack(value))
+            if len(value) != _ENTRY.size:
+                raise Corrupt(f"catalogue {self.path}: an entry is damaged; begin a new one")
+            yield int.from_bytes(key[1:], "big"), ChunkEntry(*_ENTRY.unpack(value))
 
     def _scan(self, kind: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._db.items(from_key=kind):

@@ -13,16 +13,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from corpus_builder.analysis import Analysis
 from corpus_builder.build import BuildOptions, BuildReport, build
 from corpus_builder.catalogue import Catalogue
+from corpus_builder.coverage import Analysis
 from corpus_builder.images import image_layers
-from corpus_builder.parts import PartOptions
-from corpus_builder.sources import Source, Trust, collect
+from corpus_builder.part_writer import PartOptions
+from corpus_builder.sources import PlainSource, Trust, collect
 from corpus_builder.targets import Targets
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
-from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, open_corpora
+from reducto.cli.corpus_options import add_corpus_options, add_registry_options, add_trust_options, open_corpora
 from reducto.cli.reduce import encode, encode_options
 from reducto.config.fields import parse_size
 from reducto.corpus.reader import Corpus
@@ -43,7 +43,7 @@ def size(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} {error}") from None
 
 
-class Build:
+class CorpusBuild:
     """Makes or extends a corpus."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -96,7 +96,7 @@ class Build:
         return 0
 
     def _build(
-        self, sources: list[Source], catalogue: Catalogue, options: BuildOptions, context: Context
+        self, sources: list[PlainSource], catalogue: Catalogue, options: BuildOptions, context: Context
     ) -> BuildReport:
         bars: dict[str, Progress] = {}
         with ExitStack() as stack:
@@ -136,8 +136,8 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> list[Source]:
-    sources: list[Source] = []
+def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> list[PlainSource]:
+    sources: list[PlainSource] = []
     for name in arguments.image:
         registry = Registry(
             Reference.parse(name), plain_http=arguments.plain_http, ca_file=context.config.upstream.ca_file
@@ -146,7 +146,7 @@ def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> lis
     return sources
 
 
-def _targets(arguments: Namespace, sources: list[Source], chunking: ChunkParams, trust: Trust) -> Targets | None:
+def _targets(arguments: Namespace, sources: list[PlainSource], chunking: ChunkParams, trust: Trust) -> Targets | None:
     if not arguments.optimize:
         return None
     chosen = [source for path in arguments.target for source in collect(path, trust)] or sources[-1:]
@@ -165,7 +165,7 @@ def _text(report: BuildReport) -> str:
     return "\n".join(lines if report.parts else [*lines, "nothing new: no file was written"])
 
 
-class Analyze:
+class CorpusAnalyze:
     """Tells how well corpora would serve some data."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -192,7 +192,7 @@ class Analyze:
         return 0
 
 
-def _reduced_bytes(source: Source, corpora: list[Corpus], context: Context, progress: Progress) -> int:
+def _reduced_bytes(source: PlainSource, corpora: list[Corpus], context: Context, progress: Progress) -> int:
     """What ``reducto compress`` would make of the source's plain bytes."""
     with tempfile.TemporaryDirectory(prefix="reducto-") as spool, context.workers() as workers:
         options = encode_options(context)

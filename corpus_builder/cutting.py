@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corpus_builder.sources import Source
+from corpus_builder.sources import PlainSource
 from reducto.kernel.chunking import FORCED, PIECE_BYTES, Chunker, ChunkParams, TarWalk
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """A tar member, in offsets of the stream."""
 
     header: int
@@ -41,7 +41,7 @@ class Cut:
     offset: int
     data: memoryview
     chunks: list[Chunk]
-    members: list[Member]
+    members: list[TarMember]
 
     def bytes_of(self, chunk: Chunk) -> memoryview:
         """The bytes of one of ``chunks``; valid until the next cut."""
@@ -49,7 +49,7 @@ class Cut:
         return self.data[at : at + chunk.length]
 
 
-def cut(source: Source, chunking: ChunkParams) -> Iterator[Cut]:
+def cut(source: PlainSource, chunking: ChunkParams) -> Iterator[Cut]:
     """All chunks of a source in order, some megabytes at a time."""
     cutter = _Cutter(source, chunking)
     for piece in source.pieces():
@@ -58,19 +58,19 @@ def cut(source: Source, chunking: ChunkParams) -> Iterator[Cut]:
 
 
 class _Cutter:
-    def __init__(self, source: Source, chunking: ChunkParams) -> None:
+    def __init__(self, source: PlainSource, chunking: ChunkParams) -> None:
         self._chunker = Chunker(chunking)
         self._walk = TarWalk()
         self._window = bytearray()
         self._offset = 0
-        self._members: list[Member] = []
+        self._members: list[TarMember] = []
         self._anchors: list[int] = []
         self._given = source.anchors()
         self._next_given = next(self._given, None)
 
     def feed(self, piece: bytes) -> Iterator[Cut]:
         for member in self._walk.feed(piece):
-            self._members.append(Member(*member))
+            self._members.append(TarMember(*member))
             self._anchors += member[:2]
         self._window += piece
         if len(self._window) >= PIECE_BYTES:

@@ -16,7 +16,7 @@ from reducto.values import Digest
 
 @dataclass(frozen=True, slots=True)
 class RemoteLayer:
-    """A layer in a registry; a `Source`. Fetched into ``spool_dir`` at the first reading."""
+    """A layer in a registry; a `PlainSource`. Fetched into ``spool_dir`` at the first reading."""
 
     registry: Registry
     digest: Digest

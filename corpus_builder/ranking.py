@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from corpus_builder.catalogue import Record
+from corpus_builder.catalogue import ChunkEntry
 
 #: After so many sources without it a chunk is worth half.
 HALF_LIFE_SOURCES = 64
@@ -21,21 +21,21 @@ CHUNK_OVERHEAD_BYTES = 32
 _STEPS = 1000
 
 
-def worth(record: Record, newest_source: int) -> int:
+def worth(entry: ChunkEntry, newest_source: int) -> int:
     """A whole number that is higher for chunks more worth keeping, per byte."""
-    age = newest_source - record.last_source
-    spread = math.log2(1 + record.places)
-    size = record.length / (record.length + 2 * CHUNK_OVERHEAD_BYTES)
+    age = newest_source - entry.last_source
+    spread = math.log2(1 + entry.places)
+    size = entry.length / (entry.length + 2 * CHUNK_OVERHEAD_BYTES)
     return int(_STEPS * spread * size * 2 ** (-age / HALF_LIFE_SOURCES))
 
 
-def cost_bytes(record: Record) -> int:
+def cost_bytes(entry: ChunkEntry) -> int:
     """What keeping the chunk adds to the file."""
-    return record.length + CHUNK_OVERHEAD_BYTES
+    return entry.length + CHUNK_OVERHEAD_BYTES
 
 
 @dataclass
-class Plan:
+class BudgetPlan:
     """The decision about each chunk: all above a worth are kept, those at it while there is room."""
 
     newest_source: int
@@ -44,13 +44,13 @@ class Plan:
     """Left for chunks exactly at the threshold; None: no limit."""
 
     @classmethod
-    def fit(cls, candidates: Iterable[Record], newest_source: int, budget_bytes: int | None) -> Plan:
+    def fit(cls, candidates: Iterable[ChunkEntry], newest_source: int, budget_bytes: int | None) -> BudgetPlan:
         """The plan that keeps the best of ``candidates`` in ``budget_bytes`` (None: everything)."""
         if budget_bytes is None:
             return cls(newest_source)
         costs: Counter[int] = Counter()
-        for record in candidates:
-            costs[worth(record, newest_source)] += cost_bytes(record)
+        for entry in candidates:
+            costs[worth(entry, newest_source)] += cost_bytes(entry)
         left = max(budget_bytes, 0)
         for step in sorted(costs, reverse=True):
             if costs[step] > left:
@@ -58,12 +58,12 @@ class Plan:
             left -= costs[step]
         return cls(newest_source, 0, left)
 
-    def keeps(self, record: Record) -> bool:
+    def keeps(self, entry: ChunkEntry) -> bool:
         """Decides about one chunk, in the order in which they would be written; ask once for each."""
-        value = worth(record, self.newest_source)
+        value = worth(entry, self.newest_source)
         if self.room_bytes is None or value > self.threshold:
             return True
-        if value < self.threshold or cost_bytes(record) > self.room_bytes:
+        if value < self.threshold or cost_bytes(entry) > self.room_bytes:
             return False
-        self.room_bytes -= cost_bytes(record)
+        self.room_bytes -= cost_bytes(entry)
         return True

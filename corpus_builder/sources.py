@@ -21,7 +21,7 @@ from reducto.values import Digest
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".rc")
 
 
-class Source(Protocol):
+class PlainSource(Protocol):
     """One input. Two sources of the same ``identity`` hold the same bytes; a catalogue reads them once."""
 
     @property
@@ -157,7 +157,7 @@ class Trust:
     allow_unsigned: bool = False
 
 
-def collect(path: Path, trust: Trust) -> Iterator[Source]:
+def collect(path: Path, trust: Trust) -> Iterator[PlainSource]:
     """The sources at ``path``: layers of an OCI layout or image archive, a directory and archives in it, or one file.
 
     Raises `UsageError` if there is nothing, and what `Corpus.open` raises.
@@ -179,11 +179,11 @@ def collect(path: Path, trust: Trust) -> Iterator[Source]:
         raise UsageError(f"{path} does not exist or is neither a file nor a directory")
 
 
-def _file(path: Path, trust: Trust) -> Iterator[Source]:
+def _file(path: Path, trust: Trust) -> Iterator[PlainSource]:
     with path.open("rb") as file:
         is_corpus = file.read(len(MAGIC)) == MAGIC
     if is_corpus:
         yield CorpusSource(Corpus.open(path, trust=trust.store, allow_unsigned=trust.allow_unsigned))
         return
-    layers: list[Source] = list(archived_layers(path))
+    layers: list[PlainSource] = list(archived_layers(path))
     yield from layers or [FileSource(path)]

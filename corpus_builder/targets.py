@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpus_builder.cutting import Cut, Member, cut
-from corpus_builder.sources import Source
+from corpus_builder.cutting import Cut, TarMember, cut
+from corpus_builder.sources import PlainSource
 from reducto.kernel.chunking import ChunkParams
 
 
@@ -20,12 +20,12 @@ from reducto.kernel.chunking import ChunkParams
 class Targets:
     """The data to measure against."""
 
-    sources: Sequence[Source]
+    sources: Sequence[PlainSource]
     chunking: ChunkParams
 
-    def measure(self) -> Measured:
+    def measure(self) -> TargetIndex:
         """Reads the targets and remembers their chunks and member names."""
-        measured = Measured()
+        measured = TargetIndex()
         for source in self.sources:
             for piece in cut(source, self.chunking):
                 measured.target_bytes += len(piece.data)
@@ -36,7 +36,7 @@ class Targets:
 
 
 @dataclass
-class Measured:
+class TargetIndex:
     """What targets hold, and what of it the corpus turned out to have."""
 
     target_bytes: int = 0
@@ -64,9 +64,9 @@ class Measured:
 class Selection:
     """Goes along one source and tells which of its chunks pay."""
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: TargetIndex) -> None:
         self._measured = measured
-        self._members: deque[Member] = deque()
+        self._members: deque[TarMember] = deque()
         self._member_hit = -1
 
     def wanted(self, piece: Cut) -> list[bool]:

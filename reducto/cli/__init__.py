@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reducto.cli.commands import COMMANDS, GROUPS, Entry
+from reducto.cli.command_table import COMMANDS, GROUPS, CommandEntry
 from reducto.cli.console import Console
 from reducto.cli.context import Context
 from reducto.errors import ReductoError
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(entry, leading + words[len(entry.words) :])
 
 
-def _find(words: Sequence[str]) -> Entry | None:
+def _find(words: Sequence[str]) -> CommandEntry | None:
     """The entry with the most words that ``words`` begins with."""
     matching = [e for e in COMMANDS if tuple(words[: len(e.words)]) == e.words]
     return max(matching, key=lambda e: len(e.words), default=None)
 
 
-def _run(entry: Entry, rest: Sequence[str]) -> int:
+def _run(entry: CommandEntry, rest: Sequence[str]) -> int:
     command = entry.load()
     parser = argparse.ArgumentParser(prog=f"reducto {entry.name}", description=f"{entry.help.capitalize()}.")
     common = parser.add_argument_group("common options")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reducto.config.config_keys import ConfigKey, all_keys, sections
 from reducto.config.fields import (
     SECONDS_PATTERN,
     SIZE_PATTERN,
@@ -16,7 +17,6 @@ from reducto.config.fields import (
     format_seconds,
     format_size,
 )
-from reducto.config.keys import Key, all_keys, sections
 from reducto.config.schema import Config
 
 _TYPE_NAMES = {
@@ -31,7 +31,7 @@ _TYPE_NAMES = {
 }
 
 
-def plain(key: Key, value: Any) -> Any:
+def plain(key: ConfigKey, value: Any) -> Any:
     """A typed value as a file would hold it: ``134217728`` of a size is ``"128MiB"``."""
     if isinstance(value, tuple):
         return [plain(key, item) for item in value]
@@ -44,7 +44,7 @@ def plain(key: Key, value: Any) -> Any:
     return str(value) if isinstance(value, Path | enum.StrEnum) else value
 
 
-def value_of(config: Config, key: Key) -> Any:
+def value_of(config: Config, key: ConfigKey) -> Any:
     """The typed value of ``key`` in ``config``."""
     value: Any = config
     for name in key.path:
@@ -79,7 +79,7 @@ def markdown() -> str:
     return "\n".join(_markdown_lines()).rstrip() + "\n"
 
 
-def _property(key: Key) -> dict[str, Any]:
+def _property(key: ConfigKey) -> dict[str, Any]:
     one = _one_value(key)
     out: dict[str, Any] = {"type": "array", "items": one} if key.is_list else dict(one)
     if key.optional:
@@ -87,7 +87,7 @@ def _property(key: Key) -> dict[str, Any]:
     return out | {"description": key.doc, "default": plain(key, key.default)}
 
 
-def _one_value(key: Key) -> dict[str, Any]:
+def _one_value(key: ConfigKey) -> dict[str, Any]:
     if key.kind is Bytes:
         return {"type": ["integer", "string"], "pattern": SIZE_PATTERN, "minimum": 0}
     if key.kind is Seconds:
@@ -116,12 +116,12 @@ def _markdown_lines() -> Iterator[str]:
         yield ""
 
 
-def _type_name(key: Key) -> str:
+def _type_name(key: ConfigKey) -> str:
     name = _TYPE_NAMES.get(key.kind) or " or ".join(f"`{choice}`" for choice in key.kind)
     return f"list of {name}s" if key.is_list else name
 
 
-def _default_text(key: Key) -> str:
+def _default_text(key: ConfigKey) -> str:
     if key.default is None or key.default in ((), ""):
         return "none"
     value = plain(key, key.default)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from reducto.config.keys import Key, all_keys, build
+from reducto.config.config_keys import ConfigKey, all_keys, build
 from reducto.config.rules import contradictions
 from reducto.config.schema import Config
 from reducto.errors import UsageError
@@ -99,7 +99,7 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def find_key(name: str) -> Key:
+def find_key(name: str) -> ConfigKey:
     """The key of a dotted name. Raises `ConfigError` with the nearest right one."""
     try:
         return all_keys()[name]
@@ -128,7 +128,7 @@ def _assignments(
     variables: Mapping[str, str],
     overrides: Mapping[str, Any],
     problems: list[str],
-) -> Iterator[tuple[str, Key, Any]]:
+) -> Iterator[tuple[str, ConfigKey, Any]]:
     known = all_keys()
     for origin, flat in [*layers, ("command line", dict(overrides))]:
         if origin == "command line":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reducto.cli import main
-from reducto.cli.commands import COMMANDS, GROUPS, Entry
+from reducto.cli.command_table import COMMANDS, GROUPS, CommandEntry
 from reducto.cli.console import Console
 from reducto.keyfiles import generate_key, load_signer
 from tests.corpus.samples import noise, write_small
@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "corpus" / "small-v1.rc"
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda e: e.name)
 def test_every_command_in_the_table_exists_and_explains_itself(
-    entry: Entry, capsys: pytest.CaptureFixture[str]
+    entry: CommandEntry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*entry.words, "--help"]) == 0
     help_text = capsys.readouterr().out

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reducto.config import Config, ConfigError, Policy, Role, Scope, load
+from reducto.config.config_keys import all_keys
 from reducto.config.export import json_schema, markdown, plain, value_of
 from reducto.config.fields import format_seconds, format_size, parse_seconds, parse_size
-from reducto.config.keys import all_keys
 
 SIDECAR = """
 role: edge

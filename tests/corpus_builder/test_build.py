@@ -17,8 +17,8 @@ import zstandard
 from corpus_builder.build import BuildOptions, BuildReport, build
 from corpus_builder.catalogue import Catalogue
 from corpus_builder.cutting import cut
-from corpus_builder.parts import PartOptions
-from corpus_builder.sources import Source, Trust, collect
+from corpus_builder.part_writer import PartOptions
+from corpus_builder.sources import PlainSource, Trust, collect
 from corpus_builder.targets import Targets
 from reducto.corpus.reader import Corpus
 from reducto.directory import directory_tar
@@ -31,7 +31,7 @@ CHUNKING = ChunkParams(1024)
 UNSIGNED = Trust(allow_unsigned=True)
 
 
-def sources_of(*paths: Path) -> list[Source]:
+def sources_of(*paths: Path) -> list[PlainSource]:
     return [source for path in paths for source in collect(path, UNSIGNED)]
 
 
@@ -323,7 +323,7 @@ def test_inputs_that_do_not_exist_are_named(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from corpus_builder import build as module, catalogue, parts
+from corpus_builder import build as module, catalogue, part_writer
 from tests.corpus_builder.test_build import build_corpus
 calls = 0
 def counted(original, deadly):
@@ -357,7 +357,7 @@ def test_a_killed_build_leaves_whole_files_and_can_go_on(tmp_path: Path, tree: P
     build_corpus(out / "c.rc", tree, more, split_bytes=60_000)
     assert index_of(*out.glob("*.rc")) == chunks_of(tree, more)
     with Catalogue(out / "c.catalogue", CHUNKING) as catalogue:
-        assert max(record.places for _, record in catalogue.all_records()) <= 2
+        assert max(entry.places for _, entry in catalogue.all_entries()) <= 2
 
 
 def test_a_source_that_changes_while_it_is_read_stops_the_build(tmp_path: Path, tree: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from corpus_builder.build import BuildOptions, build
 from corpus_builder.catalogue import Catalogue
 from corpus_builder.images import image_layers
-from corpus_builder.parts import PartOptions
+from corpus_builder.part_writer import PartOptions
 from corpus_builder.sources import Trust, collect
 from reducto.cli import main
 from reducto.config.fields import Bytes

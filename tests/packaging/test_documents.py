@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reducto.cli.commands import COMMANDS, Entry
+from reducto.cli.command_table import COMMANDS, CommandEntry
 from tests.chart.generate import ROOT
 from tests.chart.helm import VALUE_SETS, containers, pod_specs, render
 
@@ -41,7 +41,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words[len(entry.words) :])
 
 
-def _entry(words: list[str]) -> Entry:
+def _entry(words: list[str]) -> CommandEntry:
     matching = [one for one in COMMANDS if tuple(words[: len(one.words)]) == one.words]
     assert matching, f"no command in {words}"
     return max(matching, key=lambda one: len(one.words))

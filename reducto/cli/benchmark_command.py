@@ -12,10 +12,10 @@ from typing import Any
 
 from blake3 import blake3
 
-from reducto.cli import peers
+from reducto.cli import baselines
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
-from reducto.cli.corpora import add_corpus_options, open_corpora
+from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Decoder, EncodeOptions, Receipt
@@ -35,8 +35,8 @@ class Outcome:
     """What was measured, in bytes and seconds."""
 
     sample_bytes: int
-    gzip: peers.Measured
-    zstd: peers.Measured
+    gzip: baselines.Baseline
+    zstd: baselines.Baseline
     receipt: Receipt
     encode_seconds: float
     decode_seconds: float
@@ -126,7 +126,7 @@ def join(files: list[Path], target: Path) -> None:
 def measure(sample: Path, corpora: list[Corpus], options: EncodeOptions, spool: Path, submit: Any) -> Outcome:
     """Runs all three over ``sample``."""
     source = Input(str(sample))
-    gzip, zstd = peers.gzip(source.pieces()), peers.zstd(source.pieces())
+    gzip, zstd = baselines.gzip(source.pieces()), baselines.zstd(source.pieces())
     started = time.perf_counter()
     encoder, reduced = encode(source, corpora, options, spool, submit, lambda _: None)
     encoded = time.perf_counter()

@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpus_builder.catalogue import Catalogue, Part
-from corpus_builder.cutting import Chunk, Cut, Member
+from corpus_builder.catalogue import Catalogue, CorpusPart
+from corpus_builder.cutting import Chunk, Cut, TarMember
 from corpus_builder.dictionary import DictionaryTrainer
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
@@ -41,19 +41,19 @@ class PartWriter:
         self._expected_bytes = expected_bytes
         self._writer: IndexedCorpusWriter | None = None
         self._trainer = DictionaryTrainer(expected_bytes)
-        self._members: deque[Member] = deque()
+        self._members: deque[TarMember] = deque()
         self._source_end = -1
         self._forced = True
         self.number = 0
         """The catalogue's number of the file that is being written."""
-        self.published: list[Part] = []
+        self.published: list[CorpusPart] = []
 
     def start_source(self) -> None:
         """What comes next does not continue what came last."""
         self._members.clear()
         self._source_end, self._forced = -1, True
 
-    def note_members(self, members: list[Member]) -> None:
+    def note_members(self, members: list[TarMember]) -> None:
         """Takes the members that begin in what comes next, in order."""
         self._members += members
 
@@ -101,7 +101,7 @@ class PartWriter:
             return
         dictionary = self._trainer.train() if self._options.train_dictionary else b""
         identity = self._writer.finish(dictionary=dictionary, info=CorpusInfo(self._options.name))
-        part = Part(self.number, self._path, identity)
+        part = CorpusPart(self.number, self._path, identity)
         self._catalogue.register(part)
         self.published.append(part)
         self._writer = None

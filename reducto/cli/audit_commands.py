@@ -13,7 +13,7 @@ from reducto.config.fields import parse_seconds
 from reducto.errors import UsageError
 
 
-class Verify:
+class AuditVerify:
     """Checks the hash chain of an audit log, and its signed checkpoints when there are trusted keys."""
 
     def configure(self, parser: ArgumentParser) -> None:

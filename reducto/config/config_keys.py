@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ConfigKey:
     """One setting: its dotted ``path``, the type of one value, and what the operator reads about it."""
 
     path: tuple[str, ...]
@@ -122,7 +122,7 @@ _PARSERS: dict[Any, Any] = {
 
 
 @cache
-def all_keys() -> dict[str, Key]:
+def all_keys() -> dict[str, ConfigKey]:
     """Every key of `Config` by its dotted name, in the order of the schema."""
     return {key.name: key for key in _keys_of(Config, ())}
 
@@ -147,7 +147,7 @@ def build(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, 
     return kind(**arguments)
 
 
-def _keys_of(kind: type[Any], path: tuple[str, ...]) -> Iterator[Key]:
+def _keys_of(kind: type[Any], path: tuple[str, ...]) -> Iterator[ConfigKey]:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         hint, here = hints[field.name], (*path, field.name)
@@ -158,4 +158,4 @@ def _keys_of(kind: type[Any], path: tuple[str, ...]) -> Iterator[Key]:
         if is_list or optional or typing.get_origin(hint) is typing.Union:
             optional = not is_list
             hint = typing.get_args(hint)[0]
-        yield Key(here, hint, is_list, optional, **field.metadata)
+        yield ConfigKey(here, hint, is_list, optional, **field.metadata)

@@ -15,20 +15,20 @@ _GZIP_FRAMING = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Baseline:
     """One compressor's outcome. ``seconds`` is its own time, without reading."""
 
     output_bytes: int
     seconds: float
 
 
-def gzip(pieces: Iterable[bytes | memoryview]) -> Measured:
+def gzip(pieces: Iterable[bytes | memoryview]) -> Baseline:
     """As ``gzip -6``."""
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FRAMING)
     return _measure(pieces, compressor.compress, compressor.flush)
 
 
-def zstd(pieces: Iterable[bytes | memoryview]) -> Measured:
+def zstd(pieces: Iterable[bytes | memoryview]) -> Baseline:
     """As ``zstd -3``."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
     return _measure(pieces, compressor.compress, compressor.flush)
@@ -38,7 +38,7 @@ def _measure(
     pieces: Iterable[bytes | memoryview],
     compress: Callable[[bytes | memoryview], bytes],
     flush: Callable[[], bytes],
-) -> Measured:
+) -> Baseline:
     total, seconds = 0, 0.0
     for piece in pieces:
         started = time.perf_counter()
@@ -46,4 +46,4 @@ def _measure(
         seconds += time.perf_counter() - started
     started = time.perf_counter()
     total += len(flush())
-    return Measured(total, seconds + time.perf_counter() - started)
+    return Baseline(total, seconds + time.perf_counter() - started)

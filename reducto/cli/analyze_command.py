@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from reducto.cli import peers
+from reducto.cli import baselines
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
-from reducto.cli.corpora import add_corpus_options, open_corpora
+from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Receipt
@@ -60,8 +60,8 @@ def _report(
 ) -> dict[str, Any]:
     named = _identify(source, pool)
     framed = receipt.encoder != "identity"
-    zstd = pool.submit(lambda: peers.zstd(_plain(source)))
-    gzip_bytes = receipt.wire_bytes if framed else peers.gzip(_plain(source)).output_bytes
+    zstd = pool.submit(lambda: baselines.zstd(_plain(source)))
+    gzip_bytes = receipt.wire_bytes if framed else baselines.gzip(_plain(source)).output_bytes
     output = receipt.output_bytes
     pays = receipt.score >= minimum_score
     return {

@@ -10,13 +10,13 @@ from typing import Any
 
 from reducto.cli.context import Context
 from reducto.config import ConfigError, Loaded, load
+from reducto.config.config_keys import ConfigKey, all_keys
 from reducto.config.edit import file_to_edit, set_key
 from reducto.config.export import json_schema, plain, value_of
-from reducto.config.keys import Key, all_keys
 from reducto.config.load import find_key
 
 
-class Get:
+class ConfigGet:
     """Shows effective values and where they come from."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -35,7 +35,7 @@ class Get:
         return 0
 
 
-class Set:
+class ConfigSet:
     """Changes one key of a TOML file."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -50,7 +50,7 @@ class Set:
         return 0
 
 
-class Check:
+class ConfigCheck:
     """Says whether the configuration can be used: every problem at once."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -66,7 +66,7 @@ class Check:
         return 0
 
 
-class Schema:
+class ConfigSchema:
     """Prints the JSON Schema of a configuration file."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -77,7 +77,7 @@ class Schema:
         return 0
 
 
-def _held(loaded: Loaded, key: Key) -> Any:
+def _held(loaded: Loaded, key: ConfigKey) -> Any:
     return plain(key, value_of(loaded.config, key))
 
 

@@ -34,7 +34,7 @@ def describe(key: TrustedKey) -> dict[str, Any]:
     }
 
 
-class Generate:
+class KeysGenerate:
     """Makes a key and writes it with mode 0600; a signing key's public half goes beside it."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -67,7 +67,7 @@ class Generate:
         return 0
 
 
-class Show:
+class KeysShow:
     """Shows key ids and states of key files, or of everything that the configuration trusts. Never a private key."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"key file {path} cannot be read: {error.strerror}") from None
 
 
-class Rotate:
+class KeysRotate:
     """Replaces a signing key by a fresh one. The old public key stays trusted, as retired; nothing is signed anew."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -134,7 +134,7 @@ class Rotate:
         return 0
 
 
-class Revoke:
+class KeysRevoke:
     """Marks a public key as revoked: nothing that it signed is believed any more."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -156,7 +156,7 @@ def _add_trust_dir(parser: ArgumentParser) -> None:
     )
 
 
-class ApiCreate:
+class KeysApiCreate:
     """Makes an API key of the control port and shows its token: once, it is stored as a hash only."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -183,7 +183,7 @@ class ApiCreate:
         return 0
 
 
-class ApiList:
+class KeysApiList:
     """Lists the API keys: names, scopes, ends; no tokens, there are none."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -200,7 +200,7 @@ class ApiList:
         return 0
 
 
-class ApiRevoke:
+class KeysApiRevoke:
     """Removes an API key; a running sidecar notices within a second."""
 
     def configure(self, parser: ArgumentParser) -> None:

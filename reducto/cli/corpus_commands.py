@@ -10,7 +10,7 @@ from typing import Any
 
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
-from reducto.cli.corpora import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
+from reducto.cli.corpus_options import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
 from reducto.corpus.atomic import copy_file
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
@@ -40,7 +40,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-class Inspect:
+class CorpusInspect:
     """Shows what corpora hold, without reading their plain bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -57,7 +57,7 @@ class Inspect:
         return 0
 
 
-class Verify:
+class CorpusVerify:
     """Checks every byte of corpora and their signatures."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -83,7 +83,7 @@ class Verify:
         return 0
 
 
-class Push:
+class CorpusPush:
     """Stores corpora in a registry as one artifact."""
 
     def configure(self, parser: ArgumentParser) -> None:
@@ -123,7 +123,7 @@ class Push:
         return 0
 
 
-class Fetch:
+class CorpusFetch:
     """Brings a corpus onto this machine and checks it."""
 
     def configure(self, parser: ArgumentParser) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpus_builder.cutting import Chunk, Cut, Member, cut
-from corpus_builder.sources import Source
+from corpus_builder.cutting import Chunk, Cut, TarMember, cut
+from corpus_builder.sources import PlainSource
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.index import ABSENT
@@ -70,9 +70,9 @@ class Analysis:
         self.coverages: list[Coverage] = []
         self._chunking = corpora[0].chunking if corpora else ChunkParams()
         self._seen: set[int] = set()
-        self._members: list[Member] = []
+        self._members: list[TarMember] = []
 
-    def add(self, source: Source, advance: Callable[[int], None] = lambda _: None) -> Coverage:
+    def add(self, source: PlainSource, advance: Callable[[int], None] = lambda _: None) -> Coverage:
         """Measures one source. What an earlier source or byte of this one held counts as a repeat."""
         coverage = Coverage(source.name)
         self.coverages.append(coverage)
@@ -103,7 +103,7 @@ class Analysis:
             self._seen.add(chunk.fingerprint)
         del self._members[:at]
 
-    def _has_twin(self, member: Member, chunk: Chunk) -> bool:
+    def _has_twin(self, member: TarMember, chunk: Chunk) -> bool:
         """True if a corpus holds a member of (nearly) the same name."""
         if member.header > chunk.offset:
             return False

@@ -1,0 +1,222 @@
+"""``reducto compress``, ``decompress`` and ``inspect``."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from reducto.cli.console import format_bytes
+from reducto.cli.context import Context
+from reducto.cli.corpus_options import add_corpus_options, open_corpora
+from reducto.cli.inputs import Input, is_pipe
+from reducto.cli.reduce import encode, encode_options
+from reducto.codec import Decoder, Instructions, Receipt
+from reducto.corpus.atomic import AtomicFile
+from reducto.crypt import Keyring
+from reducto.errors import UsageError
+from reducto.sealed_file import SealingWriter, is_sealed, open_sealed
+from reducto.values import ByteRange
+
+_RANGE = re.compile(r"(\d+)-(\d*)")
+
+
+def load_keyring(sources: Sequence[str]) -> Keyring | None:
+    """The keys of ``sources`` (files or ``env:NAME``), or None."""
+    from reducto.keyfiles import read_secret
+
+    return Keyring.load(sources, (), read_secret) if sources else None
+
+
+class Compress:
+    """Reduces a file against corpora."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        """As `Command.configure`."""
+        parser.add_argument("--input", required=True, metavar="F", help="file, directory (as a tar), or - for a pipe")
+        parser.add_argument("--output", required=True, metavar="O", help="the .reducto file to write, or -")
+        parser.add_argument("--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level of new bytes")
+        parser.add_argument("--encrypt", metavar="KEY", help="encrypt with this key: a file, or env:NAME")
+        add_corpus_options(parser)
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        """As `Command.run`."""
+        keyring = load_keyring([arguments.encrypt] if arguments.encrypt else [])
+        options = encode_options(context, arguments.level)
+        source = Input(arguments.input)
+        with (
+            closing(source),
+            open_corpora(arguments, context) as corpora,
+            context.workers() as pool,
+            tempfile.TemporaryDirectory(prefix="reducto-", dir=_spool_parent(arguments.output)) as spool,
+            context.console.progress("compress", source.total_bytes) as progress,
+        ):
+            encoder, reduced = encode(source, corpora, options, Path(spool), pool.submit, progress.advance)
+            with closing(encoder), open_output(arguments.output) as out:
+                if keyring is None:
+                    reduced.write_file(out)
+                else:
+                    sealing = SealingWriter(out, keyring)
+                    reduced.write_file(cast(BinaryIO, sealing))
+                    sealing.close()
+        if arguments.output == "-":
+            context.console.note(_summary(reduced.receipt))
+        else:
+            context.console.result(reduced.receipt.to_json(), _summary(reduced.receipt))
+        return 0
+
+
+def _spool_parent(output: str) -> Path | None:
+    """Beside the output, where there is room for it anyway."""
+    return None if is_pipe(output) else Path(output).absolute().parent
+
+
+@contextmanager
+def open_output(path: str) -> Iterator[BinaryIO]:
+    """Where a result goes: a file appears whole or not at all, a pipe is written as it comes."""
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif is_pipe(path):
+        with Path(path).open("wb") as pipe:
+            yield pipe
+    else:
+        # As with cp and zstd, the system writes it to the disk in its own time.
+        with AtomicFile(path, durable=False) as target:
+            yield target.file
+            target.publish()
+
+
+def _summary(receipt: Receipt) -> str:
+    share = receipt.output_bytes / max(receipt.wire_bytes, 1)
+    rate = receipt.wire_bytes / max(receipt.seconds, 1e-6)
+    return (
+        f"{format_bytes(receipt.wire_bytes)} -> {format_bytes(receipt.output_bytes)} ({share:.2%}), "
+        f"{receipt.hit_rate:.1%} found in corpora or repeated, proved, {format_bytes(rate)}/s"
+    )
+
+
+@contextmanager
+def open_reduced(name: str, keys: Sequence[str]) -> Iterator[memoryview]:
+    """The bytes of a `.reducto` file, mapped; standard input and what is encrypted goes to a temporary file first."""
+    with ExitStack() as stack:
+        source = stack.enter_context(_kept_input() if name == "-" else _open(name))
+        head = source.read(8)
+        source.seek(0)
+        if is_sealed(head):
+            keyring = load_keyring(keys)
+            if keyring is None:
+                raise UsageError(f"{name} is encrypted; give its key with --key")
+            scratch = stack.enter_context(tempfile.TemporaryFile())
+            open_sealed(source, keyring, scratch)
+            scratch.flush()
+            source = scratch
+        length = source.seek(0, os.SEEK_END)
+        yield memoryview(mmap.mmap(source.fileno(), length, access=mmap.ACCESS_READ)) if length else memoryview(b"")
+
+
+def _open(name: str) -> BinaryIO:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from None
+
+
+def _kept_input() -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
+    shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    file.seek(0)
+    return file
+
+
+class Decompress:
+    """Rebuilds a file, or a range of it."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        """As `Command.configure`."""
+        parser.add_argument("--input", required=True, metavar="F", help="the .reducto file, or - for a pipe")
+        parser.add_argument("--output", required=True, metavar="O", help="file to write, or -")
+        parser.add_argument("--range", metavar="FIRST-LAST", help="only these bytes, counted from 0, LAST included")
+        parser.add_argument("--key", action="append", default=[], metavar="KEY", help="key of an encrypted file")
+        add_corpus_options(parser)
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        """As `Command.run`."""
+        with (
+            open_corpora(arguments, context) as corpora,
+            open_reduced(arguments.input, arguments.key) as data,
+            context.workers() as pool,
+            tempfile.TemporaryDirectory(prefix="reducto-", dir=_spool_parent(arguments.output)) as spool,
+        ):
+            decoder = Decoder(data, {corpus.id: corpus for corpus in corpora}, spool, pool.submit)
+            span = _span(arguments.range, decoder.wire_length)
+            with (
+                closing(decoder),
+                open_output(arguments.output) as out,
+                context.console.progress("decompress", len(span)) as progress,
+            ):
+                if len(span) == decoder.wire_length and not is_pipe(arguments.output):
+                    decoder.write_file(out.fileno(), progress.advance)
+                else:
+                    for piece in decoder.rebuild(span):
+                        out.write(piece)
+                        progress.advance(len(piece))
+        if arguments.output != "-":
+            text = f"{format_bytes(len(span))} written to {arguments.output}, verified"
+            context.console.result({"output_bytes": len(span), "range": [span.start, span.stop]}, text)
+        return 0
+
+
+def _span(text: str | None, length: int) -> ByteRange:
+    if text is None:
+        return ByteRange(0, length)
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--range {text}: give FIRST-LAST or FIRST-, as in 0-1023")
+    first = int(match[1])
+    last = min(int(match[2]), length - 1) if match[2] else length - 1
+    if first > last:
+        raise UsageError(f"--range {text}: the file has {length} bytes")
+    return ByteRange(first, last + 1)
+
+
+class Inspect:
+    """Shows what a `.reducto` file says."""
+
+    def configure(self, parser: ArgumentParser) -> None:
+        """As `Command.configure`."""
+        parser.add_argument("file", metavar="FILE", help="a .reducto file")
+        parser.add_argument("--key", action="append", default=[], metavar="KEY", help="key of an encrypted file")
+
+    def run(self, arguments: Namespace, context: Context) -> int:
+        """As `Command.run`."""
+        with open_reduced(arguments.file, arguments.key) as data:
+            parsed = Instructions.parse(data)
+            decoder = Decoder(data, {})
+            with closing(decoder):
+                needs = list(decoder.needs)
+        meta = parsed.meta
+        document = {
+            "encoder": meta.encoder,
+            "wire_bytes": meta.wire_length,
+            "wire_blake3": meta.wire_blake3,
+            "digest": str(meta.wire_digest) if meta.wire_digest else None,
+            "plain_bytes": meta.plain_length,
+            "operations": len(parsed.operations),
+            "recipe_bytes": len(parsed.recipe),
+            "embedded_bytes": len(parsed.packed or b""),
+            "needs": needs,
+        }
+        text = "\n".join(
+            f"{key:15} {', '.join(value) if isinstance(value, list) else value}" for key, value in document.items()
+        )
+        context.console.result(document, text)
+        return 0
