@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from reducto.errors import UsageError
+from reducto.files import write_atomically
 from reducto.keys import KeyState, Purpose, Signer, TrustedKey, TrustStore
 
 PUBLIC_SUFFIX = ".pub.pem"
@@ -213,24 +214,11 @@ def _write_public(path: Path, key: TrustedKey, comment: str) -> None:
 
 
 def write_private_file(path: Path, content: bytes, replace: bool = False) -> None:
-    """Writes a secret with mode 0600, durably and at once (temporary file, fsync, rename).
+    """Writes a secret with mode 0600, durably and in one step.
 
     Raises `UsageError` when the file exists and ``replace`` is not set.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            try:
-                os.link(temporary, path)  # unlike a rename, never replaces an existing key
-            except FileExistsError:
-                raise UsageError(f"{path} exists; a key is never overwritten (reducto keys rotate)") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_atomically(path, content, 0o600, replace=replace)
+    except FileExistsError:
+        raise UsageError(f"{path} exists; a key is never overwritten (reducto keys rotate)") from None

@@ -20,9 +20,9 @@ from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import Input, is_pipe
 from reducto.cli.reduce import encode, encode_options
 from reducto.codec import Decoder, Instructions, Receipt
-from reducto.corpus.atomic import AtomicFile
 from reducto.crypt import Keyring
 from reducto.errors import UsageError
+from reducto.files import AtomicFile
 from reducto.sealed_file import SealingWriter, is_sealed, open_sealed
 from reducto.values import ByteRange
 

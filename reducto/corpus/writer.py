@@ -12,7 +12,6 @@ from typing import Self
 from blake3 import blake3
 
 from reducto.corpus.anchors import encode_anchors
-from reducto.corpus.atomic import AtomicFile
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.layout import (
     HASHED_SECTIONS,
@@ -29,6 +28,7 @@ from reducto.corpus.layout import (
 from reducto.corpus.paths import PathCollector
 from reducto.corpus.spool import Pairs, PairSpool
 from reducto.errors import UsageError
+from reducto.files import AtomicFile
 from reducto.kernel.chunking import ChunkParams
 from reducto.keys import Signer
 from reducto.values import CorpusId

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 import requests
 
 from reducto.config.schema import CorpusOptions
-from reducto.corpus.atomic import AtomicFile
 from reducto.corpus.reader import Corpus
 from reducto.errors import LimitExceeded, ReductoError, UsageError
 from reducto.fetch.artifact import PARTS_LIMIT, Advance, CorpusArtifact, fetch_part
 from reducto.fetch.local import SCHEMES, local_files
 from reducto.fetch.reference import Reference
 from reducto.fetch.registry import NotInRegistry, Registry, RegistryError
+from reducto.files import AtomicFile
 from reducto.values import CorpusId, parse_corpus_id
 
 _TIMEOUT_SECONDS = 60

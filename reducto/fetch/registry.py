@@ -20,10 +20,10 @@ import requests
 from oras.provider import Registry as OrasRegistry
 from requests.adapters import HTTPAdapter
 
-from reducto.corpus.atomic import AtomicFile
 from reducto.errors import Corrupt, LimitExceeded, ReductoError
 from reducto.fetch.auth import Authenticator
 from reducto.fetch.reference import Reference
+from reducto.files import AtomicFile
 from reducto.values import Descriptor, Digest
 
 MANIFEST_LIMIT_BYTES = 4 << 20

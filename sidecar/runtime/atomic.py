@@ -1,75 +1,28 @@
-"""Files that are whole or not there, and directories that belong to a living process. Blocking: for disk workers."""
+"""Directories that belong to a living process, and functions of `reducto.files`. Blocking: for disk workers."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import secrets
 import shutil
 import time
 from pathlib import Path
-from typing import BinaryIO
+
+from reducto.files import move, open_new, open_read, sync_directory, sync_file, write_atomically
+
+__all__ = [
+    "OwnedDirectory",
+    "move",
+    "open_new",
+    "open_read",
+    "sync_directory",
+    "sync_file",
+    "write_atomically",
+]
 
 _MAKING_SECONDS = 60.0
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """``data`` under ``path``: a crash at any moment leaves the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with open(temporary, "xb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def move(source: Path, target: Path) -> None:
-    """``source`` becomes ``target``, in one step; by a copy where the two lie on different volumes."""
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-        try:
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        source.unlink()
-
-
-def open_read(path: Path) -> BinaryIO:
-    """The file, open for reading bytes."""
-    return open(path, "rb")
-
-
-def open_new(path: Path) -> BinaryIO:
-    """A new file, open for writing bytes. Raises `FileExistsError`."""
-    return open(path, "xb")
-
-
-def sync_file(path: Path) -> None:
-    """The file's content is on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """The directory's entries are on the disk when this returns."""
-    sync_file(path)
 
 
 class OwnedDirectory:
