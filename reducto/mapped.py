@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Self
 
-from reducto.kernel.buffers import copy_bytes, give_back
+from reducto.kernel.buffers import copy_bytes, discard_pages
 
 
 class Mapped(mmap.mmap):
@@ -43,7 +43,7 @@ class Mapped(mmap.mmap):
             stop = len(self) if self.touched is None else self.touched
         first, last = -(-start // mmap.PAGESIZE), stop // mmap.PAGESIZE
         if first < last:
-            give_back(self, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
+            discard_pages(self, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
 
     def __del__(self) -> None:
         self.give_back()

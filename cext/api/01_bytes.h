@@ -14,7 +14,7 @@ void rdk_release(void *buffer);
 
 /* madvise(MADV_DONTNEED): the pages of a shared mapping of a file leave this process's memory. `start` is where a page
  * begins. It is advice: nothing tells when it was not taken. */
-void rdk_give_back(uint8_t *start, size_t length);
+void rdk_discard_pages(uint8_t *start, size_t length);
 
 /* Reads `count` LEB128 numbers. Returns the bytes that they take, or RDK_E_CORRUPT: they end too early, or one exceeds
  * 64 bits. */

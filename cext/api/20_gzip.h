@@ -52,7 +52,7 @@ const char *rdk_model_name(int id);      /* NULL: no such model */
 typedef struct rdk_model_facts {
     uint32_t warmup_bytes, lookahead_bytes, segment_bytes, align_bytes;
     int level;
-    int follows; /* whether it takes tokens over from precedents */
+    int reuses_tokens; /* whether it takes tokens over from donors */
 } rdk_model_facts;
 int rdk_model_describe(int id, rdk_model_facts *facts);
 uint32_t rdk_model_detect(int id, const rdk_block_info *blocks, size_t count);
@@ -77,29 +77,29 @@ int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_
 
 /* An older stream of the same model and parameter, whose tokens are all the model's own. Where its plain bytes run beside a
  * segment's, most of its tokens are the segment's too and need no search. */
-typedef struct rdk_precedent {
+typedef struct rdk_donor_range {
     const uint8_t *plain;   /* plain[0] stands beside segment->plain[begin] */
     uint32_t begin, end;    /* indexes into segment->plain */
     uint64_t offset;        /* of plain[0] in its own member */
     const uint32_t *tokens; /* as rdk_segment_tokens gives them, of one segment after the other */
     size_t token_count;
     int64_t token_begin;    /* where the first of them begins, as an index into segment->plain; may be negative */
-} rdk_precedent;
+} rdk_donor_range;
 
-/* rdk_segment_rebuild with precedents in ascending order that do not overlap. For a segment without a recipe; the bits are those
- * of rdk_segment_rebuild whatever the precedents hold, provided that they are what they claim. A model that cannot use them
+/* rdk_segment_rebuild with donors in ascending order that do not overlap. For a segment without a recipe; the bits are those
+ * of rdk_segment_rebuild whatever the donors hold, provided that they are what they claim. A model that cannot use them
  * does without. */
-int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
+int rdk_segment_rebuild_reusing(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits);
 
-/* The same with a token delta of the segment (rdk_token_delta) against these very precedents, whose plain bytes are not read then and
+/* The same with a token delta of the segment (rdk_token_delta) against these very donors, whose plain bytes are not read then and
  * may be NULL. RDK_E_CORRUPT: it is another segment's or none. The bits are as right as the delta is. */
-int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *delta,
+int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, const uint8_t *delta,
                                  size_t delta_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits);
 
 /* Writes what turns the tokens of older streams into those of a segment that begins at index `start` of its plain bytes; its length or
- * a status. `copied`: how many of the segment's bytes the older tokens stand for. The precedents' plain bytes are not read. */
-int64_t rdk_token_delta(uint32_t start, const uint32_t *tokens, size_t token_count, const rdk_precedent *precedents, size_t count,
+ * a status. `copied`: how many of the segment's bytes the older tokens stand for. The donors' plain bytes are not read. */
+int64_t rdk_token_delta(uint32_t start, const uint32_t *tokens, size_t token_count, const rdk_donor_range *donors, size_t count,
                         uint8_t *delta, size_t capacity, uint64_t *copied);
 
 enum { RDK_STORED_SPAN = 1 << 30 };

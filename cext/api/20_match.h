@@ -17,7 +17,7 @@ typedef struct {
     uint64_t length;        /* plain bytes that the operation yields */
     uint64_t source;        /* offset in the reference's plain bytes */
     uint32_t reference;     /* RDK_OWN or the corpus's number */
-    uint32_t fresh;         /* 1: these bytes are new and were just appended to the own new bytes */
+    uint32_t is_new;         /* 1: these bytes are new and were just appended to the own new bytes */
 } rdk_operation;
 
 typedef struct rdk_matcher rdk_matcher;
@@ -35,8 +35,8 @@ typedef struct {
     size_t anchor_count;
     const rdk_reference *references; /* references[0] is unused */
     size_t reference_count;     /* including number 0 */
-    uint8_t *fresh;             /* all new bytes so far; capacity for `length` more */
-    uint64_t fresh_length;      /* in and out */
+    uint8_t *new_bytes;             /* all new bytes so far; capacity for `length` more */
+    uint64_t new_length;      /* in and out */
     rdk_operation *operations;
     size_t capacity;            /* at least 8 */
     /* answered */
@@ -74,16 +74,16 @@ typedef struct {
     uint64_t length;
     uint32_t reference;
     uint32_t operation;         /* in: the fresh operation that it is a hint for */
-} rdk_stretch;
+} rdk_extent;
 
 /* Twins: stretches of corpora that probably resemble the fresh operations: what follows the copy before them, what
  * precedes the copy after them, and the hints (sorted by operation). At most `most` twin bytes for one operation are
- * taken. has_twin[i] says whether operation i got one. Writes stretches unsorted; returns their number. */
-int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
-                  const rdk_operation *operations, size_t count, const rdk_stretch *hints, size_t hint_count,
-                  uint64_t most, uint8_t *has_twin, rdk_stretch *out, size_t capacity);
+ * taken. has_base[i] says whether operation i got one. Writes stretches unsorted; returns their number. */
+int64_t rdk_delta_bases(const rdk_reference *references, size_t reference_count,
+                  const rdk_operation *operations, size_t count, const rdk_extent *hints, size_t hint_count,
+                  uint64_t most, uint8_t *has_base, rdk_extent *out, size_t capacity);
 /* Sorts by (reference, offset) and joins what overlaps or nearly touches (gap <= join). Returns the new number. */
-int64_t rdk_stretches_join(rdk_stretch *stretches, size_t count, uint64_t join);
+int64_t rdk_extents_join(rdk_extent *stretches, size_t count, uint64_t join);
 
 /* Gives every operation's reference number n the new number map[n]; all numbers must be below map_length. */
 int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, size_t map_length);
@@ -100,17 +100,17 @@ typedef struct {
     uint64_t plain_offset;      /* of its first byte, in the blob */
     uint64_t source;            /* of its first byte, in the new bytes */
     uint64_t length;
-} rdk_gap;
+} rdk_unmatched_range;
 /* Fresh operations of at least `least` bytes, if the first operation begins at plain_offset. Returns their number. */
-int64_t rdk_gaps(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
-                 rdk_gap *out, size_t capacity);
+int64_t rdk_unmatched_ranges(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
+                 rdk_unmatched_range *out, size_t capacity);
 
-/* `length` bytes from `ours` of one blob's plain bytes stand beside those from `theirs` of an older one's. Most are the same. */
+/* `length` plain bytes at `offset` of one blob and at `donor_offset` of an older one, the donor. Most of them are the same. */
 typedef struct {
-    uint64_t ours, theirs, length;
-} rdk_parallel;
+    uint64_t offset, donor_offset, length;
+} rdk_aligned_range;
 /* Where a blob runs beside an older one, ascending and without overlaps on our side: what both copy from the same corpora, with
- * what little differs between. theirs_of[n] is the older blob's number for our reference n, RDK_REFERENCES_MAX if it has none
+ * what little differs between. donor_numbers[n] is the older blob's number for our reference n, RDK_REFERENCES_MAX if it has none
  * (RDK_REFERENCES_MAX items). Returns their number. */
-int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint32_t *theirs_of, const rdk_operation *older,
-                      size_t older_count, rdk_parallel *out, size_t capacity);
+int64_t rdk_aligned_ranges(const rdk_operation *operations, size_t count, const uint32_t *donor_numbers, const rdk_operation *older,
+                      size_t older_count, rdk_aligned_range *out, size_t capacity);

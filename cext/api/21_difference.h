@@ -14,7 +14,7 @@ typedef struct {
 /* Describes all new bytes by differences, none of them empty. Returns their number; RDK_E_OUTPUT_FULL if `capacity` does
  * not do, or as soon as searches for old bytes were in vain for more than half of the new bytes passed and `patience`:
  * about as many of them resemble nothing. Allocates four bytes for every three old ones, and at most 16 MiB. */
-int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
+int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
                             uint64_t patience, rdk_difference *out, size_t capacity);
 
 /* Columns, in this order; lengths and moves are LEB128:
@@ -29,7 +29,7 @@ typedef struct {
 } rdk_difference_column;
 
 /* Writes the columns of what rdk_difference_find said of the same bytes. RDK_E_OUTPUT_FULL if a column is too small. */
-int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
+int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
                          const rdk_difference *differences, size_t count, rdk_difference_column *columns);
 
 /* Reads new bytes out of columns and old bytes, as far as it is asked to. Set columns and old, the rest is 0. */

@@ -11,7 +11,7 @@
  * - a block whose first byte has slid out of the buffer cannot be stored;
  * - the last 3 positions before the end are not inserted; the stream ends with an empty stored block. */
 #include "go.h"
-#include "precedent.h"
+#include "token_reuse.h"
 
 enum {
     WINDOW = 1 << 15,
@@ -190,7 +190,7 @@ static inline int64_t pass_slide(rdk_follower *f, int64_t beginning, uint32_t po
     return beginning;
 }
 
-/* Tokens before this position need no closer look than whether the precedent has one there. */
+/* Tokens before this position need no closer look than whether the donor has one there. */
 static uint32_t calm_until(const rdk_follower *f, const beginnings *next, uint32_t position) {
     int64_t slide = (next->ours < next->theirs ? next->ours : next->theirs) + SHORT_FROM - 1;
     int64_t stop = (int64_t)f->differs - RDK_REACH + 1;
@@ -204,9 +204,9 @@ static inline bool is_certain(rdk_follower *f, uint32_t position) {
     return f->group_reach <= f->differs && !rdk_has_echo(f, position, (uint32_t)f->group_reach);
 }
 
-/* Takes over the precedent's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
+/* Takes over the donor's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
 static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *next, uint32_t position) {
-    const rdk_precedent *p = f->precedent;
+    const rdk_donor_range *p = f->donor;
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
     uint32_t calm = 0, untainted = UINT32_MAX, certain = 0;
     if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
@@ -249,17 +249,17 @@ static uint32_t search_to(rdk_run *run, state *s, const level *p, const input *i
 
 /* As `deferred`, for a run without stated chunks. Chains are filled only where something is searched. */
 static void beside(rdk_run *run, state *s, const level *p) {
-    const rdk_precedent *precedent = run->precedents, *stop = precedent + run->precedent_count;
+    const rdk_donor_range *donor = run->donors, *stop = donor + run->donor_count;
     uint32_t position = run->start, filled = run->begin;
     input in = input_at(run, position);
     beginnings next = {0, 0};
     bool following = false, more = true;
     while (more && !rdk_done(run)) {
-        for (; precedent < stop && position >= precedent->end; precedent++) following = false;
-        if (!following && precedent < stop && position >= precedent->begin) {
-            rdk_follow(&s->follower, precedent, run->plain);
+        for (; donor < stop && position >= donor->end; donor++) following = false;
+        if (!following && donor < stop && position >= donor->begin) {
+            rdk_follow(&s->follower, donor, run->plain);
             next.ours = beginning_after(run->offset + position, position);
-            next.theirs = beginning_after(precedent->offset + (position - precedent->begin), position);
+            next.theirs = beginning_after(donor->offset + (position - donor->begin), position);
             following = true;
         }
         if (following) position = take_over(run, s, &s->follower, &next, position);
@@ -283,7 +283,7 @@ static void take(rdk_run *run, state *s, uint32_t *position, rdk_token token) {
 /* As `beside`, but what stays is stated. */
 static void by_delta(rdk_run *run, state *s, const level *p) {
     rdk_reader steps = {run->delta, run->delta + run->delta_length, false};
-    rdk_old_tokens old = {.next = run->precedents, .stop = run->precedents + run->precedent_count};
+    rdk_old_tokens old = {.next = run->donors, .stop = run->donors + run->donor_count};
     uint32_t position = run->start, filled = run->begin;
     input in = input_at(run, position);
     while (!rdk_done(run) && position < run->stop) {
@@ -337,7 +337,7 @@ static void simulate(rdk_run *run) {
         immediate(run, s, p);
     } else if (run->delta) {
         by_delta(run, s, p);
-    } else if (run->precedent_count) {
+    } else if (run->donor_count) {
         beside(run, s, p);
     } else {
         uint32_t most = run->length > SHORTEST - 1 ? run->length - (SHORTEST - 1) : 0;
@@ -397,7 +397,7 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
 #define GO_LEVEL(n, warmup)                                                                                                 \
     {                                                                                                                       \
         .id = 0x0100 + n, .name = "go-1.19-level-" #n, .level = n, .warmup_bytes = warmup, .lookahead_bytes = 1024,         \
-        .segment_bytes = 1 << 20, .flags = n > 3 ? RDK_FOLLOWS : 0, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
+        .segment_bytes = 1 << 20, .flags = n > 3 ? RDK_REUSES_TOKENS : 0, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
     }
 
 static const rdk_model models[] = {

@@ -80,7 +80,7 @@ typedef struct rdk_run rdk_run;
 enum rdk_model_flags {
     RDK_GRID = 1 /* chunks are a matter of plain length, not of tokens: use rdk_chunk_stop; REUSE is possible */,
     RDK_HIDES = 2, /* may write LITERALS: in a real block (with GRID: chunk) without any match the model runs freely */
-    RDK_FOLLOWS = 4 /* takes tokens over from precedents (precedent.h) */
+    RDK_REUSES_TOKENS = 4 /* takes tokens over from donors (token_reuse.h) */
 };
 
 typedef struct rdk_model {
@@ -129,8 +129,8 @@ struct rdk_run {
     uint64_t offset;       /* of plain[0] in the member */
     bool ends;             /* the member's plain bytes end at `length` */
     bool last;             /* ends, and stop == length: the member's final block is part of the segment */
-    const rdk_precedent *precedents; /* older streams that a model with RDK_FOLLOWS may take tokens from; none while planning */
-    size_t precedent_count;
+    const rdk_donor_range *donors; /* older streams that a model with RDK_REUSES_TOKENS may take tokens from; none while planning */
+    size_t donor_count;
     const uint8_t *delta; /* what a token delta says of them; NULL without (token_delta.h) */
     size_t delta_length;
     uint32_t block_tokens; /* set by simulate: a block ends by itself after so many tokens; 0: never */

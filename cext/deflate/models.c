@@ -57,7 +57,7 @@ int rdk_model_describe(int id, rdk_model_facts *facts) {
                                .segment_bytes = model->segment_bytes,
                                .align_bytes = model->align_bytes,
                                .level = model->level == 255 ? -1 : model->level,
-                               .follows = (model->flags & RDK_FOLLOWS) != 0};
+                               .reuses_tokens = (model->flags & RDK_REUSES_TOKENS) != 0};
     return RDK_OK;
 }
 

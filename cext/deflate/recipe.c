@@ -97,7 +97,7 @@ static int check_segment(const rdk_segment *segment, const rdk_model **model) {
 
 /* What a rebuild may follow. */
 typedef struct beside {
-    const rdk_precedent *precedents;
+    const rdk_donor_range *donors;
     size_t count;
     const uint8_t *delta;
     size_t delta_length;
@@ -116,8 +116,8 @@ static int run_model(const rdk_segment *segment, const rdk_model *model, const b
                    .offset = segment->offset,
                    .ends = segment->ends,
                    .last = segment->last,
-                   .precedents = older->precedents,
-                   .precedent_count = older->count,
+                   .donors = older->donors,
+                   .donor_count = older->count,
                    .delta = older->delta,
                    .delta_length = older->delta_length,
                    .sink = sink};
@@ -166,7 +166,7 @@ static int rebuild(const rdk_segment *segment, const beside *older, const uint8_
         sink->has_stops = stated.has_stops;
         sink->headers = recipe;
         sink->headers_length = recipe_length;
-        status = run_model(segment, model, model->flags & RDK_FOLLOWS ? older : &nothing, sink);
+        status = run_model(segment, model, model->flags & RDK_REUSES_TOKENS ? older : &nothing, sink);
         if (status == RDK_OK && (sink->fix_next < sink->fix_count || (sink->chunks && sink->chunk_next < sink->chunk_count)))
             status = RDK_E_CORRUPT;
     }
@@ -185,7 +185,7 @@ int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_
 
 static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
     for (size_t i = 0; i < older->count; i++) {
-        const rdk_precedent *p = &older->precedents[i];
+        const rdk_donor_range *p = &older->donors[i];
         uint32_t least = i ? p[-1].end : 0;
         bool at_hand = older->delta || p->plain || p->begin == p->end;
         if (p->begin < least || p->begin > p->end || p->end > segment->length || !at_hand) return RDK_E_ARGUMENT;
@@ -193,14 +193,14 @@ static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8
     return rebuild(segment, older, (const uint8_t *)"", 0, wire, wire_capacity, wire_bits);
 }
 
-int rdk_segment_rebuild_beside(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, uint8_t *wire,
+int rdk_segment_rebuild_reusing(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, uint8_t *wire,
                                size_t wire_capacity, uint64_t *wire_bits) {
-    return rebuild_beside(segment, &(beside){precedents, count, NULL, 0}, wire, wire_capacity, wire_bits);
+    return rebuild_beside(segment, &(beside){donors, count, NULL, 0}, wire, wire_capacity, wire_bits);
 }
 
-int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_precedent *precedents, size_t count, const uint8_t *delta,
+int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, const uint8_t *delta,
                                  size_t delta_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
-    return rebuild_beside(segment, &(beside){precedents, count, delta, delta_length}, wire, wire_capacity, wire_bits);
+    return rebuild_beside(segment, &(beside){donors, count, delta, delta_length}, wire, wire_capacity, wire_bits);
 }
 
 /* ---- planning -------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* Token deltas: a newer stream's tokens, told by an older stream's.
  *
- * Where `precedent.h` finds out what stays, a delta states it, for whoever had both streams in hand. It holds steps in order of
+ * Where `token_reuse.h` finds out what stays, a delta states it, for whoever had both streams in hand. It holds steps in order of
  * position, numbers as LEB128: kind + 4 * count, where count is not 0, and
  *   COPY    so many tokens are those of the older stream that begin at the same places
  *   STATE   so many tokens follow: 0 for a literal (the byte is known), else length - 2, distance
@@ -41,7 +41,7 @@ static inline rdk_token rdk_next_stated(rdk_reader *in, uint8_t literal) {
 
 /* Where in the older streams one stands. */
 typedef struct rdk_old_tokens {
-    const rdk_precedent *next, *stop;
+    const rdk_donor_range *next, *stop;
     size_t token;
     int64_t at; /* where that token begins */
     bool begun; /* `next` */

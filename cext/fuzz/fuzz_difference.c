@@ -46,29 +46,29 @@ static void run_hostile(const uint8_t *data, size_t size) {
 
 static void run_round_trip(const uint8_t *data, size_t size) {
     size_t old_length = size * data[0] / 256, length = size - old_length;
-    const uint8_t *old = data, *fresh = data + old_length;
+    const uint8_t *old = data, *new_bytes = data + old_length;
     rdk_difference *found = malloc((length + 1) * sizeof *found);
-    int64_t count = rdk_difference_find(old, old_length, fresh, length, UINT64_MAX, found, length + 1);
+    int64_t count = rdk_difference_find(old, old_length, new_bytes, length, UINT64_MAX, found, length + 1);
     require(count >= 0);
     rdk_difference *some = malloc((length + 1) * sizeof *some);
-    int64_t given_up = rdk_difference_find(old, old_length, fresh, length, data[1], some, length + 1);
+    int64_t given_up = rdk_difference_find(old, old_length, new_bytes, length, data[1], some, length + 1);
     require(given_up == RDK_E_OUTPUT_FULL || (given_up == count && memcmp(some, found, (size_t)count * sizeof *some) == 0));
     free(some);
     rdk_difference_column columns[COLUMNS];
     rdk_difference_reader reader;
     memset(&reader, 0, sizeof reader);
     for (int c = 0; c < COLUMNS; c++) columns[c] = (rdk_difference_column){malloc(2 * length + 64), 2 * length + 64, 0};
-    require(rdk_difference_write(old, old_length, fresh, length, found, (size_t)count, columns) == RDK_OK);
+    require(rdk_difference_write(old, old_length, new_bytes, length, found, (size_t)count, columns) == RDK_OK);
     for (int c = 0; c < COLUMNS; c++) reader.columns[c] = columns[c].bytes, reader.lengths[c] = columns[c].length;
     reader.old = old;
     reader.old_length = old_length;
     uint8_t *again = malloc(length + 1);
     require(read_in_pieces(reader, again, length, 1 + data[0]));
-    require(memcmp(again, fresh, length) == 0);
+    require(memcmp(again, new_bytes, length) == 0);
     int c = data[0] % COLUMNS;
     columns[c].capacity = columns[c].length / 2;
     if (columns[c].length)
-        require(rdk_difference_write(old, old_length, fresh, length, found, (size_t)count, columns) == RDK_E_OUTPUT_FULL);
+        require(rdk_difference_write(old, old_length, new_bytes, length, found, (size_t)count, columns) == RDK_E_OUTPUT_FULL);
     for (c = 0; c < COLUMNS; c++) free(columns[c].bytes);
     free(again);
     free(found);

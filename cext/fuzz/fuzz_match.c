@@ -33,18 +33,18 @@ static rdk_reference index_of(const uint8_t *plain, size_t length, const rdk_chu
 }
 
 static size_t match_all(rdk_reference *references, const uint8_t *data, size_t length, size_t step,
-                        const rdk_chunk_params *params, uint8_t *fresh, uint64_t *fresh_length, rdk_operation *out) {
+                        const rdk_chunk_params *params, uint8_t *new_bytes, uint64_t *new_length, rdk_operation *out) {
     rdk_matcher *matcher = rdk_matcher_new(params);
     size_t at = 0, shown = 0, count = 0;
     while (at < length) {
         shown = length - shown < step ? length : shown + step;
         rdk_match_call call = {
             .window = data + at, .length = shown - at, .final = shown == length, .references = references,
-            .reference_count = 2, .fresh = fresh, .fresh_length = *fresh_length, .operations = out + count,
+            .reference_count = 2, .new_bytes = new_bytes, .new_length = *new_length, .operations = out + count,
             .capacity = OPERATIONS_MOST - count < 64 ? OPERATIONS_MOST - count : 64,
         };
         require(rdk_match(matcher, &call) == RDK_OK);
-        *fresh_length = call.fresh_length;
+        *new_length = call.new_length;
         count += call.operation_count;
         at += call.consumed;
         if (OPERATIONS_MOST - count < 16) break;
@@ -55,10 +55,10 @@ static size_t match_all(rdk_reference *references, const uint8_t *data, size_t l
 
 static void check_twins(rdk_reference *references, const rdk_operation *operations, size_t count) {
     uint8_t *has = malloc(count + 1);
-    rdk_stretch *stretches = malloc((2 * count + 1) * sizeof *stretches);
-    int64_t found = rdk_twins(references, 2, operations, count, NULL, 0, 4096, has, stretches, 2 * count + 1);
+    rdk_extent *stretches = malloc((2 * count + 1) * sizeof *stretches);
+    int64_t found = rdk_delta_bases(references, 2, operations, count, NULL, 0, 4096, has, stretches, 2 * count + 1);
     require(found >= 0);
-    found = rdk_stretches_join(stretches, (size_t)found, 64);
+    found = rdk_extents_join(stretches, (size_t)found, 64);
     for (int64_t i = 0; i < found; i++)
         require(stretches[i].reference == 1 && stretches[i].offset + stretches[i].length <= references[1].plain_length);
     free(stretches);
@@ -86,11 +86,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(reference, data + 3, split);
     memcpy(exact, input, length);
     rdk_reference references[2] = {{0}, index_of(reference, split, &params)};
-    uint8_t *fresh = malloc(2 * length + 1), *rebuilt = malloc(length + 1);
+    uint8_t *new_bytes = malloc(2 * length + 1), *rebuilt = malloc(length + 1);
     rdk_operation *operations = malloc(OPERATIONS_MOST * sizeof *operations);
-    uint64_t fresh_length = 0;
-    size_t count = match_all(references, exact, length, step, &params, fresh, &fresh_length, operations);
-    references[0] = (rdk_reference){fresh, fresh_length, NULL, 0, 0};
+    uint64_t new_length = 0;
+    size_t count = match_all(references, exact, length, step, &params, new_bytes, &new_length, operations);
+    references[0] = (rdk_reference){new_bytes, new_length, NULL, 0, 0};
     int64_t done = rdk_execute(references, 2, operations, count, 0, rebuilt, length);
     require(done >= 0 && !memcmp(rebuilt, exact, (size_t)done));
     require(done == (int64_t)length || OPERATIONS_MOST - count < 16);
@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_encoding(operations, count);
     free(operations);
     free(rebuilt);
-    free(fresh);
+    free(new_bytes);
     free((void *)references[1].slots);
     free(exact);
     free(reference);

@@ -19,8 +19,8 @@
                              * each would else go back over all bytes before it, in vain */
 
 typedef struct {
-    const uint8_t *old, *fresh;
-    size_t old_length, fresh_length;
+    const uint8_t *old, *new_bytes;
+    size_t old_length, new_length;
     uint32_t *heads;        /* per hash: entry of its last seed, or 0 */
     uint32_t *earlier;      /* per seed: entry of the one before it of the same hash, or 0 */
     unsigned shift;
@@ -91,28 +91,28 @@ static int index_old(aligner *a)
 /* How many of the next bytes, WINDOW at most, are the same. */
 static unsigned resemblance(const aligner *a, size_t at, size_t source)
 {
-    const uint8_t *fresh = a->fresh + at, *old = a->old + source;
-    size_t length = least(a->fresh_length - at, a->old_length - source);
+    const uint8_t *new_bytes = a->new_bytes + at, *old = a->old + source;
+    size_t length = least(a->new_length - at, a->old_length - source);
     if (length >= WINDOW) {
         uint8_t same = 0;   /* of a byte and for a fixed length: this becomes vector code */
         for (unsigned i = 0; i < WINDOW; i++)
-            same = (uint8_t)(same + (fresh[i] == old[i]));
+            same = (uint8_t)(same + (new_bytes[i] == old[i]));
         return same;
     }
     unsigned same = 0;
     for (size_t i = 0; i < length; i++)
-        same += fresh[i] == old[i];
+        same += new_bytes[i] == old[i];
     return same;
 }
 
 /* Asks memory for what searches at the next places will look at: first for heads, nearer to them for what these name. */
 static void look_ahead(aligner *a, size_t at)
 {
-    size_t last = a->fresh_length - SEED, far = least(last, at + AHEAD), near = least(last, at + AHEAD / 2);
+    size_t last = a->new_length - SEED, far = least(last, at + AHEAD), near = least(last, at + AHEAD / 2);
     for (size_t place = a->heads_asked < at ? at : a->heads_asked; place < far; place++)
-        __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->fresh + place)) >> a->shift));
+        __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->new_bytes + place)) >> a->shift));
     for (size_t place = a->entries_asked < at ? at : a->entries_asked; place < near; place++) {
-        uint64_t hash = seed_hash(rdk_load64(a->fresh + place));
+        uint64_t hash = seed_hash(rdk_load64(a->new_bytes + place));
         uint32_t entry = a->heads[hash >> a->shift];
         if (!entry)
             continue;
@@ -132,7 +132,7 @@ static size_t distance(size_t a, size_t b)
 /* The source that the bytes at `at` resemble most, the nearest to `expected` of several. Returns how much they do. */
 static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t *source)
 {
-    uint64_t seed = rdk_load64(a->fresh + at), hash = seed_hash(seed);
+    uint64_t seed = rdk_load64(a->new_bytes + at), hash = seed_hash(seed);
     uint32_t entry = a->heads[hash >> a->shift], tag = tag_of(a, hash);
     unsigned best = 0;
     for (int n = 0; entry && n < CANDIDATES; n++, entry = a->earlier[number_of(entry)]) {
@@ -152,12 +152,12 @@ static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t
  * patience left to find it. */
 static int next_alignment(aligner *a, const alignment *present, size_t at, alignment *found)
 {
-    while (a->fresh_length - at >= SEED) {
+    while (a->new_length - at >= SEED) {
         size_t expected = present->source + (at - present->at);
         unsigned same = 0;
         if (present->known && expected < a->old_length) {
-            size_t most = least(a->fresh_length - at, a->old_length - expected);
-            size_t equal = rdk_equal_forward(a->fresh + at, a->old + expected, most);
+            size_t most = least(a->new_length - at, a->old_length - expected);
+            size_t equal = rdk_equal_forward(a->new_bytes + at, a->old + expected, most);
             at += equal;
             if (equal)
                 continue;
@@ -181,12 +181,12 @@ static int next_alignment(aligner *a, const alignment *present, size_t at, align
 }
 
 /* How far the bytes from both places on are more the same than not. */
-static size_t reach_forward(const uint8_t *fresh, const uint8_t *old, size_t most)
+static size_t reach_forward(const uint8_t *new_bytes, const uint8_t *old, size_t most)
 {
     ptrdiff_t gain = 0, best = 0;
     size_t reach = 0;
     for (size_t i = 0; i < most; i++) {
-        gain += fresh[i] == old[i] ? 1 : -1;
+        gain += new_bytes[i] == old[i] ? 1 : -1;
         if (gain > best) {
             best = gain;
             reach = i + 1;
@@ -196,12 +196,12 @@ static size_t reach_forward(const uint8_t *fresh, const uint8_t *old, size_t mos
 }
 
 /* The same for those before both places. */
-static size_t reach_backward(const uint8_t *fresh, const uint8_t *old, size_t most)
+static size_t reach_backward(const uint8_t *new_bytes, const uint8_t *old, size_t most)
 {
     ptrdiff_t gain = 0, best = 0;
     size_t reach = 0;
     for (size_t i = 1; i <= most && gain > best - BACKWARD_LOSS; i++) {
-        gain += *(fresh - i) == *(old - i) ? 1 : -1;
+        gain += *(new_bytes - i) == *(old - i) ? 1 : -1;
         if (gain > best) {
             best = gain;
             reach = i;
@@ -211,12 +211,12 @@ static size_t reach_backward(const uint8_t *fresh, const uint8_t *old, size_t mo
 }
 
 /* Of `length` new bytes that both alignments claim, how many the first one explains better. */
-static size_t share_of_first(const uint8_t *fresh, const uint8_t *first, const uint8_t *second, size_t length)
+static size_t share_of_first(const uint8_t *new_bytes, const uint8_t *first, const uint8_t *second, size_t length)
 {
     ptrdiff_t gain = 0, best = 0;
     size_t share = 0;
     for (size_t i = 0; i < length; i++) {
-        gain += (fresh[i] == first[i]) - (fresh[i] == second[i]);
+        gain += (new_bytes[i] == first[i]) - (new_bytes[i] == second[i]);
         if (gain > best) {
             best = gain;
             share = i + 1;
@@ -230,14 +230,14 @@ static rdk_difference end_alignment(const aligner *a, const alignment *present, 
 {
     size_t gap = next->at - present->at, near = 0, back = 0;
     if (present->known)
-        near = reach_forward(a->fresh + present->at, a->old + present->source,
+        near = reach_forward(a->new_bytes + present->at, a->old + present->source,
                              least(gap, a->old_length - present->source));
     if (next->known)
-        back = reach_backward(a->fresh + next->at, a->old + next->source,
+        back = reach_backward(a->new_bytes + next->at, a->old + next->source,
                               least(least(gap, BACKWARD_MOST), next->source));
     if (near + back > gap) {
         size_t both = near + back - gap;
-        size_t share = share_of_first(a->fresh + next->at - back, a->old + present->source + near - both,
+        size_t share = share_of_first(a->new_bytes + next->at - back, a->old + present->source + near - both,
                                       a->old + next->source - back, both);
         near -= both - share;
         back -= share;
@@ -252,7 +252,7 @@ static int64_t align(aligner *a, rdk_difference *out, size_t capacity)
     alignment present = {0, 0, 0};
     size_t count = 0, at = 0;
     for (;;) {
-        alignment next = {a->fresh_length, 0, 0};
+        alignment next = {a->new_length, 0, 0};
         int more = next_alignment(a, &present, at, &next);
         at = next.at + SEED;
         rdk_difference ended = end_alignment(a, &present, &next);
@@ -267,12 +267,12 @@ static int64_t align(aligner *a, rdk_difference *out, size_t capacity)
     }
 }
 
-int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
+int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
                             uint64_t patience, rdk_difference *out, size_t capacity)
 {
-    if (old_length > RDK_DIFFERENCE_MOST || fresh_length > RDK_DIFFERENCE_MOST)
+    if (old_length > RDK_DIFFERENCE_MOST || new_length > RDK_DIFFERENCE_MOST)
         return RDK_E_ARGUMENT;
-    aligner a = {.old = old, .fresh = fresh, .old_length = (size_t)old_length, .fresh_length = (size_t)fresh_length,
+    aligner a = {.old = old, .new_bytes = new_bytes, .old_length = (size_t)old_length, .new_length = (size_t)new_length,
                  .patience = patience};
     int64_t answer = index_old(&a);
     if (answer == RDK_OK)

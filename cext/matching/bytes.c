@@ -48,7 +48,7 @@ void rdk_release(void *buffer)
     free(buffer);
 }
 
-void rdk_give_back(uint8_t *start, size_t length)
+void rdk_discard_pages(uint8_t *start, size_t length)
 {
     (void)madvise(start, length, MADV_DONTNEED);
 }

@@ -36,26 +36,26 @@ static int put_runs(rdk_difference_column *columns, runs *r)
     return RDK_OK;
 }
 
-static int put_near(rdk_difference_column *columns, runs *r, const uint8_t *old, const uint8_t *fresh, size_t length)
+static int put_near(rdk_difference_column *columns, runs *r, const uint8_t *old, const uint8_t *new_bytes, size_t length)
 {
     rdk_difference_column *added = columns + ADDED;
     for (size_t i = 0; i < length;) {
-        size_t equal = rdk_equal_forward(fresh + i, old + i, length - i);
+        size_t equal = rdk_equal_forward(new_bytes + i, old + i, length - i);
         if (equal && r->changed && put_runs(columns, r))
             return RDK_E_OUTPUT_FULL;
         r->same += equal;
         i += equal;
-        for (; i < length && fresh[i] != old[i]; i++) {
+        for (; i < length && new_bytes[i] != old[i]; i++) {
             if (added->length == added->capacity)
                 return RDK_E_OUTPUT_FULL;
-            added->bytes[added->length++] = (uint8_t)(fresh[i] - old[i]);
+            added->bytes[added->length++] = (uint8_t)(new_bytes[i] - old[i]);
             r->changed++;
         }
     }
     return RDK_OK;
 }
 
-int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t *fresh, uint64_t fresh_length,
+int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
                          const rdk_difference *differences, size_t count, rdk_difference_column *columns)
 {
     runs r = {0, 0};
@@ -65,16 +65,16 @@ int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t 
     for (size_t i = 0; i < count; i++) {
         const rdk_difference *d = differences + i;
         uint64_t length = (uint64_t)d->near + d->literal;
-        if (d->source > old_length || old_length - d->source < d->near || fresh_length < length)
+        if (d->source > old_length || old_length - d->source < d->near || new_length < length)
             return RDK_E_ARGUMENT;
         if (put_number(columns + NEAR, d->near) || put_number(columns + LITERAL, d->literal)
             || put_number(columns + MOVES, rdk_zigzag(d->source - expected))
-            || put_near(columns, &r, old + d->source, fresh, d->near)
-            || put_bytes(columns + LITERALS, fresh + d->near, d->literal))
+            || put_near(columns, &r, old + d->source, new_bytes, d->near)
+            || put_bytes(columns + LITERALS, new_bytes + d->near, d->literal))
             return RDK_E_OUTPUT_FULL;
         expected = (uint64_t)d->source + d->near;
-        fresh += length;
-        fresh_length -= length;
+        new_bytes += length;
+        new_length -= length;
     }
     return r.same || r.changed ? put_runs(columns, &r) : RDK_OK;
 }

@@ -108,24 +108,24 @@ typedef struct {
 static const uint8_t *source_bytes(const progress *p, uint32_t reference, uint64_t *length)
 {
     if (reference == RDK_OWN) {
-        *length = p->call->fresh_length;
-        return p->call->fresh;
+        *length = p->call->new_length;
+        return p->call->new_bytes;
     }
     *length = p->call->references[reference].plain_length;
     return p->call->references[reference].plain;
 }
 
-static void emit(progress *p, uint32_t reference, uint64_t source, uint64_t length, uint32_t fresh)
+static void emit(progress *p, uint32_t reference, uint64_t source, uint64_t length, uint32_t is_new)
 {
     rdk_match_call *call = p->call;
     if (call->operation_count) {
         rdk_operation *last = call->operations + call->operation_count - 1;
-        if (last->reference == reference && last->source + last->length == source && last->fresh == fresh) {
+        if (last->reference == reference && last->source + last->length == source && last->is_new == is_new) {
             last->length += length;
             return;
         }
     }
-    call->operations[call->operation_count++] = (rdk_operation){length, source, reference, fresh};
+    call->operations[call->operation_count++] = (rdk_operation){length, source, reference, is_new};
 }
 
 static void flush_gap(progress *p, size_t end)
@@ -133,9 +133,9 @@ static void flush_gap(progress *p, size_t end)
     rdk_match_call *call = p->call;
     size_t length = end - p->gap;
     if (length) {
-        memcpy(call->fresh + call->fresh_length, call->window + p->gap, length);
-        emit(p, RDK_OWN, call->fresh_length, length, 1);
-        call->fresh_length += length;
+        memcpy(call->new_bytes + call->new_length, call->window + p->gap, length);
+        emit(p, RDK_OWN, call->new_length, length, 1);
+        call->new_length += length;
     }
     p->gap = end;
 }
@@ -204,7 +204,7 @@ static int try_own(progress *p, uint64_t fingerprint, size_t length)
     const rdk_entry *slot = own_slot(p->m->own, p->m->own_mask, fingerprint);
     if (slot->offset == UINT64_MAX)
         return 0;
-    if (slot->offset + length > p->call->fresh_length)
+    if (slot->offset + length > p->call->new_length)
         flush_gap(p, p->at); /* the earlier chunk is still in the gap */
     return try_place(p, RDK_OWN, slot->offset, length);
 }
@@ -239,7 +239,7 @@ static int step(progress *p)
         uint64_t fingerprint = rdk_fingerprint(call->window + p->at, cut);
         if (try_chunk(p, fingerprint, cut))
             return 1;
-        int status = own_insert(p->m, fingerprint, call->fresh_length + (p->at - p->gap));
+        int status = own_insert(p->m, fingerprint, call->new_length + (p->at - p->gap));
         if (status != RDK_OK)
             return status;
     }

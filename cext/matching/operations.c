@@ -99,15 +99,15 @@ enum { LENGTHS, REFERENCES, MOVES, COLUMNS };
 /* Where each reference would be read next if nothing moved: on the diagonal of the latest copy out of it. */
 typedef struct {
     uint64_t expected[RDK_REFERENCES_MAX + 1];
-    uint64_t fresh;
+    uint64_t new_length;
 } diagonal;
 
 static void advance(diagonal *d, const rdk_operation *op)
 {
     for (uint32_t r = 0; r <= RDK_REFERENCES_MAX; r++)
         d->expected[r] += op->length;
-    if (op->fresh)
-        d->fresh += op->length;
+    if (op->is_new)
+        d->new_length += op->length;
     else
         d->expected[op->reference] = op->source + op->length;
 }
@@ -124,13 +124,13 @@ int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uin
         at[c] = start[c] = out + each * (size_t)c;
     for (size_t i = 0; i < count; i++) {
         const rdk_operation *op = operations + i;
-        uint64_t kind = op->fresh ? 0 : op->reference + 1;
-        if (op->reference >= references || (op->fresh && op->source != d.fresh))
+        uint64_t kind = op->is_new ? 0 : op->reference + 1;
+        if (op->reference >= references || (op->is_new && op->source != d.new_length))
             return RDK_E_ARGUMENT;
         if (!rdk_put_leb128(&at[LENGTHS], start[LENGTHS] + each, op->length)
             || !rdk_put_leb128(&at[REFERENCES], start[REFERENCES] + each, kind))
             return RDK_E_OUTPUT_FULL;
-        if (!op->fresh
+        if (!op->is_new
             && !rdk_put_leb128(&at[MOVES], start[MOVES] + each, rdk_zigzag(op->source - d.expected[op->reference])))
             return RDK_E_OUTPUT_FULL;
         advance(&d, op);
@@ -164,7 +164,7 @@ int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_len
             || kind > references || length == 0 || length > UINT64_C(1) << 56)
             return RDK_E_CORRUPT;
         rdk_operation *op = operations + count++;
-        *op = (rdk_operation){length, d.fresh, RDK_OWN, kind == 0};
+        *op = (rdk_operation){length, d.new_length, RDK_OWN, kind == 0};
         if (kind) {
             op->reference = (uint32_t)kind - 1;
             if (!rdk_get_leb128(&at[MOVES], end[MOVES], &move))
@@ -218,16 +218,16 @@ int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t
     return RDK_OK;
 }
 
-int64_t rdk_gaps(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
-                 rdk_gap *out, size_t capacity)
+int64_t rdk_unmatched_ranges(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
+                 rdk_unmatched_range *out, size_t capacity)
 {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         const rdk_operation *op = operations + i;
-        if (op->fresh && op->length >= least) {
+        if (op->is_new && op->length >= least) {
             if (found == capacity)
                 return RDK_E_OUTPUT_FULL;
-            out[found++] = (rdk_gap){i, plain_offset, op->source, op->length};
+            out[found++] = (rdk_unmatched_range){i, plain_offset, op->source, op->length};
         }
         plain_offset += op->length;
     }

@@ -33,7 +33,7 @@ from reducto.codec.options import EncodeOptions
 from reducto.codec.references import Reference
 from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.kernel.buffers import copied
-from reducto.kernel.matching import OWN, Gap, Operations, ReferenceTable, Stretch, find_twins
+from reducto.kernel.matching import OWN, Extent, Operations, ReferenceTable, UnmatchedRange, find_delta_bases
 from reducto.mapped import joined
 from reducto.recipe import Submit
 from reducto.values import ByteRange
@@ -126,7 +126,7 @@ class FrameBuilder:
     def _begin(self, operations: Operations, fresh_bytes: int) -> tuple[Operations, int]:
         """Takes what belongs to the first frame, and makes it if that is enough. Returns what is left."""
         batch, count, taken = self._batch, len(operations), 0
-        for gap in operations.gaps(0, 1):
+        for gap in operations.unmatched_ranges(0, 1):
             taken += gap.length
             if batch.fresh_bytes + taken >= _FIRST_BATCH_BYTES:
                 count = gap.operation + 1
@@ -142,21 +142,23 @@ class FrameBuilder:
     def _end_batch(self) -> None:
         batch, operations = self._batch, self._batch.operations
         if batch.fresh_bytes:
-            gaps = operations.gaps(batch.plain_offset, _HINT_MINIMUM_BYTES)
-            has_twin, twins = find_twins(self._table, operations, self._hints(gaps), _TWIN_REACH_BYTES, _JOIN_BYTES)
+            gaps = operations.unmatched_ranges(batch.plain_offset, _HINT_MINIMUM_BYTES)
+            has_twin, twins = find_delta_bases(
+                self._table, operations, self._hints(gaps), _TWIN_REACH_BYTES, _JOIN_BYTES
+            )
             self._split(batch, gaps, has_twin, _bounded(twins))
         count = len(operations)
         covered = sum(operations.totals())
         last = operations.slice(count - 1) if count else Operations()
         kept = last[0].length if count else 0
-        if count and last[0].fresh:
+        if count and last[0].is_new:
             last, kept = Operations(), 0
         fresh_stop = batch.fresh_start + batch.fresh_bytes
         self._batch = _Batch(last, batch.plain_offset + covered - kept, fresh_stop)
 
-    def _hints(self, gaps: Sequence[Gap]) -> list[tuple[int, Stretch]]:
+    def _hints(self, gaps: Sequence[UnmatchedRange]) -> list[tuple[int, Extent]]:
         """Where corpora hold a member of the same name as the one that a gap lies in."""
-        out: list[tuple[int, Stretch]] = []
+        out: list[tuple[int, Extent]] = []
         for gap in gaps:
             at = bisect_right(self._member_starts, gap.plain_offset) - 1
             if at >= 0:
@@ -165,7 +167,7 @@ class FrameBuilder:
                 out += ((gap.operation, twin) for twin in twins)
         return out
 
-    def _note_fresh(self, at: int, gap: Gap) -> None:
+    def _note_fresh(self, at: int, gap: UnmatchedRange) -> None:
         """Remembers where new bytes of each member lie, for the path index of the corpus they become."""
         starts = self._member_starts
         while at < len(starts) and starts[at] < gap.plain_offset + gap.length:
@@ -173,16 +175,16 @@ class FrameBuilder:
             self.fresh_members.setdefault(where, self._member_paths[at])
             at += 1
 
-    def _same_path(self, member: int, distance: int, length: int) -> list[Stretch]:
+    def _same_path(self, member: int, distance: int, length: int) -> list[Extent]:
         out = []
         reach = min(length + _HINT_MARGIN_BYTES, 2 * _TWIN_REACH_BYTES)
         for number, reference in enumerate(self.references, 1):
             for offset in reference.corpus.paths.find(self._member_paths[member])[-2:]:
                 start = max(0, offset + distance - _HINT_MARGIN_BYTES)
-                out.append(Stretch(number, start, reach + _HINT_MARGIN_BYTES))
+                out.append(Extent(number, start, reach + _HINT_MARGIN_BYTES))
         return out
 
-    def _split(self, batch: _Batch, gaps: Sequence[Gap], has_twin: bytes, twins: list[Stretch]) -> None:
+    def _split(self, batch: _Batch, gaps: Sequence[UnmatchedRange], has_twin: bytes, twins: list[Extent]) -> None:
         """Long gaps without a twin, or all of the batch if there are no twins at all, are literals."""
         fresh = ByteRange(batch.fresh_start, batch.fresh_start + batch.fresh_bytes)
         literals = [fresh]
@@ -228,21 +230,21 @@ class FrameBuilder:
 
     # -- compressing -------------------------------------------------------------------------------------------
 
-    def _launch(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> None:
+    def _launch(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Extent, ...]) -> None:
         if self._submit is None:
             self._pending.append(self._make(kind, ranges, twins))
         else:
             self._pending.append(self._submit(self._make, kind, ranges, twins))
         self._collect(_IN_FLIGHT)
 
-    def _prefix(self, twins: tuple[Stretch, ...]) -> memoryview:
+    def _prefix(self, twins: tuple[Extent, ...]) -> memoryview:
         parts = []
         for twin in twins:
             corpus = self.references[twin.reference - 1].corpus
             parts.append(corpus.view(twin.offset, twin.length))
         return copied(parts)
 
-    def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Stretch, ...]) -> _Made:
+    def _make(self, kind: FrameKind, ranges: tuple[ByteRange, ...], twins: tuple[Extent, ...]) -> _Made:
         options = self._options
         prefix: bytes | memoryview = self._prefix(twins)
         views = [self._fresh.mapping[span.start : span.stop] for span in ranges]
@@ -271,7 +273,7 @@ class FrameBuilder:
 
     def _with_dictionary(
         self, data: bytes | memoryview, stored: bytes
-    ) -> tuple[FrameKind, bytes, tuple[Stretch, ...], bytes]:
+    ) -> tuple[FrameKind, bytes, tuple[Extent, ...], bytes]:
         """The better of ``stored`` and what a trained dictionary makes of a short residual."""
         if len(data) <= _DICTIONARY_LIMIT_BYTES:
             for number, reference in enumerate(self.references, 1):
@@ -280,7 +282,7 @@ class FrameBuilder:
                     continue
                 other = compress_dictionary(data, dictionary, self._options.compression_level)
                 if len(other) < len(stored):
-                    return FrameKind.DICTIONARY, other, (Stretch(number, 0, 0),), dictionary
+                    return FrameKind.DICTIONARY, other, (Extent(number, 0, 0),), dictionary
         return FrameKind.LITERAL, stored, (), b""
 
     def _collect(self, in_flight: int) -> None:
@@ -314,7 +316,7 @@ def _without(span: ByteRange, holes: Sequence[ByteRange]) -> tuple[ByteRange, ..
     return tuple(ByteRange(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b)
 
 
-def _bounded(twins: list[Stretch]) -> list[Stretch]:
+def _bounded(twins: list[Extent]) -> list[Extent]:
     """``twins`` until they would exceed a frame's share; the shortest stay, as they are the closest fit."""
     if sum(twin.length for twin in twins) <= _TWINS_LIMIT_BYTES:
         return twins

@@ -19,7 +19,7 @@ from reducto.corpus.layout import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import GzipRecipe, Precedent, TokenDelta, make_token_delta, recipe_from_bytes
 from reducto.kernel.buffers import data_runs, uncleared
-from reducto.kernel.matching import Parallel, Plan, ReferenceTable, parallels
+from reducto.kernel.matching import AlignedRange, Plan, ReferenceTable, aligned_ranges
 from reducto.recipe import Recipe, Submit
 from reducto.values import ByteRange, CorpusId, Digest
 
@@ -308,11 +308,11 @@ class Decoder:
     def _gzip_recipe(self) -> GzipRecipe | None:
         return self._recipe if isinstance(self._recipe, GzipRecipe) else None
 
-    def _parallels(self, older: Decoder) -> list[Parallel]:
+    def _parallels(self, older: Decoder) -> list[AlignedRange]:
         """Where this blob runs beside an older one: both copy from the same corpora."""
         numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
         theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
-        return parallels(self._parsed.operations, theirs, older._parsed.operations)
+        return aligned_ranges(self._parsed.operations, theirs, older._parsed.operations)
 
     @property
     def _precedent(self) -> Precedent | None:

@@ -36,7 +36,7 @@ from reducto.errors import LimitExceeded, ProofFailed
 from reducto.gzip import UnframeLimits, open_unframer
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.chunking import Chunker, TarWalk
-from reducto.kernel.matching import Matcher, Operations, Plan, ReferenceTable, Stretch
+from reducto.kernel.matching import Extent, Matcher, Operations, Plan, ReferenceTable
 from reducto.recipe import Submit, Unframer
 from reducto.values import ChunkId, CorpusId, Digest, Reason, Stored
 
@@ -169,7 +169,7 @@ class Encoder:
             )  # fmt: skip
             if not matched.consumed:
                 break
-            self._fresh.length = matched.fresh_length
+            self._fresh.length = matched.new_length
             raws.append(matched.raw)
             at += matched.consumed
         self._table.set_own(self._fresh.mapping, self._fresh.length)
@@ -328,7 +328,7 @@ class Encoder:
         number = {reference: at for at, reference in enumerate(used)}
         renumbered = tuple(
             type(frame)(frame.kind, frame.ranges, frame.stored_length,
-                        tuple(Stretch(number[t.reference], t.offset, t.length) for t in frame.twins))
+                        tuple(Extent(number[t.reference], t.offset, t.length) for t in frame.twins))
             for frame in frames.frames
         )  # fmt: skip
         members = tuple((path, offset) for offset, path in sorted(frames.fresh_members.items()))

@@ -15,7 +15,7 @@ from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.difference import DifferenceReader
-from reducto.kernel.matching import Stretch
+from reducto.kernel.matching import Extent
 from reducto.values import ByteRange
 
 #: Plain bytes of the longest frame.
@@ -56,7 +56,7 @@ class Frame:
     kind: FrameKind
     ranges: tuple[ByteRange, ...]
     stored_length: int
-    twins: tuple[Stretch, ...] = ()
+    twins: tuple[Extent, ...] = ()
 
     @property
     def plain_length(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reducto.codec.frames import compress_literal, compress_related
 from reducto.codec.references import Reference
-from reducto.kernel.matching import Stretch
+from reducto.kernel.matching import Extent
 
 #: New bytes that are too few for a trial.
 LEAST_BYTES = 64 << 10
@@ -32,9 +32,9 @@ def find_kin(references: Sequence[Reference], data: bytes | memoryview, place: i
     return None
 
 
-def stretch_at(references: Sequence[Reference], number: int, place: int, length: int, most_bytes: int) -> Stretch:
+def stretch_at(references: Sequence[Reference], number: int, place: int, length: int, most_bytes: int) -> Extent:
     """What reference ``number`` holds about the middle of ``length`` bytes at ``place``; all of it if it is short."""
     whole = references[number - 1].corpus.plain_length
     most = min(whole, most_bytes)
     start = max(0, min(place + length // 2 - most // 2, whole - most))
-    return Stretch(number, start, most)
+    return Extent(number, start, most)

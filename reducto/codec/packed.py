@@ -25,7 +25,7 @@ from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, F
 from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
 from reducto.errors import Corrupt, LimitExceeded, NotReducto
 from reducto.kernel.chunking import ChunkParams
-from reducto.kernel.matching import REFERENCES_LIMIT, Stretch
+from reducto.kernel.matching import REFERENCES_LIMIT, Extent
 from reducto.values import ByteRange, CorpusId
 
 MAGIC = b"\x89RDP\r\n\x1a\n"
@@ -178,7 +178,7 @@ def _kind(value: int) -> FrameKind:
         raise Corrupt(f"packed corpus: frame kind {value} is not known") from None
 
 
-def _put_twins(out: bytearray, twins: Sequence[Stretch]) -> None:
+def _put_twins(out: bytearray, twins: Sequence[Extent]) -> None:
     """Reference, offset (from the end of the stretch before, where that is the same reference) and length of each."""
     reference, end = 0, 0
     for twin in twins:
@@ -187,7 +187,7 @@ def _put_twins(out: bytearray, twins: Sequence[Stretch]) -> None:
         reference, end = twin.reference, twin.offset + twin.length
 
 
-def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Stretch, ...]:
+def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Extent, ...]:
     out = []
     reference, end = 0, 0
     taken = numbers.take_many(3 * count)
@@ -196,7 +196,7 @@ def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Stre
             reference, end = tag - 1, 0
         if reference >= max(parents, 1):
             raise Corrupt("packed corpus: a twin names a parent that does not exist")
-        out.append(Stretch(reference, end + offset, length))
+        out.append(Extent(reference, end + offset, length))
         end += offset + length
     return tuple(out)
 

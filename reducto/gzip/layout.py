@@ -50,4 +50,4 @@ class Layout:
     @property
     def follows(self) -> bool:
         """Whether any of its encoders can follow an older blob."""
-        return any(choice.model.follows for choice in self.choices)
+        return any(choice.model.reuses_tokens for choice in self.choices)

@@ -34,7 +34,7 @@ class Choice:
     member_param: int = 0
 
     @property
-    def model(self) -> kernel.Model:
+    def model(self) -> kernel.EncoderModel:
         """Its description."""
         return kernel.models()[self.model_id]
 
@@ -86,7 +86,7 @@ class Job:
     telltales: Telltales | None = None
     """With these all other models are asked, too, when none of ``choices`` is exact."""
 
-    def seen_by(self, model: kernel.Model) -> tuple[kernel.SegmentShape, memoryview]:
+    def seen_by(self, model: kernel.EncoderModel) -> tuple[kernel.SegmentShape, memoryview]:
         """Shape and plain bytes exactly as rebuilding with ``model`` will have them: no byte more around the
         segment.
         """

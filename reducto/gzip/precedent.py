@@ -2,7 +2,7 @@
 
 What an encoder with hash chains writes at a place depends on the bytes around it alone. Where a newer blob has the
 same bytes as an older one, the older one's wire bytes tell its tokens at many times the speed of finding them; only
-what differs, and what looks back at it, is searched for (`cext/deflate/precedent.h`). Where somebody has stated which
+what differs, and what looks back at it, is searched for (`cext/deflate/token_reuse.h`). Where somebody has stated which
 tokens stay (`reducto.gzip.token_delta`), nothing of that is looked for, and the older plain bytes are not needed.
 """
 
@@ -22,7 +22,7 @@ from reducto.gzip.parts import Part, parts_of
 from reducto.gzip.planning import Choice
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from reducto.recipe import PlainSource
 
 #: Segments of the older blob whose tokens are kept: workers are at most so far apart.
@@ -68,7 +68,7 @@ class Precedent:
         layout: Layout,
         wire: memoryview,
         plain: PlainSource | None,
-        parallels: Sequence[Parallel],
+        parallels: Sequence[AlignedRange],
         deltas: Mapping[int, bytes] | None = None,
     ) -> None:
         """``parallels`` say where the newer blob's plain bytes run beside these, ascending on the newer one's side.
@@ -81,7 +81,7 @@ class Precedent:
         self._wire = wire
         self._plain = plain
         self._parallels = list(parallels)
-        self._starts = [each.ours for each in self._parallels]
+        self._starts = [each.offset for each in self._parallels]
         self._deltas = deltas or {}
         self._segments = [
             _OldSegment(
@@ -108,7 +108,7 @@ class Precedent:
         """Plain bytes of the newer blob that stand beside this one's, in stretches that can be followed."""
         return sum(each.length for each in self._parallels if each.length >= _FOLLOWED.least_bytes)
 
-    def beside(self, choice: Choice, part: Part) -> tuple[list[kernel.Precedent], bytes]:
+    def beside(self, choice: Choice, part: Part) -> tuple[list[kernel.DonorRange], bytes]:
         """What stands beside a segment of the newer blob, which ``choice`` compresses; and its delta, if it has one."""
         delta = self._deltas.get(part.segment_start, b"")
         sides = self._sides(choice, part, _STATED if delta else _FOLLOWED)
@@ -117,7 +117,7 @@ class Precedent:
         self.stated_bytes += length if delta else 0
         return sides, delta if sides else b""
 
-    def stated_beside(self, choice: Choice, part: Part) -> list[kernel.Precedent]:
+    def stated_beside(self, choice: Choice, part: Part) -> list[kernel.DonorRange]:
         """What a delta of the segment is against."""
         return self._sides(choice, part, _STATED)
 
@@ -127,25 +127,25 @@ class Precedent:
 
     # -- inside
 
-    def _sides(self, choice: Choice, part: Part, use: _Use) -> list[kernel.Precedent]:
-        if not self._usable or not choice.model.follows or (use.with_plain and self._plain is None):
+    def _sides(self, choice: Choice, part: Part, use: _Use) -> list[kernel.DonorRange]:
+        if not self._usable or not choice.model.reuses_tokens or (use.with_plain and self._plain is None):
             return []
         start, stop = part.plain_offset, part.plain_offset + part.read_length
         found = []
         first = max(0, bisect_right(self._starts, start) - 1)
         try:
             for each in self._parallels[first:]:
-                if each.ours >= stop:
+                if each.offset >= stop:
                     break
-                low, high = max(each.ours, start), min(each.ours + each.length, stop)
+                low, high = max(each.offset, start), min(each.offset + each.length, stop)
                 if high - low >= use.least_bytes:
-                    found += self._side(choice, low - start, low - each.ours + each.theirs, high - low, use)
+                    found += self._side(choice, low - start, low - each.offset + each.donor_offset, high - low, use)
         except (ReductoError, OSError, ValueError):
             self._usable = False
             return []
         return found
 
-    def _side(self, choice: Choice, begin: int, theirs: int, length: int, use: _Use) -> list[kernel.Precedent]:
+    def _side(self, choice: Choice, begin: int, theirs: int, length: int, use: _Use) -> list[kernel.DonorRange]:
         """One stretch, as much of it as lies in consecutive segments that this very encoder made without correction."""
         at = bisect_right(self._plains, theirs + use.lead_bytes) - 1 if theirs else 0
         if at < 0 or not self._is_exact(at, choice):
@@ -167,7 +167,7 @@ class Precedent:
         assert self._plain is not None
         tokens = [self._tokens_of(number) for number in range(at, stop)]
         return [
-            kernel.Precedent(
+            kernel.DonorRange(
                 begin,
                 begin + length,
                 self._plain.read(theirs, length),
@@ -177,12 +177,12 @@ class Precedent:
             )
         ]
 
-    def _in_segment(self, number: int, begin: int, theirs: int, length: int) -> kernel.Precedent:
+    def _in_segment(self, number: int, begin: int, theirs: int, length: int) -> kernel.DonorRange:
         """What of a stretch lies in one segment, tokens alone."""
         old = self._segments[number]
         low, high = max(theirs, old.plain), min(theirs + length, old.plain + old.segment.plain_length)
         shift = begin - theirs
-        return kernel.Precedent(
+        return kernel.DonorRange(
             low + shift, high + shift, b"", low - old.member_plain, self._tokens_of(number), old.plain + shift
         )
 

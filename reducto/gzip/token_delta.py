@@ -28,7 +28,7 @@ from reducto.gzip.layout import Layout
 from reducto.gzip.parts import Part, parts_of
 from reducto.gzip.precedent import Precedent
 from reducto.kernel import gzip as kernel
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from reducto.recipe import PlainSource
 from reducto.varint import Numbers, put
 
@@ -49,8 +49,8 @@ class TokenDelta:
 
     wire_length: int
     older_wire_length: int
-    stretches: Sequence[Parallel]
-    """Where the newer blob's plain bytes run beside the older one's (`reducto.kernel.matching.parallels`)."""
+    stretches: Sequence[AlignedRange]
+    """Where the newer blob's plain bytes run beside the older one's (`reducto.kernel.matching.aligned_ranges`)."""
     deltas: Sequence[bytes]
     """One for each segment of the newer blob in wire order; empty: none."""
 
@@ -60,8 +60,8 @@ class TokenDelta:
         put(body, self.wire_length, self.older_wire_length, len(self.stretches))
         end = 0
         for each in self.stretches:
-            put(body, each.ours - end, each.theirs, each.length)
-            end = each.ours + each.length
+            put(body, each.offset - end, each.donor_offset, each.length)
+            end = each.offset + each.length
         put(body, len(self.deltas), *map(len, self.deltas))
         body += b"".join(self.deltas)
         packed = zstandard.ZstdCompressor(level=19).compress(bytes(body))
@@ -83,7 +83,7 @@ class TokenDelta:
         stretches, end = [], 0
         for _ in range(reader.take(_COUNT_LIMIT)):
             ours, theirs, length = end + reader.take(), reader.take(), reader.take()
-            stretches.append(Parallel(ours, theirs, length))
+            stretches.append(AlignedRange(ours, theirs, length))
             end = ours + length
         lengths = reader.take_many(reader.take(_COUNT_LIMIT))
         deltas = [reader.raw(length) for length in lengths]
@@ -104,7 +104,7 @@ def make_token_delta(
     newer_plain: PlainSource,
     older: Layout,
     older_wire: memoryview,
-    parallels: Sequence[Parallel],
+    parallels: Sequence[AlignedRange],
 ) -> TokenDelta | None:
     """A newer blob's delta against an older one, proved; None where it would not help much.
 

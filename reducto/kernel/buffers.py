@@ -64,13 +64,13 @@ def copied(parts: Sequence[Buffer]) -> memoryview:
     return out
 
 
-def give_back(mapping: mmap, start: int, length: int) -> None:
+def discard_pages(mapping: mmap, start: int, length: int) -> None:
     """Lets pages of a mapped file leave this process's memory; they can still be read. Others run meanwhile.
 
     ``start`` is a multiple of the page size.
     """
     with ffi.from_buffer("uint8_t[]", mapping) as native:
-        lib.rdk_give_back(native + start, length)
+        lib.rdk_discard_pages(native + start, length)
 
 
 def leb128_numbers(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:

@@ -25,7 +25,7 @@ DONE: int = lib.RDK_INFLATE_DONE
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class EncoderModel:
     """An encoder model. ``model_id`` is a storage format: it keeps its meaning for ever."""
 
     model_id: int
@@ -35,19 +35,19 @@ class Model:
     lookahead_bytes: int
     segment_bytes: int
     align_bytes: int
-    follows: bool
-    """Whether it takes tokens over from precedents."""
+    reuses_tokens: bool
+    """Whether it takes tokens over from donors."""
 
 
 @lru_cache(maxsize=1)
-def models() -> dict[int, Model]:
+def models() -> dict[int, EncoderModel]:
     """All models of this kernel by id, in the order of the table."""
-    found: dict[int, Model] = {}
+    found: dict[int, EncoderModel] = {}
     facts = ffi.new("rdk_model_facts *")
     for index in range(lib.rdk_model_count()):
         model_id = lib.rdk_model_at(index)
         check(lib.rdk_model_describe(model_id, facts), "describing a model")
-        found[model_id] = Model(
+        found[model_id] = EncoderModel(
             model_id,
             ffi.string(lib.rdk_model_name(model_id)).decode(),
             facts.level,
@@ -55,7 +55,7 @@ def models() -> dict[int, Model]:
             facts.lookahead_bytes,
             facts.segment_bytes,
             facts.align_bytes,
-            bool(facts.follows),
+            bool(facts.reuses_tokens),
         )
     return found
 
@@ -204,7 +204,7 @@ class SegmentShape:
 def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
     """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte.
 
-    Four bytes each, as `Precedent` takes them. Raises `Corrupt`.
+    Four bytes each, as `DonorRange` takes them. Raises `Corrupt`.
     """
     capacity = plain_length + 64
     room = uncleared(4 * capacity)
@@ -216,7 +216,7 @@ def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
 
 
 @dataclass(frozen=True, slots=True)
-class Precedent:
+class DonorRange:
     """What stands beside plain bytes ``begin`` to ``end`` of those at hand for a segment: a stream by its encoder.
 
     ``plain`` are the older stream's bytes there (none for a token delta), ``offset`` their place in its member;
@@ -237,26 +237,26 @@ def rebuild_segment(
     model_id: int,
     member_param: int,
     recipe: bytes,
-    precedents: Sequence[Precedent] = (),
+    donors: Sequence[DonorRange] = (),
     delta: bytes = b"",
 ) -> memoryview | None:
     """The ``shape.wire_bytes`` wire bytes, writable, bits outside the segment 0; None if recipe and shape disagree.
 
-    A segment with an empty recipe is made faster where it runs beside one of ``precedents``, which are in ascending
+    A segment with an empty recipe is made faster where it runs beside one of ``donors``, which are in ascending
     order and do not overlap; with any other recipe they are of no use. What ``delta`` (of `token_delta`, against these
-    very precedents) says is believed; None also if it can be none of this segment's.
+    very donors) says is believed; None also if it can be none of this segment's.
     """
     wire = uncleared(shape.wire_bytes)
     bits = ffi.new("uint64_t *")
     with ffi.from_buffer("uint8_t[]", plain) as source, ffi.from_buffer("uint8_t[]", wire) as target:
         segment = shape.native(source, len(plain), model_id, member_param)
-        if precedents and not recipe:
-            beside, _held = _native_precedents(precedents)
-            older = (segment, beside, len(precedents))
+        if donors and not recipe:
+            ranges, _held = _native_donors(donors)
+            older = (segment, ranges, len(donors))
             if delta:
                 status = lib.rdk_segment_rebuild_by_delta(*older, delta, len(delta), target, len(wire), bits)
             else:
-                status = lib.rdk_segment_rebuild_beside(*older, target, len(wire), bits)
+                status = lib.rdk_segment_rebuild_reusing(*older, target, len(wire), bits)
         else:
             status = lib.rdk_segment_rebuild(segment, recipe, len(recipe), target, len(wire), bits)
     if status in (lib.RDK_E_CORRUPT, lib.RDK_E_OUTPUT_FULL, lib.RDK_E_LIMIT, lib.RDK_E_ARGUMENT):
@@ -265,10 +265,10 @@ def rebuild_segment(
     return wire if bits[0] == shape.wire_bits else None
 
 
-def _native_precedents(precedents: Sequence[Precedent]) -> tuple[Any, list[Any]]:
+def _native_donors(donors: Sequence[DonorRange]) -> tuple[Any, list[Any]]:
     """The C structures, and what must outlive them."""
-    native, held = ffi.new("rdk_precedent[]", len(precedents)), []
-    for entry, each in zip(native, precedents, strict=True):
+    native, held = ffi.new("rdk_donor_range[]", len(donors)), []
+    for entry, each in zip(native, donors, strict=True):
         old = ffi.from_buffer("uint8_t[]", each.plain) if each.plain else ffi.NULL
         tokens = ffi.from_buffer("uint32_t[]", each.tokens)
         held += [old, tokens]
@@ -277,13 +277,13 @@ def _native_precedents(precedents: Sequence[Precedent]) -> tuple[Any, list[Any]]
     return native, held
 
 
-def token_delta(start: int, tokens: Buffer, precedents: Sequence[Precedent]) -> tuple[bytes, int]:
-    """What turns the precedents' tokens into those of a segment that begins at ``start`` of the bytes at hand.
+def token_delta(start: int, tokens: Buffer, donors: Sequence[DonorRange]) -> tuple[bytes, int]:
+    """What turns the donors' tokens into those of a segment that begins at ``start`` of the bytes at hand.
 
     ``tokens`` are as `segment_tokens` gives them. Returns the delta and how many of the segment's bytes the older
     tokens stand for; the delta is worth nothing where that is 0.
     """
-    beside, _held = _native_precedents(precedents)
+    ranges, _held = _native_donors(donors)
     copied_bytes = ffi.new("uint64_t *")
     with ffi.from_buffer("uint32_t[]", tokens) as native:
         capacity = 8 * len(native) + 64
@@ -291,7 +291,7 @@ def token_delta(start: int, tokens: Buffer, precedents: Sequence[Precedent]) -> 
         with ffi.from_buffer("uint8_t[]", room) as target:
             length = check(
                 lib.rdk_token_delta(
-                    start, native, len(native), beside, len(precedents), target, capacity, copied_bytes
+                    start, native, len(native), ranges, len(donors), target, capacity, copied_bytes
                 ),
                 "comparing tokens",
             )  # fmt: skip

@@ -25,15 +25,15 @@ _STRIDE = 1024
 
 
 class Operation(NamedTuple):
-    """Copy ``length`` bytes from ``source`` of ``reference``; ``fresh`` marks bytes that are new with this blob."""
+    """Copy ``length`` bytes from ``source`` of ``reference``; ``is_new`` marks bytes that are new with this blob."""
 
     length: int
     source: int
     reference: int
-    fresh: int
+    is_new: int
 
 
-class Gap(NamedTuple):
+class UnmatchedRange(NamedTuple):
     """Fresh operation number ``operation``: ``length`` bytes at ``plain_offset`` of the blob, ``source`` of the new."""
 
     operation: int
@@ -94,11 +94,11 @@ class Operations:
 
     def __iter__(self) -> Iterator[Operation]:
         native = self._native()
-        return (Operation(o.length, o.source, o.reference, o.fresh) for o in native)
+        return (Operation(o.length, o.source, o.reference, o.is_new) for o in native)
 
     def __getitem__(self, at: int) -> Operation:
         o = self._native()[range(len(self))[at]]
-        return Operation(o.length, o.source, o.reference, o.fresh)
+        return Operation(o.length, o.source, o.reference, o.is_new)
 
     def _native(self) -> Any:
         return ffi.from_buffer("rdk_operation[]", self.raw)
@@ -118,11 +118,14 @@ class Operations:
         check(lib.rdk_operation_totals(self._native(), len(self), out), "operations")
         return list(out)
 
-    def gaps(self, plain_offset: int, least_bytes: int) -> list[Gap]:
+    def unmatched_ranges(self, plain_offset: int, least_bytes: int) -> list[UnmatchedRange]:
         """Fresh operations of at least ``least_bytes``, if the first operation begins at ``plain_offset``."""
-        out = ffi.new("rdk_gap[]", len(self) or 1)
-        count = check(lib.rdk_gaps(self._native(), len(self), plain_offset, least_bytes, out, len(out)), "gaps")
-        return [Gap(g.operation, g.plain_offset, g.source, g.length) for g in out[0:count]]
+        out = ffi.new("rdk_unmatched_range[]", len(self) or 1)
+        count = check(
+            lib.rdk_unmatched_ranges(self._native(), len(self), plain_offset, least_bytes, out, len(out)),
+            "unmatched ranges",
+        )
+        return [UnmatchedRange(g.operation, g.plain_offset, g.source, g.length) for g in out[0:count]]
 
     def renumber(self, numbers: Sequence[int]) -> None:
         """From now on reference ``n`` is called ``numbers[n]``."""
@@ -203,11 +206,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One window's outcome: ``raw`` operations cover ``consumed`` bytes; ``fresh_length`` new bytes exist now."""
+    """One window's outcome: ``raw`` operations cover ``consumed`` bytes; ``new_length`` new bytes exist now."""
 
     raw: bytes
     consumed: int
-    fresh_length: int
+    new_length: int
 
 
 class Matcher:
@@ -224,26 +227,26 @@ class Matcher:
         self._call.operations, self._call.capacity = self._operations, 1 << 16
 
     def match(
-        self, window: Buffer, fresh: Buffer, fresh_length: int, *, final: bool, anchors: Sequence[int]
+        self, window: Buffer, new_bytes: Buffer, new_length: int, *, final: bool, anchors: Sequence[int]
     ) -> Matched:
-        """Covers as much of ``window`` as can be decided, appending new bytes to ``fresh`` (room for all of it).
+        """Covers as much of ``window`` as can be decided, appending what matches nothing to ``new_bytes``.
 
         Give the unconsumed rest again, followed by more; with ``final`` call until everything is consumed.
         """
         call = self._call
         source = pointer(window)
         native_anchors = ffi.new("uint64_t[]", list(anchors)) if anchors else ffi.NULL
-        target = pointer(fresh)
+        target = pointer(new_bytes)
         call.window, call.length, call.final = source, len(window), final
         call.anchors, call.anchor_count = native_anchors, len(anchors)
         call.references, call.reference_count = self._table.native, self._table.count
-        call.fresh, call.fresh_length = target, fresh_length
+        call.new_bytes, call.new_length = target, new_length
         check(lib.rdk_match(self._matcher, call), "matching")
         raw = bytes(ffi.buffer(self._operations, call.operation_count * _OPERATION_BYTES))
-        return Matched(raw, call.consumed, call.fresh_length)
+        return Matched(raw, call.consumed, call.new_length)
 
 
-class Stretch(NamedTuple):
+class Extent(NamedTuple):
     """``length`` plain bytes from ``offset`` of ``reference``."""
 
     reference: int
@@ -251,49 +254,50 @@ class Stretch(NamedTuple):
     length: int
 
 
-def find_twins(
+def find_delta_bases(
     table: ReferenceTable,
     operations: Operations,
-    hints: Iterable[tuple[int, Stretch]],
+    hints: Iterable[tuple[int, Extent]],
     most_bytes: int,
     join_bytes: int,
-) -> tuple[bytes, list[Stretch]]:
+) -> tuple[bytes, list[Extent]]:
     """Which operations have near relatives in the corpora (a byte each), and where these lie: sorted, joined.
 
-    ``hints`` are (operation number, stretch) in ascending order; at most ``most_bytes`` are taken around a neighbour.
+    ``hints`` are (operation number, extent) in ascending order; at most ``most_bytes`` are taken around a neighbour.
     """
     native_hints = [(s.offset, s.length, s.reference, at) for at, s in hints]
-    has_twin = bytearray(len(operations))
+    has_base = bytearray(len(operations))
     capacity = 2 * len(operations) + len(native_hints) + 1
-    out = ffi.new("rdk_stretch[]", capacity)
-    count = lib.rdk_twins(
+    out = ffi.new("rdk_extent[]", capacity)
+    count = lib.rdk_delta_bases(
         table.native, table.count, operations._native(), len(operations),
-        ffi.new("rdk_stretch[]", native_hints), len(native_hints), most_bytes,
-        pointer(has_twin), out, capacity,
+        ffi.new("rdk_extent[]", native_hints), len(native_hints), most_bytes,
+        pointer(has_base), out, capacity,
     )  # fmt: skip
-    check(count, "finding twins")
-    count = lib.rdk_stretches_join(out, count, join_bytes)
-    return bytes(has_twin), [Stretch(s.reference, s.offset, s.length) for s in out[0:count]]
+    check(count, "finding delta bases")
+    count = lib.rdk_extents_join(out, count, join_bytes)
+    return bytes(has_base), [Extent(s.reference, s.offset, s.length) for s in out[0:count]]
 
 
-class Parallel(NamedTuple):
-    """``length`` plain bytes from ``ours`` of one blob stand beside those from ``theirs`` of an older one."""
+class AlignedRange(NamedTuple):
+    """``length`` plain bytes at ``offset`` of a blob and at ``donor_offset`` of an older one; most are the same."""
 
-    ours: int
-    theirs: int
+    offset: int
+    donor_offset: int
     length: int
 
 
-def parallels(operations: Operations, theirs_of: Mapping[int, int], older: Operations) -> list[Parallel]:
-    """Where a blob runs beside an older one that copies from the same corpora, ascending, apart on our side.
+def aligned_ranges(operations: Operations, donor_numbers: Mapping[int, int], older: Operations) -> list[AlignedRange]:
+    """Ranges that a blob has in common with an older one, the donor, judged by what both copy from the same corpora.
 
-    ``theirs_of`` gives the older blob's number of a reference of ours. Most bytes of a parallel are the same, not all.
+    They ascend and do not overlap in the newer blob; most of their bytes are the same, not all. ``donor_numbers``
+    maps reference numbers of the newer blob to those of the donor.
     """
-    numbers = ffi.new("uint32_t[]", [theirs_of.get(n, REFERENCES_LIMIT) for n in range(REFERENCES_LIMIT)])
+    numbers = ffi.new("uint32_t[]", [donor_numbers.get(n, REFERENCES_LIMIT) for n in range(REFERENCES_LIMIT)])
     capacity = 2 * (len(operations) + len(older)) + 1
-    out = ffi.new("rdk_parallel[]", capacity)
-    count = lib.rdk_parallels(
+    out = ffi.new("rdk_aligned_range[]", capacity)
+    count = lib.rdk_aligned_ranges(
         operations._native(), len(operations), numbers, older._native(), len(older), out, capacity
     )
-    check(count, "finding parallels")
-    return [Parallel(p.ours, p.theirs, p.length) for p in out[0:count]]
+    check(count, "finding aligned ranges")
+    return [AlignedRange(p.offset, p.donor_offset, p.length) for p in out[0:count]]

@@ -14,7 +14,7 @@ from reducto.codec.packed import PackedTable
 from reducto.codec.references import Reference
 from reducto.codec.unpack import Unpacked
 from reducto.corpus.reader import Corpus
-from reducto.kernel.matching import Stretch
+from reducto.kernel.matching import Extent
 from reducto.values import ByteRange
 from tests.codec.samples import decode, encode, make_corpus, words
 
@@ -112,9 +112,9 @@ def test_long_logs_are_cut_and_lie_beside_the_same_place(
 
 def test_places_in_a_reference(yesterday: Corpus) -> None:
     references, whole = [Reference(yesterday)], yesterday.plain_length
-    assert stretch_at(references, 1, 0, 10, whole + 1) == Stretch(1, 0, whole)
-    assert stretch_at(references, 1, 5000, 100, 1000) == Stretch(1, 4550, 1000)
-    assert stretch_at(references, 1, 2 * whole, 100, 1000) == Stretch(1, whole - 1000, 1000)
+    assert stretch_at(references, 1, 0, 10, whole + 1) == Extent(1, 0, whole)
+    assert stretch_at(references, 1, 5000, 100, 1000) == Extent(1, 4550, 1000)
+    assert stretch_at(references, 1, 2 * whole, 100, 1000) == Extent(1, whole - 1000, 1000)
 
 
 @pytest.mark.parametrize("most", [1, 3, 5, 100])

@@ -17,7 +17,7 @@ from reducto.corpus.reader import Corpus
 from reducto.crypt import BlobKey, Content, Envelope, Sealer
 from reducto.fetch import artifact
 from reducto.gzip import TokenDelta
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from reducto.keys import Signer
 from reducto.values import CorpusId, Descriptor, Digest
 from sidecar.records.format import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, TokenDeltaBlob
@@ -90,7 +90,7 @@ def _good() -> dict[str, list[bytes]]:
 
 def _token_delta() -> list[bytes]:
     """A whole one, and a body."""
-    stretches = [Parallel(0, 30, 5000), Parallel(6000, 5030, 900)]
+    stretches = [AlignedRange(0, 30, 5000), AlignedRange(6000, 5030, 900)]
     whole = TokenDelta(4000, 3000, stretches, [b"\x28\x09\x00\x07\x05", b"", b"\x06"]).to_bytes()
     return [whole, zstandard.ZstdDecompressor().decompress(whole[44:])]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reducto.errors import Corrupt
 from reducto.gzip import GzipRecipe, Precedent
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from reducto.recipe import PlainSource
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of, workers
@@ -28,7 +28,7 @@ class Edited:
     """A newer blob, and where it runs beside the older one."""
 
     plain: bytes
-    parallels: list[Parallel]
+    parallels: list[AlignedRange]
 
 
 def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
@@ -43,13 +43,13 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
         added = rng.choice((rng.randbytes(removed), old[:removed], old[cut : cut + removed][::-1], bytes(removed)))
         at = cut + removed
         if rng.random() < resizing:
-            parallels.append(Parallel(*start, len(out) - start[0]))
+            parallels.append(AlignedRange(*start, len(out) - start[0]))
             out += added[rng.randrange(removed + 1) :] + rng.choice((b"", b"x", samples.words(4096)))
             start = (len(out), at)
         else:
             out += added
     out += old[at:]
-    parallels.append(Parallel(*start, len(out) - start[0]))
+    parallels.append(AlignedRange(*start, len(out) - start[0]))
     return Edited(bytes(out), parallels)
 
 
@@ -100,7 +100,7 @@ def test_most_of_a_rebuilt_archive_stands_beside_the_older_one() -> None:
 @pytest.mark.parametrize("at", [0, 1, 2, 3, PLAIN_BYTES - 2, PLAIN_BYTES - 1])
 def test_a_single_byte_at_either_end(at: int) -> None:
     old = samples.words(PLAIN_BYTES)
-    edited = Edited(old[:at] + bytes([old[at] ^ 0x55]) + old[at + 1 :], [Parallel(0, 0, PLAIN_BYTES)])
+    edited = Edited(old[:at] + bytes([old[at] ^ 0x55]) + old[at + 1 :], [AlignedRange(0, 0, PLAIN_BYTES)])
     new_wire = SIX.encode(edited.plain)
     _, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from reducto.errors import Corrupt
 from reducto.gzip import Precedent, TokenDelta, make_token_delta
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from tests.golden.tokens import make as golden
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of
 from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, rebuild_with
 
-SMALL = TokenDelta(1000, 900, [Parallel(5, 7, 2048), Parallel(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
+SMALL = TokenDelta(1000, 900, [AlignedRange(5, 7, 2048), AlignedRange(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
 
 
 def made(old_wire: bytes, new_wire: bytes, edited: Edited) -> TokenDelta | None:
@@ -99,7 +99,7 @@ def test_there_is_none_against_another_encoder_or_level(oracle: oracles.Oracle) 
 def test_there_is_none_where_little_is_the_same() -> None:
     old, new = samples.archive(PLAIN_BYTES, 5), samples.archive(PLAIN_BYTES, 6)
     at = PLAIN_BYTES - 100_000
-    same = Edited(new[:at] + old[at:], [Parallel(at, at, 100_000)])
+    same = Edited(new[:at] + old[at:], [AlignedRange(at, at, 100_000)])
     assert made(SIX.encode(old), SIX.encode(same.plain), same) is None
 
 

@@ -16,7 +16,7 @@ from reducto.codec.frames import Frame, FrameKind, compress_delta, compress_dict
 from reducto.codec.packed import PackedTable, write_packed
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import ChunkParams
-from reducto.kernel.matching import Stretch
+from reducto.kernel.matching import Extent
 from reducto.values import ByteRange
 from tests.codec.samples import make_corpus
 
@@ -69,7 +69,7 @@ def make(folder: Path) -> bytes:
     frames, at = [], 0
     for kind, part, data in zip(FrameKind, _parts(), stored, strict=True):
         whole = {FrameKind.DELTA: len(twins), FrameKind.DIFFERENCE: len(twins), FrameKind.DICTIONARY: 0}
-        stretches = (Stretch(0, 0, whole[kind]),) if kind in whole else ()
+        stretches = (Extent(0, 0, whole[kind]),) if kind in whole else ()
         prove(kind, data, _DICTIONARY if kind is FrameKind.DICTIONARY else twins, part)
         frames.append(Frame(kind, (ByteRange(at, at + len(part)),), len(data), stretches))
         at += len(part)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reducto.gzip import TokenDelta, make_token_delta
-from reducto.kernel.matching import Parallel
+from reducto.kernel.matching import AlignedRange
 from tests.golden.gzip.make import plain_bytes
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of
@@ -36,14 +36,14 @@ def inserted_at() -> int:
 def delta_of(newer: bytes) -> TokenDelta:
     """As an origin makes it."""
     older, plain, cut = OLDER.read_bytes(), newer_plain(), inserted_at()
-    behind = Parallel(cut + len(NEW), cut, len(plain) - cut - len(NEW))
+    behind = AlignedRange(cut + len(NEW), cut, len(plain) - cut - len(NEW))
     delta = make_token_delta(
         recipe_of(newer),
         memoryview(newer),
         PlainBytes(plain),
         recipe_of(older),
         memoryview(older),
-        [Parallel(0, 0, cut), behind],
+        [AlignedRange(0, 0, cut), behind],
     )
     assert delta is not None
     return delta

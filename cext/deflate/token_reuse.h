@@ -1,4 +1,4 @@
-/* Following a precedent: which tokens of an older stream an encoder with hash chains would write again.
+/* Following a donor: which tokens of an older stream an encoder with hash chains would write again.
  *
  * Such an encoder's token at a position is decided by the longest matches there and one further, among candidates within a
  * window before them. Where new and old bytes are the same that search would find the same again, unless a byte that
@@ -34,7 +34,7 @@ typedef struct rdk_sieve {
 } rdk_sieve;
 
 typedef struct rdk_follower {
-    const rdk_precedent *precedent;
+    const rdk_donor_range *donor;
     const uint8_t *plain, *old; /* old[i] stands beside plain[i], for begin <= i < end */
     uint32_t begin, end;
     uint32_t token;        /* the next one */
@@ -72,29 +72,29 @@ static inline uint32_t rdk_differs_from(const rdk_follower *f, uint32_t from) {
     return from + rdk_common(f->plain + from, f->old + from, f->end - from);
 }
 
-static inline void rdk_follow(rdk_follower *f, const rdk_precedent *precedent, const uint8_t *plain) {
+static inline void rdk_follow(rdk_follower *f, const rdk_donor_range *donor, const uint8_t *plain) {
     memset(f, 0, sizeof *f);
-    f->precedent = precedent;
+    f->donor = donor;
     f->plain = plain;
-    f->old = precedent->plain - precedent->begin;
-    f->begin = f->same_from = f->listened = precedent->begin;
-    f->end = precedent->end;
-    f->at = precedent->token_begin;
+    f->old = donor->plain - donor->begin;
+    f->begin = f->same_from = f->listened = donor->begin;
+    f->end = donor->end;
+    f->at = donor->token_begin;
     f->differs = rdk_differs_from(f, f->begin);
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------------------------- */
 
-/* Whether a token of the precedent begins at `position`: then it is the next one. */
+/* Whether a token of the donor begins at `position`: then it is the next one. */
 static inline bool rdk_in_step(rdk_follower *f, uint32_t position) {
-    const rdk_precedent *p = f->precedent;
+    const rdk_donor_range *p = f->donor;
     while (f->at < (int64_t)position && f->token < p->token_count) f->at += rdk_old_span(p->tokens[f->token++]);
     return f->at == (int64_t)position && f->token < p->token_count;
 }
 
 /* Looks at the group of the next token. Where its match is not at hand, every token has the longest reach. */
 static inline void rdk_see_group(rdk_follower *f) {
-    const rdk_precedent *p = f->precedent;
+    const rdk_donor_range *p = f->donor;
     uint32_t stop = f->token;
     if (stop < f->group_stop) return;
     while (stop < p->token_count && p->tokens[stop] < 256 && stop - f->token < RDK_GROUP_LITERALS) stop++;

@@ -10,7 +10,7 @@
 
 typedef struct {
     const rdk_reference *references;
-    rdk_stretch *out;
+    rdk_extent *out;
     size_t count, capacity;
 } collector;
 
@@ -22,7 +22,7 @@ static int add(collector *c, uint32_t reference, uint64_t from, uint64_t to)
         return 0;
     if (c->count == c->capacity)
         return RDK_E_OUTPUT_FULL;
-    c->out[c->count++] = (rdk_stretch){from, to - from, reference, 0};
+    c->out[c->count++] = (rdk_extent){from, to - from, reference, 0};
     return 1;
 }
 
@@ -52,15 +52,15 @@ static int add_neighbours(collector *c, const rdk_operation *before, const rdk_o
     return found;
 }
 
-int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
-                  const rdk_operation *operations, size_t count, const rdk_stretch *hints, size_t hint_count,
-                  uint64_t most, uint8_t *has_twin, rdk_stretch *out, size_t capacity)
+int64_t rdk_delta_bases(const rdk_reference *references, size_t reference_count,
+                  const rdk_operation *operations, size_t count, const rdk_extent *hints, size_t hint_count,
+                  uint64_t most, uint8_t *has_base, rdk_extent *out, size_t capacity)
 {
     collector c = {references, out, 0, capacity};
     size_t hint = 0;
     for (size_t i = 0; i < count; i++) {
-        has_twin[i] = 0;
-        if (!operations[i].fresh || operations[i].length < WORTH_A_TWIN)
+        has_base[i] = 0;
+        if (!operations[i].is_new || operations[i].length < WORTH_A_TWIN)
             continue;
         uint64_t slack = 2 * operations[i].length + 512;
         uint64_t reach = operations[i].length + (slack < SLACK ? slack : SLACK);
@@ -75,14 +75,14 @@ int64_t rdk_twins(const rdk_reference *references, size_t reference_count,
         }
         if (status < 0)
             return status;
-        has_twin[i] = (uint8_t)status;
+        has_base[i] = (uint8_t)status;
     }
     return (int64_t)c.count;
 }
 
 static int by_place(const void *left, const void *right)
 {
-    const rdk_stretch *a = left, *b = right;
+    const rdk_extent *a = left, *b = right;
     if (a->reference != b->reference)
         return a->reference < b->reference ? -1 : 1;
     if (a->offset != b->offset)
@@ -90,12 +90,12 @@ static int by_place(const void *left, const void *right)
     return 0;
 }
 
-int64_t rdk_stretches_join(rdk_stretch *stretches, size_t count, uint64_t join)
+int64_t rdk_extents_join(rdk_extent *stretches, size_t count, uint64_t join)
 {
     size_t kept = 0;
     qsort(stretches, count, sizeof *stretches, by_place);
     for (size_t i = 0; i < count; i++) {
-        rdk_stretch *last = kept ? stretches + kept - 1 : NULL;
+        rdk_extent *last = kept ? stretches + kept - 1 : NULL;
         uint64_t end = stretches[i].offset + stretches[i].length;
         if (last != NULL && last->reference == stretches[i].reference
             && stretches[i].offset <= last->offset + last->length + join) {

@@ -1,4 +1,4 @@
-/* The tokens of a segment, for whoever follows it as a precedent (precedent.h). */
+/* The tokens of a segment, for whoever follows it as a donor (token_reuse.h). */
 #include <stdlib.h>
 
 #include "model.h"

@@ -21,9 +21,9 @@ typedef struct trace {
     const uint64_t *starts; /* of the older blob's operations in its plain bytes, with their total at the end */
     const copy *copies;     /* the same by reference and source */
     size_t older_count;
-    rdk_parallel *out;
+    rdk_aligned_range *out;
     size_t count, capacity;
-    rdk_parallel other; /* a stretch at another distance than the last parallel, with too little evidence so far */
+    rdk_aligned_range other; /* a stretch at another distance than the last parallel, with too little evidence so far */
     uint64_t evidence;
 } trace;
 
@@ -34,24 +34,24 @@ static int by_source(const void *a, const void *b) {
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static uint64_t distance(const rdk_parallel *p) { return p->ours - p->theirs; }
+static uint64_t distance(const rdk_aligned_range *p) { return p->offset - p->donor_offset; }
 
-/* How many bytes from `theirs` of the older blob are those from `source` of a reference; 0 if others stand there. */
-static uint64_t same_there(const trace *t, uint64_t theirs, uint32_t reference, uint64_t source) {
+/* How many bytes from `donor_offset` of the older blob are those from `source` of a reference; 0 if others stand there. */
+static uint64_t same_there(const trace *t, uint64_t donor_offset, uint32_t reference, uint64_t source) {
     size_t low = 0, high = t->older_count;
-    if (theirs >= t->starts[t->older_count]) return 0;
+    if (donor_offset >= t->starts[t->older_count]) return 0;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (t->starts[middle] <= theirs) low = middle;
+        if (t->starts[middle] <= donor_offset) low = middle;
         else high = middle;
     }
     const rdk_operation *op = &t->older[low];
-    uint64_t skip = theirs - t->starts[low];
+    uint64_t skip = donor_offset - t->starts[low];
     return op->reference == reference && op->source + skip == source ? op->length - skip : 0;
 }
 
 /* Any copy of `source` of a reference in the older blob: where it stands, and for how long; without one, how far the next is. */
-static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, uint64_t *theirs, uint64_t *hole) {
+static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, uint64_t *donor_offset, uint64_t *hole) {
     size_t low = 0, high = t->older_count;
     *hole = UINT64_MAX;
     while (low < high) {
@@ -67,22 +67,22 @@ static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, ui
             break;
         }
         if (c->end <= source) continue;
-        *theirs = c->at + (source - c->source);
+        *donor_offset = c->at + (source - c->source);
         return c->end - source;
     }
     return 0;
 }
 
-/* Adds [ours, ours + length) beside theirs: to the parallel at hand, to what may become one, or as a new one. */
-static int follow(trace *t, uint64_t ours, uint64_t theirs, uint64_t length) {
-    rdk_parallel here = {ours, theirs, length}, *last = t->count ? &t->out[t->count - 1] : NULL;
-    if (last && distance(last) == distance(&here) && ours <= last->ours + last->length + GAP_MOST) {
-        last->length = ours + length - last->ours;
+/* Adds [offset, offset + length) beside donor_offset: to the parallel at hand, to what may become one, or as a new one. */
+static int follow(trace *t, uint64_t offset, uint64_t donor_offset, uint64_t length) {
+    rdk_aligned_range here = {offset, donor_offset, length}, *last = t->count ? &t->out[t->count - 1] : NULL;
+    if (last && distance(last) == distance(&here) && offset <= last->offset + last->length + GAP_MOST) {
+        last->length = offset + length - last->offset;
         t->evidence = 0;
         return RDK_OK;
     }
-    if (t->evidence && distance(&t->other) == distance(&here) && ours <= t->other.ours + t->other.length + GAP_MOST) {
-        t->other.length = ours + length - t->other.ours;
+    if (t->evidence && distance(&t->other) == distance(&here) && offset <= t->other.offset + t->other.length + GAP_MOST) {
+        t->other.length = offset + length - t->other.offset;
         t->evidence += length;
     } else {
         t->other = here;
@@ -95,24 +95,24 @@ static int follow(trace *t, uint64_t ours, uint64_t theirs, uint64_t length) {
     return RDK_OK;
 }
 
-/* One operation of ours. Where the older blob has its bytes at several places, those count that go on with what was before. */
-static int pair(trace *t, const rdk_operation *op, uint32_t reference, uint64_t ours) {
+/* One operation of offset. Where the older blob has its bytes at several places, those count that go on with what was before. */
+static int pair(trace *t, const rdk_operation *op, uint32_t reference, uint64_t offset) {
     for (uint64_t done = 0; done < op->length;) {
-        uint64_t source = op->source + done, here = ours + done, theirs = 0, length = 0, hole = UINT64_MAX;
-        const rdk_parallel *known[2] = {t->count ? &t->out[t->count - 1] : NULL, t->evidence ? &t->other : NULL};
+        uint64_t source = op->source + done, here = offset + done, donor_offset = 0, length = 0, hole = UINT64_MAX;
+        const rdk_aligned_range *known[2] = {t->count ? &t->out[t->count - 1] : NULL, t->evidence ? &t->other : NULL};
         for (int i = 0; i < 2 && length == 0; i++) {
             if (known[i] == NULL) continue;
-            theirs = here - distance(known[i]);
-            length = same_there(t, theirs, reference, source);
+            donor_offset = here - distance(known[i]);
+            length = same_there(t, donor_offset, reference, source);
         }
-        if (length == 0) length = any_copy(t, reference, source, &theirs, &hole);
+        if (length == 0) length = any_copy(t, reference, source, &donor_offset, &hole);
         if (length == 0) {
             if (hole >= op->length - done) break;
             done += hole;
             continue;
         }
         if (length > op->length - done) length = op->length - done;
-        int status = follow(t, here, theirs, length);
+        int status = follow(t, here, donor_offset, length);
         if (status != RDK_OK) return status;
         done += length;
     }
@@ -130,8 +130,8 @@ static void index_older(const rdk_operation *older, size_t count, const uint64_t
     }
 }
 
-int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint32_t *theirs_of, const rdk_operation *older,
-                      size_t older_count, rdk_parallel *out, size_t capacity) {
+int64_t rdk_aligned_ranges(const rdk_operation *operations, size_t count, const uint32_t *donor_numbers, const rdk_operation *older,
+                      size_t older_count, rdk_aligned_range *out, size_t capacity) {
     copy *copies = malloc((older_count + 1) * sizeof *copies);
     uint64_t *starts = malloc((older_count + 2) * sizeof *starts), at = 0;
     trace t = {.older = older, .starts = starts, .copies = copies, .older_count = older_count, .out = out, .capacity = capacity};
@@ -143,7 +143,7 @@ int64_t rdk_parallels(const rdk_operation *operations, size_t count, const uint3
     for (size_t i = 0; i < count && status == RDK_OK; at += operations[i++].length) {
         uint32_t reference = operations[i].reference;
         if (reference >= RDK_REFERENCES_MAX) status = RDK_E_CORRUPT;
-        else if (theirs_of[reference] < RDK_REFERENCES_MAX) status = pair(&t, &operations[i], theirs_of[reference], at);
+        else if (donor_numbers[reference] < RDK_REFERENCES_MAX) status = pair(&t, &operations[i], donor_numbers[reference], at);
     }
     free(copies);
     free(starts);

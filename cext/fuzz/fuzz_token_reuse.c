@@ -34,11 +34,11 @@ static void make_old(stream *old, const uint8_t *data, size_t size) {
 }
 
 /* Edits: replaced bytes, removed bytes, added bytes. Every stretch between edits of length is a parallel. */
-static size_t make_new(stream *new, const stream *old, const uint8_t *edits, size_t count, rdk_parallel *out) {
+static size_t make_new(stream *new, const stream *old, const uint8_t *edits, size_t count, rdk_aligned_range *out) {
     uint32_t at = 0, from = 0;
     size_t parallels = 0;
     new->plain = malloc(OLD_BYTES + EDITS_MOST * 256);
-    out[0] = (rdk_parallel){0, 0, 0};
+    out[0] = (rdk_aligned_range){0, 0, 0};
     for (size_t i = 0; i <= count; i++) {
         const uint8_t *e = edits + i * EDIT_BYTES;
         uint32_t to = i < count ? from + (e[0] | (uint32_t)(e[1] & 0x7f) << 8) : OLD_BYTES;
@@ -53,19 +53,19 @@ static size_t make_new(stream *new, const stream *old, const uint8_t *edits, siz
             for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(old->plain[from++] ^ (k % 3 ? 0 : e[2]));
             continue;
         }
-        out[parallels].length = at - out[parallels].ours;
+        out[parallels].length = at - out[parallels].offset;
         parallels++;
         if (e[2] & 1) from += much > room ? room : much;
         else
             for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(e[2] + (k & e[2] ? k : 0));
-        out[parallels] = (rdk_parallel){at, from, 0};
+        out[parallels] = (rdk_aligned_range){at, from, 0};
     }
-    out[parallels].length = at - out[parallels].ours;
+    out[parallels].length = at - out[parallels].offset;
     new->length = at;
     return parallels + 1;
 }
 
-static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_precedent *precedents, size_t count, uint8_t *wire,
+static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_donor_range *donors, size_t count, uint8_t *wire,
                              size_t capacity, const uint8_t *damage, size_t damages) {
     size_t room = new->length + 64;
     uint32_t *tokens = malloc(room * sizeof *tokens);
@@ -73,15 +73,15 @@ static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_
     uint64_t copied = 0, bits = 0;
     int64_t token_count = rdk_segment_tokens(new->wire, (size_t)((new->bits + 7) / 8), 0, new->length, tokens, room);
     if (token_count < 0) abort();
-    for (size_t i = 0; i < count; i++) precedents[i].plain = NULL;
-    int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, precedents, count, delta, 4 * room, &copied);
+    for (size_t i = 0; i < count; i++) donors[i].plain = NULL;
+    int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, donors, count, delta, 4 * room, &copied);
     if (length < 0 || copied > new->length) abort();
     memset(wire, 0, capacity);
-    if (rdk_segment_rebuild_by_delta(segment, precedents, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK) abort();
+    if (rdk_segment_rebuild_by_delta(segment, donors, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK) abort();
     if (bits != new->bits || memcmp(wire, new->wire, (size_t)((bits + 7) / 8)) != 0) abort();
     for (size_t i = 0; length && i + 1 < damages; i += 2) {
         delta[(damage[i] * 251u) % (uint64_t)length] = damage[i + 1];
-        rdk_segment_rebuild_by_delta(segment, precedents, count, delta, (size_t)length, wire, capacity, &bits);
+        rdk_segment_rebuild_by_delta(segment, donors, count, delta, (size_t)length, wire, capacity, &bits);
     }
     free(tokens);
     free(delta);
@@ -89,8 +89,8 @@ static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int models[] = {0x0104, 0x0105, 0x0106, 0x0107, 0x0108, 0x0109};
-    rdk_parallel parallels[EDITS_MOST + 1];
-    rdk_precedent precedents[EDITS_MOST + 1];
+    rdk_aligned_range parallels[EDITS_MOST + 1];
+    rdk_donor_range donors[EDITS_MOST + 1];
     stream old, new;
     if (size < 16) return 0;
     int model = models[data[0] % 6];
@@ -104,17 +104,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t token_count = rdk_segment_tokens(old.wire, (size_t)((old.bits + 7) / 8), 0, old.length, tokens, old.length + 64);
     if (token_count < 0) abort();
     for (size_t i = 0; i < count; i++) {
-        const rdk_parallel *p = &parallels[i];
-        precedents[i] = (rdk_precedent){old.plain + p->theirs, (uint32_t)p->ours, (uint32_t)(p->ours + p->length), p->theirs,
-                                        tokens, (size_t)token_count, (int64_t)p->ours - (int64_t)p->theirs};
+        const rdk_aligned_range *p = &parallels[i];
+        donors[i] = (rdk_donor_range){old.plain + p->donor_offset, (uint32_t)p->offset, (uint32_t)(p->offset + p->length), p->donor_offset,
+                                        tokens, (size_t)token_count, (int64_t)p->offset - (int64_t)p->donor_offset};
     }
     rdk_segment segment = {.plain = new.plain, .length = new.length, .stop = new.length, .ends = 1, .last = 1, .model = model};
     size_t capacity = 2 * (size_t)new.length + 4096;
     uint8_t *wire = calloc(1, capacity);
     uint64_t bits = 0;
-    if (rdk_segment_rebuild_beside(&segment, precedents, count, wire, capacity, &bits) != RDK_OK) abort();
+    if (rdk_segment_rebuild_reusing(&segment, donors, count, wire, capacity, &bits) != RDK_OK) abort();
     if (bits != new.bits || memcmp(wire, new.wire, (size_t)((bits + 7) / 8)) != 0) abort();
-    rebuild_by_delta(&segment, &new, precedents, count, wire, capacity, data + 4, size - 4 < 8 ? size - 4 : 8);
+    rebuild_by_delta(&segment, &new, donors, count, wire, capacity, data + 4, size - 4 < 8 ? size - 4 : 8);
     free(old.plain);
     free(old.wire);
     free(new.plain);
