@@ -1,4 +1,4 @@
-"""The schema seen as a flat list of keys: what loading, JSON Schema, environment and documentation share."""
+"""The schema as a flat list of keys, which loading, JSON Schema, environment variables and documentation share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 @dataclass(frozen=True, slots=True)
 class ConfigKey:
-    """One setting: its dotted ``path``, the type of one value, and what the operator reads about it."""
+    """One setting: its ``path`` of names, the type of one value (``kind``), its default, limits and documentation."""
 
     path: tuple[str, ...]
     kind: Any
@@ -34,21 +34,21 @@ class ConfigKey:
 
     @property
     def name(self) -> str:
-        """``upstream.ca_file``"""
+        """The dotted name, such as ``upstream.ca_file``."""
         return ".".join(self.path)
 
     @property
     def variable(self) -> str:
-        """The environment variable that overrides it: ``REDUCTO_UPSTREAM_CA_FILE``."""
+        """The environment variable that overrides the key, such as ``REDUCTO_UPSTREAM_CA_FILE``."""
         return "_".join(("REDUCTO", *self.path)).upper()
 
     @property
     def reads_file(self) -> bool:
-        """Whether a value names a file (or directory) that must be there before the start."""
+        """Whether a value names a file or directory that must exist before the program starts."""
         return self.kind is KeySource or self.name.endswith(("_file", "trusted_keys"))
 
     def parse(self, value: object) -> Any:
-        """The typed value of what a file holds. Raises `ValueError` with what was wanted."""
+        """The typed value of what a configuration file holds. Raises `ValueError`, which says what is allowed."""
         if value is None and self.optional:
             return None
         if not self.is_list:
@@ -58,7 +58,7 @@ class ConfigKey:
         return tuple(self._parse_one(item) for item in value)
 
     def parse_text(self, text: str) -> Any:
-        """The typed value of a variable or argument; lists are comma-separated. Raises `ValueError`."""
+        """The typed value of an environment variable or argument; lists are comma-separated. Raises `ValueError`."""
         if self.is_list:
             return self.parse([item.strip() for item in text.split(",") if item.strip()])
         if not text and self.optional:
@@ -128,7 +128,7 @@ def all_keys() -> dict[str, ConfigKey]:
 
 
 def sections(kind: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[Any]]]:
-    """Every section with its path, the root first."""
+    """Every section as its path and its dataclass, the root section first."""
     yield path, kind
     for name, hint in typing.get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint):
@@ -136,7 +136,7 @@ def sections(kind: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[t
 
 
 def build(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """An instance of the section ``kind`` with the parsed ``values`` by path, defaults elsewhere."""
+    """An instance of the section ``kind``: parsed ``values`` by path, and defaults for keys without a value."""
     arguments = {}
     for name, hint in typing.get_type_hints(kind).items():
         here = (*path, name)

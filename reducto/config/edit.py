@@ -1,4 +1,4 @@
-"""Changes one key of a TOML file and leaves everything else in it, comments too, as it was."""
+"""Changes one key of a TOML file and leaves everything else in the file, including comments, as it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from reducto.config.load import ENVIRONMENT_FILE, ConfigError, default_files, fi
 
 
 def file_to_edit(file: Path | None, variables: Mapping[str, str]) -> Path:
-    """The given file, else that of REDUCTO_CONFIG, else ``./reducto.toml`` if it is there, else the user's file."""
+    """The file that ``config set`` changes.
+
+    It is the given file, or else the file in REDUCTO_CONFIG, or else ``./reducto.toml`` if that exists, or else the
+    user's file.
+    """
     if file is not None or variables.get(ENVIRONMENT_FILE):
         return file or Path(variables[ENVIRONMENT_FILE])
     user, project = default_files(variables)
@@ -23,13 +27,13 @@ def file_to_edit(file: Path | None, variables: Mapping[str, str]) -> Path:
 
 
 def set_key(file: Path, name: str, text: str) -> Any:
-    """Sets ``name`` to what ``text`` spells and returns the value as the file holds it.
+    """Sets the key ``name`` to the value that ``text`` spells, and returns the value as the file holds it.
 
-    Raises `ConfigError`, and leaves the file alone, when the result would not be a valid configuration.
+    Raises `ConfigError` and does not change the file when the result would not be a valid configuration.
     """
     key = find_key(name)
     if file.suffix != ".toml":
-        raise ConfigError([f"{file}: only TOML files are changed by this command; edit YAML by hand"])
+        raise ConfigError([f"{file}: this command changes only TOML files; edit YAML by hand"])
     try:
         value = plain(key, key.parse_text(text))
         document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()

@@ -1,4 +1,4 @@
-"""The schema for others: as JSON Schema, as the table of docs/configuration.md, as plain values."""
+"""The schema in other forms: JSON Schema, the tables of docs/configuration.md, and values as a file holds them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TYPE_NAMES = {
 
 
 def plain(key: ConfigKey, value: Any) -> Any:
-    """A typed value as a file would hold it: ``134217728`` of a size is ``"128MiB"``."""
+    """A typed value as a configuration file would hold it: the size ``134217728`` becomes ``"128MiB"``."""
     if isinstance(value, tuple):
         return [plain(key, item) for item in value]
     if value is None or isinstance(value, bool):
@@ -53,7 +53,7 @@ def value_of(config: Config, key: ConfigKey) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 7, the one that Helm and editors share) of a configuration file."""
+    """The JSON Schema of a configuration file, in draft 7 because both Helm and editors understand that draft."""
     root: dict[str, Any] = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Reducto configuration",
@@ -75,7 +75,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def markdown() -> str:
-    """All keys as Markdown: a heading and a table for each section."""
+    """All keys as Markdown, with a heading and a table for each section."""
     return "\n".join(_markdown_lines()).rstrip() + "\n"
 
 

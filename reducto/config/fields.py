@@ -1,6 +1,6 @@
-"""The kinds of values a configuration holds, and how each is read from text.
+"""The kinds of values that a configuration holds, and how each kind is read from text.
 
-Sizes and durations are written with their unit (``128MiB``, ``30s``), so that no key needs one in its name.
+Sizes and durations are written with their unit (``128MiB``, ``30s``), so no key needs a unit in its name.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 from typing import Any, NewType
 
-#: A number of bytes, written ``512``, ``64KiB``, ``20GiB`` or, decimal, ``10MB``.
+#: A number of bytes. It is written ``512``, ``64KiB`` or ``20GiB``, or ``10MB`` in decimal units.
 Bytes = NewType("Bytes", int)
 
-#: A duration in seconds, written ``30``, ``250ms``, ``30s``, ``5m``, ``12h`` or ``7d``.
+#: A duration in seconds. It is written ``30``, ``250ms``, ``30s``, ``5m``, ``12h`` or ``7d``.
 Seconds = NewType("Seconds", float)
 
-#: Where a key comes from: a file's path, or ``env:NAME`` for an environment variable's content.
+#: Where a cryptographic key comes from: a file's path, or ``env:NAME`` for an environment variable's content.
 KeySource = NewType("KeySource", str)
 
 _SIZE_UNITS = {"": 1, "B": 1}
@@ -30,7 +30,7 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
 def option(default: Any, doc: str, *, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A key of a section: its default, a sentence for the operator, a number's range (inclusive)."""
+    """The dataclass field of one key: its default, its sentence for the operator, and a number's inclusive range."""
     metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "default": default}
     if isinstance(default, Path):
         return dataclasses.field(default_factory=default.expanduser, metadata=metadata)
@@ -38,19 +38,19 @@ def option(default: Any, doc: str, *, minimum: float | None = None, maximum: flo
 
 
 def section(kind: type[Any]) -> Any:
-    """A section inside another; its documentation is the docstring of ``kind``."""
+    """The dataclass field of a section inside another one. The docstring of ``kind`` documents the section."""
     return dataclasses.field(default_factory=kind)
 
 
 def parse_size(value: object) -> Bytes:
-    """Bytes from ``"128MiB"`` or a whole number. Raises `ValueError`."""
+    """The number of bytes that ``"128MiB"`` or a whole number means. Raises `ValueError` for anything else."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Bytes(value)
     return Bytes(round(_scaled(value, _SIZE_UNITS, 'a size such as "512KiB", "128MiB" or "20GiB"')))
 
 
 def parse_seconds(value: object) -> Seconds:
-    """Seconds from ``"30s"`` or a number. Raises `ValueError`."""
+    """The number of seconds that ``"30s"`` or a number means. Raises `ValueError` for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return Seconds(float(value))
     return Seconds(_scaled(value, _TIME_UNITS, 'a duration such as "250ms", "30s", "5m" or "12h"'))
@@ -64,14 +64,14 @@ def _scaled(value: object, units: dict[str, Any], wanted: str) -> float:
 
 
 def parse_path(value: object) -> Path:
-    """A path with ``~`` expanded. Raises `ValueError`."""
+    """The path in ``value`` with ``~`` expanded. Raises `ValueError` unless ``value`` is a string with content."""
     if not isinstance(value, str) or not value:
         raise ValueError("must be a path")
     return Path(value).expanduser()
 
 
 def format_size(size: int) -> str:
-    """The shortest exact spelling of a number of bytes: ``128MiB``, ``1000``."""
+    """The shortest exact spelling of a number of bytes, such as ``128MiB`` or ``1000``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size and size % _SIZE_UNITS[unit] == 0:
             return f"{size // _SIZE_UNITS[unit]}{unit}"
@@ -79,7 +79,7 @@ def format_size(size: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """The shortest exact spelling of a duration: ``12h``, ``30s``, ``250ms``."""
+    """The shortest exact spelling of a duration, such as ``12h``, ``30s`` or ``250ms``."""
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _TIME_UNITS[unit] == 0:
             return f"{int(seconds // _TIME_UNITS[unit])}{unit}"

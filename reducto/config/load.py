@@ -1,4 +1,4 @@
-"""Reads the configuration: files, then environment, then explicit settings; the later one wins."""
+"""Reads the configuration from files, then the environment, then explicit settings; a later source overrides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENVIRONMENT_FILE = "REDUCTO_CONFIG"
 
 
 class ConfigError(UsageError):
-    """The configuration cannot be used; ``problems`` holds one line for each thing to mend."""
+    """The configuration cannot be used. ``problems`` holds one line for each thing that must be corrected."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -30,7 +30,7 @@ class ConfigError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration, and for each key that was set where its value came from."""
+    """A configuration, and the origin of the value of each key that was set."""
 
     config: Config
     origins: Mapping[str, str]
@@ -45,10 +45,10 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """The configuration from ``file``, else from `default_files`; environment and ``overrides`` go before it.
+    """The configuration from ``file``, or from `default_files` without one.
 
-    ``overrides`` maps dotted names to values as a file would hold them (command-line flags).
-    Raises `ConfigError` with every problem at once.
+    Environment variables override files, and ``overrides`` (command-line flags) override both. ``overrides`` maps
+    dotted names to values as a file would hold them. Raises `ConfigError`, which lists every problem at once.
     """
     variables = os.environ if environment is None else environment
     layers = [(str(path), _flatten(path, read_document(path))) for path in files_to_read(file, variables)]
@@ -71,20 +71,20 @@ def load(
 
 
 def files_to_read(file: Path | None, variables: Mapping[str, str]) -> list[Path]:
-    """The given file, else the one in REDUCTO_CONFIG, else those of `default_files` that exist."""
+    """The given file, or else the file in REDUCTO_CONFIG, or else those of `default_files` that exist."""
     if file is not None or variables.get(ENVIRONMENT_FILE):
         return [file or Path(variables[ENVIRONMENT_FILE])]
     return [path for path in default_files(variables) if path.is_file()]
 
 
 def default_files(variables: Mapping[str, str]) -> tuple[Path, Path]:
-    """The user's file, and the one of the directory, which goes before it."""
+    """The user's configuration file, and the file in the current directory, which overrides it."""
     home = variables.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(home).expanduser() / "reducto" / "config.toml", Path("reducto.toml")
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The mapping in a file: TOML if it ends in ``.toml``, else YAML. Raises `ConfigError`."""
+    """The mapping in a file, read as TOML if its name ends in ``.toml`` and as YAML otherwise. Raises `ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text) if path.suffix == ".toml" else yaml.load(text, _StrictLoader)  # noqa: S506
@@ -100,7 +100,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def find_key(name: str) -> ConfigKey:
-    """The key of a dotted name. Raises `ConfigError` with the nearest right one."""
+    """The key with this dotted name. Raises `ConfigError`, which suggests the most similar name."""
     try:
         return all_keys()[name]
     except KeyError:
@@ -108,13 +108,13 @@ def find_key(name: str) -> ConfigKey:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean ...?``, or nothing when nothing is near."""
+    """The text ``; did you mean ...?`` with the most similar known name, or an empty text without a similar one."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error."""
+    """A YAML loader that refuses a mapping in which a key occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)

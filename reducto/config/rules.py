@@ -1,4 +1,4 @@
-"""What single keys cannot say: settings that contradict each other."""
+"""Rules about several keys at once: settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from reducto.config.schema import Config, Policy, Role
 
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:
-    """Each key that cannot stay as it is, with what to do about it."""
+    """Each key whose value cannot stay as it is, with a text that says what it must be."""
     yield from _listen(config)
     yield from _upstream(config)
     yield from _security(config)
     if config.role is Role.EDGE and config.policy is Policy.ATTACH:
-        yield "policy", "is for an origin; an edge stores nothing in the registry: leave it out"
+        yield "policy", "is for an origin; an edge stores nothing in the registry, so leave the key out"
     if config.dedupe.index and not config.dedupe.index.startswith(("redis://", "rediss://")):
         yield "dedupe.index", "must be a redis:// or rediss:// address, or empty"
     if config.spool.dir == config.cache.dir:
@@ -53,7 +53,7 @@ def _security(config: Config) -> Iterator[tuple[str, str]]:
     if signing.required and not signing.trusted_keys:
         yield (
             "security.signing.required",
-            "needs trusted_keys: whose signatures are believed?",
+            "needs trusted_keys, which name the keys whose signatures are accepted",
         )
     encryption = config.security.encryption
     if encryption.repositories and not encryption.keys:

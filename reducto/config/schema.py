@@ -1,6 +1,7 @@
 """Every setting of Reducto: one schema for the command line (TOML) and the sidecar (YAML).
 
-The dataclasses are the only definition; files, environment, JSON Schema and documentation follow them.
+The dataclasses below are the only definition. The reading of files and of the environment, the JSON Schema and the
+documentation are all derived from them, so a key is added here and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
 class Role(enum.StrEnum):
-    """Where this sidecar stands."""
+    """Where this sidecar stands: in front of the registry, or near the nodes that pull."""
 
     ORIGIN = "origin"
     EDGE = "edge"
 
 
 class Policy(enum.StrEnum):
-    """What an origin keeps in the registry."""
+    """What an origin keeps in the registry: the reduced form in place of the original, or both."""
 
     REPLACE = "replace"
     ATTACH = "attach"
 
 
 class Scope(enum.StrEnum):
-    """How far layer corpora are shared: a security boundary."""
+    """Which repositories share layer corpora. The scope is a security boundary between tenants."""
 
     REPOSITORY = "repository"
     NAMESPACE = "namespace"
@@ -37,21 +38,21 @@ class Scope(enum.StrEnum):
 
 
 class Bind(enum.StrEnum):
-    """Where a signed record is good."""
+    """Where a signed record is valid: in one repository, or wherever its digest is asked for."""
 
     REPOSITORY = "repository"
     DIGEST = "digest"
 
 
 class LogFormat(enum.StrEnum):
-    """How a log line looks."""
+    """The form of a log line."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(enum.StrEnum):
-    """The least severe line that is logged."""
+    """The least severe level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -61,102 +62,126 @@ class LogLevel(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusOptions:
-    """Where corpora are found and kept."""
+    """Where corpora are looked up, and where fetched ones are kept."""
 
     repositories: tuple[str, ...] = option(
         (),
-        "Where a corpus given by name is looked up: directories, `oci://` or `https://` prefixes.",
+        "Where a corpus that is given by its name is looked up: directories, `oci://` or `https://` prefixes.",
     )
-    cache_dir: Path = option(Path("~/.cache/reducto/corpora"), "Directory of corpora that were fetched.")
+    cache_dir: Path = option(Path("~/.cache/reducto/corpora"), "Directory in which fetched corpora are kept.")
     max_cache_size: Bytes = option(
-        Bytes(20 * GIB), "Limit of `cache_dir`; what was used longest ago goes first, what is in use stays."
+        Bytes(20 * GIB),
+        "Largest size of `cache_dir`. Beyond it the corpora that were used longest ago are deleted; those in use stay.",
     )
-    memory_mapped: bool = option(True, "Map corpora instead of reading them into memory.")
+    memory_mapped: bool = option(
+        True, "Whether corpora are mapped into memory; `false` reads each one whole into memory."
+    )
     refresh_interval: Seconds = option(
-        Seconds(60), "How often the sidecar looks for changed corpora; `0s` only at start."
+        Seconds(60), "How often the sidecar looks for changed base corpora; with `0s` it looks only when it starts."
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressionOptions:
-    """How data is reduced."""
+    """How data are cut, matched and compressed."""
 
     chunk_size: Bytes = option(
         Bytes(8 * KIB), "Average size of a content-defined chunk.", minimum=1024, maximum=64 * KIB
     )
     compression_level: int = option(
-        9, "zstd level of the command line and of idle recompression.", minimum=1, maximum=19
+        9, "zstd level that the command line and idle recompression use.", minimum=1, maximum=19
     )
-    workers: int = option(0, "Threads for kernel work; 0 is one per core.", minimum=0, maximum=1024)
+    workers: int = option(
+        0,
+        "Number of threads that match, compress and rebuild; 0 means one for each processor core.",
+        minimum=0,
+        maximum=1024,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateOptions:
-    """When reducing pays; otherwise data is stored as it came."""
+    """When a blob is reduced; any other blob is stored as it came."""
 
-    min_blob_size: Bytes = option(Bytes(16 * KIB), "Smaller blobs are stored as they came.")
+    min_blob_size: Bytes = option(Bytes(16 * KIB), "A blob that is smaller than this is stored as it came.")
     min_score: float = option(
-        0.03, "Least differential advantage score for which a blob is reduced.", minimum=0, maximum=1
+        0.03,
+        "Least differential advantage score (the share of a blob's bytes that reducing is expected to save) "
+        "with which the blob is reduced.",
+        minimum=0,
+        maximum=1,
     )
-    sample_size: Bytes = option(Bytes(4 * MIB), "How much of a blob is sampled for the decision.", minimum=64 * KIB)
+    sample_size: Bytes = option(
+        Bytes(4 * MIB),
+        "Number of decompressed bytes at a blob's beginning from which its score is computed.",
+        minimum=64 * KIB,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningOptions:
     """Ed25519 signatures of corpora and records."""
 
-    key: KeySource | None = option(None, "Private key that signs: a file, or `env:NAME`.")
-    trusted_keys: tuple[str, ...] = option(
-        (), "Public keys whose signatures are believed: PEM files, or directories of them."
+    key: KeySource | None = option(
+        None, "Private key with which records and corpora are signed: a file, or `env:NAME`."
     )
-    required: bool = option(False, "Refuse corpora and records that no trusted key signed.")
+    trusted_keys: tuple[str, ...] = option(
+        (), "Public keys whose signatures are accepted: PEM files, or directories of them."
+    )
+    required: bool = option(False, "Whether corpora and records without the signature of a trusted key are refused.")
     bind: Bind = option(
         Bind.REPOSITORY,
-        "Where a signed record is good: in the `repository` it was made for, or wherever its `digest` is asked for.",
+        "Where a signed record is valid: only in the `repository` that it was made for, or wherever its `digest` "
+        "is asked for.",
     )
     trusted_origins: tuple[str, ...] = option(
-        (), "Repositories (`staging/*`) whose records are also good when copied to another repository."
+        (), "Repositories (patterns such as `staging/*`) whose records stay valid when copied to another repository."
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionOptions:
-    """AES-256-GCM for what is stored."""
+    """AES-256-GCM encryption of what is stored in the registry."""
 
     keys: tuple[KeySource, ...] = option(
         (),
-        "Key-encryption keys: files, or `env:NAME`. The first wraps new data, all unwrap.",
+        "Key-encryption keys: files, or `env:NAME`. The first one encrypts new data, every one decrypts.",
     )
     repositories: tuple[str, ...] = option(
         (),
         "Repositories with a key of their own, which can be destroyed alone: `PATTERN=KEY`, as in "
-        "`tenants/acme/*=/keys/acme`; the first that matches counts.",
+        "`tenants/acme/*=/keys/acme`. The first pattern that matches a repository decides.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessOptions:
-    """Who may use the control port."""
+    """Who may use the control port, and whose statement of a client's address is accepted."""
 
     api_keys_file: Path | None = option(
-        None, "Hashed API keys and their scopes. Without it the control port serves health and metrics only."
+        None, "File of hashed API keys with their scopes. Without it the control port serves health and metrics only."
     )
     trusted_proxies: tuple[str, ...] = option(
-        (), "Networks (`10.0.0.0/8`) whose `X-Forwarded-For` names the client in logs and rate limits."
+        (), "Networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` names the client in logs and rate limits."
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditOptions:
-    """Who did what to which digest, as JSON lines with a hash chain."""
+    """The audit log: who did what to which digest, as JSON lines with a hash chain."""
 
-    file: Path | None = option(None, "File that the audit log is appended to.")
-    stdout: bool = option(False, "Write audit lines to standard output, too.")
+    file: Path | None = option(None, "File to which the audit log is appended.")
+    stdout: bool = option(False, "Whether audit lines are also written to standard output.")
     max_file_size: Bytes = option(
-        Bytes(256 * MIB), "A larger file is put aside, named after its first line; none is deleted.", minimum=MIB
+        Bytes(256 * MIB),
+        "Size at which the audit log's file is renamed after its first line and a new file is begun. "
+        "No file is ever deleted.",
+        minimum=MIB,
     )
     checkpoint_interval: Seconds = option(
-        Seconds(300), "How often a signed checkpoint is written; needs `security.signing.key`.", minimum=1
+        Seconds(300),
+        "How often a signed checkpoint is written to the audit log; needs `security.signing.key`.",
+        minimum=1,
     )
 
 
@@ -172,42 +197,55 @@ class SecurityOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """TLS of both ports; the files are read again when they change."""
+    """TLS of both ports. The files are read again when they change."""
 
-    certificate_file: Path | None = option(None, "PEM certificate chain.")
-    key_file: Path | None = option(None, "PEM private key.")
+    certificate_file: Path | None = option(None, "PEM file of the server's certificate chain.")
+    key_file: Path | None = option(None, "PEM file of the server's private key.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenOptions:
-    """Where the sidecar listens."""
+    """The address and the ports on which the sidecar listens."""
 
-    address: str = option("0.0.0.0", "Address of both ports.")  # noqa: S104 - a server in a pod
-    data_port: int = option(5000, "Port of the registry API.", minimum=0, maximum=65535)
-    control_port: int = option(9090, "Port of health, metrics and control.", minimum=0, maximum=65535)
+    address: str = option("0.0.0.0", "IP address on which both ports listen.")  # noqa: S104 - a server in a pod
+    data_port: int = option(5000, "Port of the registry API, for pushes and pulls.", minimum=0, maximum=65535)
+    control_port: int = option(9090, "Port of health checks, metrics and control.", minimum=0, maximum=65535)
     tls: TlsOptions = section(TlsOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamOptions:
-    """The registry, or a directory for the embedded store."""
+    """The registry behind the sidecar, or the directory of the embedded store."""
 
     url: str = option(
         "~/.local/share/reducto/registry",
         "`http://` or `https://` address of the registry, or a directory (an OCI image layout) to store in.",
     )
-    ca_file: Path | None = option(None, "PEM certificates to trust beside the system's.")
-    client_certificate_file: Path | None = option(None, "PEM certificate to show to the registry (mutual TLS).")
-    client_key_file: Path | None = option(None, "PEM private key of that certificate.")
+    ca_file: Path | None = option(
+        None, "PEM file of certificates that are trusted in addition to the system's when speaking to the registry."
+    )
+    client_certificate_file: Path | None = option(
+        None, "PEM file of the certificate that the sidecar shows to the registry (mutual TLS)."
+    )
+    client_key_file: Path | None = option(None, "PEM file of the private key of `client_certificate_file`.")
     credentials_file: Path | None = option(
         None,
         "A docker `config.json` for work that no client asked for: base corpora, recompression, maintenance. "
         "Clients' requests always go out with their own credentials.",
     )
-    connect_timeout: Seconds = option(Seconds(10), "Limit for opening a connection.", minimum=0.001)
-    read_timeout: Seconds = option(Seconds(60), "Limit for silence on a connection.", minimum=0.001)
-    max_connections: int = option(64, "Connections open at once.", minimum=1, maximum=65536)
-    retries: int = option(3, "How often a request that may be repeated is, with backoff.", minimum=0, maximum=20)
+    connect_timeout: Seconds = option(
+        Seconds(10), "Longest time that opening a connection to the registry may take.", minimum=0.001
+    )
+    read_timeout: Seconds = option(
+        Seconds(60), "Longest time without a byte from the registry before a request fails.", minimum=0.001
+    )
+    max_connections: int = option(64, "Largest number of open connections to the registry.", minimum=1, maximum=65536)
+    retries: int = option(
+        3,
+        "How many times a failed request that may be sent again is sent again, after growing pauses.",
+        minimum=0,
+        maximum=20,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,119 +253,155 @@ class DedupeOptions:
     """Which layers may refer to each other."""
 
     scope: Scope = option(
-        Scope.REPOSITORY, "Layers refer to layer corpora of the same `repository`, `namespace` or `registry`."
+        Scope.REPOSITORY,
+        "Whose layer corpora a new layer may refer to: those of the same `repository`, `namespace` or `registry`.",
     )
     index: str = option(
-        "", "`redis://` address of a hook index that replicas share; empty: each keeps its own on disk."
+        "",
+        "`redis://` address of a hook index that all replicas share. When it is empty, each replica keeps an index "
+        "of its own on disk.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
-    """Other sidecars before the same registry, behind one address for clients."""
+    """Other sidecars in front of the same registry that clients reach at one common address."""
 
     peers: tuple[str, ...] = option(
         (),
-        "Names (of a headless service) or addresses of all replicas. Requests of an upload are passed on to the one "
-        "that opened it, on `listen.data_port`. Empty: there is only one.",
+        "Names (of a headless service) or addresses of all replicas. Requests of an upload are passed on to the "
+        "replica that opened the upload, on `listen.data_port`. Empty means that there is only one replica.",
     )
-    address: str = option("", "The address of this replica among them; by default the one that this host's name has.")
+    address: str = option(
+        "", "The address of this replica among `replicas.peers`. Empty means the address of this host's name."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolOptions:
-    """Uploads on their way in. Nothing acknowledged lies only here."""
+    """Files of uploads that are still arriving. Nothing that was acknowledged lies only here."""
 
-    dir: Path = option(Path("~/.cache/reducto/spool"), "Directory of upload sessions and encoder spools.")
-    max_size: Bytes = option(Bytes(50 * GIB), "Limit; further uploads get 429 until others end.", minimum=MIB)
-    min_free: Bytes = option(Bytes(1 * GIB), "Free disk below which the sidecar is not ready and refuses uploads.")
+    dir: Path = option(Path("~/.cache/reducto/spool"), "Directory of upload sessions and of encoders' temporary files.")
+    max_size: Bytes = option(
+        Bytes(50 * GIB),
+        "Largest number of bytes that all uploads together may hold in the spool. Beyond it further uploads get "
+        "status 429 until others have ended.",
+        minimum=MIB,
+    )
+    min_free: Bytes = option(
+        Bytes(1 * GIB),
+        "Free space on the disk of `spool.dir` below which the sidecar reports that it is not ready, so that new "
+        "requests go to other replicas.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheOptions:
-    """Rebuilt blobs and layer corpora at hand."""
+    """Rebuilt blobs and layer corpora on the local disk. The cache may be lost at any time."""
 
-    dir: Path = option(Path("~/.cache/reducto/blobs"), "Directory of the cache. May be lost at any time.")
+    dir: Path = option(Path("~/.cache/reducto/blobs"), "Directory of the cache.")
     max_size: Bytes = option(
         Bytes(20 * GIB),
-        "Limit of the rebuilt blobs, and again of the layer corpora; what was used longest ago goes first.",
+        "Largest size of the rebuilt blobs, and separately of the layer corpora, in the cache. "
+        "Beyond it those that were used longest ago are deleted.",
         minimum=MIB,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecompressionOptions:
-    """Work for idle hours: what was written fast is packed again, and new layers are compared with older ones."""
+    """Idle work: corpora are compressed again at a higher level, and new layers are compared with older ones."""
 
-    enabled: bool = option(True, "Whether to recompress.")
+    enabled: bool = option(True, "Whether the sidecar recompresses when it is idle.")
     token_deltas: bool = option(
-        True, "Whether to state which deflate tokens a new layer shares with an older one: edges rebuild it faster."
+        True,
+        "Whether idle work also stores which deflate tokens a new layer shares with an older one. "
+        "With that, an edge rebuilds the layer faster.",
     )
-    idle_after: Seconds = option(Seconds(60), "How long there must have been no push or rebuild.")
+    idle_after: Seconds = option(
+        Seconds(60), "How long there must have been no push and no rebuild before idle work begins."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """What one client, and all together, may ask for."""
+    """What one client may ask for, and what all clients together may ask for."""
 
-    blob_size: Bytes = option(Bytes(64 * GIB), "Largest blob that is taken.", minimum=1)
-    manifest_size: Bytes = option(Bytes(4 * MIB), "Largest manifest that is taken.", minimum=KIB)
+    blob_size: Bytes = option(Bytes(64 * GIB), "Largest blob that a client may push.", minimum=1)
+    manifest_size: Bytes = option(Bytes(4 * MIB), "Largest manifest that a client may push.", minimum=KIB)
     plain_size: Bytes = option(
         Bytes(64 * GIB),
-        "Largest decompressed layer that is reduced; larger ones are stored as they came.",
+        "Largest decompressed size of a layer that is reduced; a larger one is stored as it came.",
         minimum=1,
     )
-    header_size: Bytes = option(Bytes(16 * KIB), "Largest header line of a request.", minimum=KIB, maximum=MIB)
-    header_timeout: Seconds = option(Seconds(30), "Limit for receiving a request's headers.", minimum=0.1)
-    body_timeout: Seconds = option(Seconds(60), "Limit for silence inside a request's body.", minimum=0.1)
-    connections: int = option(20000, "Connections of clients open at once.", minimum=1)
-    encodes: int = option(2, "Blobs reduced at once; more wait.", minimum=1)
-    rebuilds: int = option(8, "Blobs rebuilt at once; more wait.", minimum=1)
-    upload_sessions: int = option(1000, "Upload sessions open at once.", minimum=1)
-    upload_idle: Seconds = option(Seconds(3600), "An upload session untouched for so long is dropped.", minimum=1)
-    requests_per_second: float = option(
-        0.0, "Requests per second and client (429 beyond, with Retry-After); 0 is no limit.", minimum=0
+    header_size: Bytes = option(
+        Bytes(16 * KIB), "Largest header line that a request may have.", minimum=KIB, maximum=MIB
     )
-    burst: int = option(100, "Requests that a client may send at once above that rate.", minimum=1)
-    drain_timeout: Seconds = option(Seconds(300), "How long a stopping sidecar waits for transfers to end.")
+    header_timeout: Seconds = option(
+        Seconds(30), "Longest time that a client may take to send a request's headers.", minimum=0.1
+    )
+    body_timeout: Seconds = option(
+        Seconds(60), "Longest time without a byte while a client sends a request's body.", minimum=0.1
+    )
+    connections: int = option(20000, "Largest number of open connections from clients.", minimum=1)
+    encodes: int = option(2, "How many blobs are reduced at the same time; further ones wait.", minimum=1)
+    rebuilds: int = option(8, "How many blobs are rebuilt at the same time; further ones wait.", minimum=1)
+    upload_sessions: int = option(1000, "Largest number of open upload sessions.", minimum=1)
+    upload_idle: Seconds = option(
+        Seconds(3600), "An upload session to which no request came for this long is dropped.", minimum=1
+    )
+    requests_per_second: float = option(
+        0.0,
+        "How many requests one client may send per second; further ones get status 429 with Retry-After. "
+        "0 means no limit.",
+        minimum=0,
+    )
+    burst: int = option(100, "How many requests one client may send at once beyond `requests_per_second`.", minimum=1)
+    drain_timeout: Seconds = option(
+        Seconds(300), "How long a sidecar that was told to stop waits for running transfers to end."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingOptions:
     """The log on standard error."""
 
-    level: LogLevel = option(LogLevel.INFO, "Least severe line that is logged.")
-    format: LogFormat = option(LogFormat.TEXT, "Lines for people (`text`) or machines (`json`).")
+    level: LogLevel = option(LogLevel.INFO, "Least severe level of lines that are logged.")
+    format: LogFormat = option(LogFormat.TEXT, "Form of the log's lines: `text` for people, `json` for programs.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracingOptions:
-    """OpenTelemetry traces; needs the `tracing` extra."""
+    """OpenTelemetry traces. They need the `tracing` extra."""
 
-    endpoint: str = option("", "OTLP address, `http://collector:4318/v1/traces`; empty: no traces.")
-    sample_ratio: float = option(0.1, "Share of requests that are traced.", minimum=0, maximum=1)
+    endpoint: str = option(
+        "", "OTLP address to which traces are sent, such as `http://collector:4318/v1/traces`. Empty means no traces."
+    )
+    sample_ratio: float = option(0.1, "Share of requests that are traced, from 0 to 1.", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that can be set."""
+    """The keys that belong to no section, and all sections."""
 
     enabled: bool = option(
         True,
-        "`false` reduces nothing any more; what was reduced before is still served: the emergency brake.",
+        "The emergency brake: with `false` nothing that is pushed is reduced any more. "
+        "What was reduced before is still served.",
     )
     role: Role = option(
         Role.ORIGIN,
-        "`origin` beside the registry: reduces what is pushed; `edge` near the nodes: a mirror for pulls.",
+        "`origin` stands in front of the registry and reduces what is pushed; `edge` stands near the nodes and is "
+        "a mirror for pulls.",
     )
     policy: Policy = option(
         Policy.REPLACE,
-        "What an origin keeps: `replace` the original by its reduced form, or `attach` records to originals "
-        "that stay (saves bandwidth only).",
+        "What an origin stores in the registry: `replace` stores the reduced form instead of the original; `attach` "
+        "keeps the original and adds the reduced form, which saves bandwidth only.",
     )
     corpora: tuple[str, ...] = option(
         (),
-        "Base corpora: files, directories, `oci://` or `https://` addresses, or names.",
+        "Base corpora that layers may refer to: files, directories, `oci://` or `https://` addresses, or names.",
     )
     listen: ListenOptions = section(ListenOptions)
     upstream: UpstreamOptions = section(UpstreamOptions)
