@@ -9,13 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 #include "api/00_status.h"
 #include "api/01_bytes.h"
 #include "api/10_chunk.h"
 #include "api/11_index.h"
-#include "api/20_match.h"
 #include "api/20_gzip.h"
+#include "api/20_match.h"
 #include "api/21_difference.h"
 
 #endif

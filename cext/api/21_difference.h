@@ -1,8 +1,9 @@
-/* New bytes as differences from old ones that they resemble without being the same: compiled code whose addresses moved.
- * After bsdiff (Colin Percival, "Naive differences of executable code", 2003), with seeds in a table for its suffix array. */
+/* New bytes as differences from old ones that they resemble without being the same: compiled code whose addresses
+ * moved. After bsdiff (Colin Percival, "Naive differences of executable code", 2003), with seeds in a table for its
+ * suffix array. */
 
 enum {
-    RDK_DIFFERENCE_MOST = 67108864,  /* longest old or new bytes */
+    RDK_DIFFERENCE_MOST = 67108864, /* longest old or new bytes */
     RDK_DIFFERENCE_COLUMNS = 7
 };
 
@@ -11,21 +12,21 @@ typedef struct {
     uint32_t source, near, literal;
 } rdk_difference;
 
-/* Describes all new bytes by differences, none of them empty. Returns their number; RDK_E_OUTPUT_FULL if `capacity` does
- * not do, or as soon as searches for old bytes were in vain for more than half of the new bytes passed and `patience`:
- * about as many of them resemble nothing. Allocates four bytes for every three old ones, and at most 16 MiB. */
+/* Describes all new bytes by differences, none of them empty. Returns their number; RDK_E_OUTPUT_FULL if `capacity`
+ * does not do, or as soon as searches for old bytes were in vain for more than half of the new bytes passed and
+ * `patience`: about as many of them resemble nothing. Allocates four bytes for every three old ones, and at most 16
+ * MiB. */
 int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
                             uint64_t patience, rdk_difference *out, size_t capacity);
 
 /* Columns, in this order; lengths and moves are LEB128:
  *   lengths of near bytes; lengths of literals; moves of the source from the end of the one before, zigzag;
- *   of all near bytes, one after the other: lengths of runs that are as they were, lengths of the changed run after each,
- *   what is added (modulo 256) to each changed byte;
- *   the literals. */
+ *   of all near bytes, one after the other: lengths of runs that are as they were, lengths of the changed run after
+ * each, what is added (modulo 256) to each changed byte; the literals. */
 typedef struct {
     uint8_t *bytes;
     uint64_t capacity;
-    uint64_t length;        /* answered */
+    uint64_t length; /* answered */
 } rdk_difference_column;
 
 /* Writes the columns of what rdk_difference_find said of the same bytes. RDK_E_OUTPUT_FULL if a column is too small. */
@@ -38,8 +39,8 @@ typedef struct {
     uint64_t lengths[7];
     const uint8_t *old;
     uint64_t old_length;
-    uint64_t at[7];         /* bytes of each column that were read */
-    uint64_t source;        /* of the next near byte */
+    uint64_t at[7];                        /* bytes of each column that were read */
+    uint64_t source;                       /* of the next near byte */
     uint64_t near, literal, same, changed; /* what is left of the present runs */
 } rdk_difference_reader;
 

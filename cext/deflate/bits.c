@@ -90,12 +90,12 @@ void rdk_codes_build(rdk_codes *codes, const uint8_t *literal_lengths, const uin
 }
 
 /* Stores whole bytes of `hold` at `at`: 8 bytes are written, `held / 8` of them count. */
-#define SPILL()                            \
-    do {                                   \
-        memcpy(at, &hold, sizeof hold);    \
-        at += held >> 3;                   \
-        hold >>= held & ~7u;               \
-        held &= 7;                         \
+#define SPILL()                         \
+    do {                                \
+        memcpy(at, &hold, sizeof hold); \
+        at += held >> 3;                \
+        hold >>= held & ~7u;            \
+        held &= 7;                      \
     } while (0)
 
 void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tokens, size_t count) {
@@ -114,7 +114,8 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
             hold |= (uint64_t)first.code << held;
             held += first.bits;
             if (rdk_token_length(token) == 0) continue;
-            uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance), extra = rdk_distance_extra[symbol];
+            uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance),
+                     extra = rdk_distance_extra[symbol];
             hold |= (uint64_t)codes->distance[symbol].code << held;
             held += codes->distance[symbol].bits;
             hold |= (uint64_t)((distance - 1) & ((1u << extra) - 1)) << held;
@@ -130,7 +131,8 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
         rdk_token token = tokens[i++];
         rdk_bits_put(bits, codes->kind[rdk_token_kind(token)].code, codes->kind[rdk_token_kind(token)].bits);
         if (rdk_token_length(token) == 0) continue;
-        uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance), extra = rdk_distance_extra[symbol];
+        uint32_t distance = rdk_token_distance(token), symbol = rdk_distance_code(distance),
+                 extra = rdk_distance_extra[symbol];
         rdk_bits_put(bits, codes->distance[symbol].code, codes->distance[symbol].bits);
         rdk_bits_put(bits, (distance - 1) & ((1u << extra) - 1), extra);
     }

@@ -40,6 +40,6 @@ void rdk_put_tokens(rdk_bits *bits, const rdk_codes *codes, const rdk_token *tok
 void rdk_put_literals(rdk_bits *bits, const rdk_codes *codes, const uint8_t *plain, size_t count);
 
 /* Reads a dynamic header from HLIT on. Bits used, or 0 when it is broken or longer than `available` bits. */
-uint32_t rdk_read_header(const uint8_t *from, size_t length, uint64_t bit, uint8_t *literal_lengths, uint8_t *distance_lengths,
-                         uint32_t *literals, uint32_t *distances, bool *truncated);
+uint32_t rdk_read_header(const uint8_t *from, size_t length, uint64_t bit, uint8_t *literal_lengths,
+                         uint8_t *distance_lengths, uint32_t *literals, uint32_t *distances, bool *truncated);
 #endif

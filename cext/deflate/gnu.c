@@ -1,5 +1,5 @@
-/* GNU gzip: zlib's ancestor. Its own are blocks of up to 32,767 tokens that may end early, and an end of input at which it
- * compares with what its window happens to hold. */
+/* GNU gzip: zlib's ancestor. Its own are blocks of up to 32,767 tokens that may end early, and an end of input at which
+ * it compares with what its window happens to hold. */
 #include "zlib.h"
 
 enum { BLOCK_TOKENS = 32767, CHECKED_TOKENS = 4096, SUMMED_BYTES = 4096 };
@@ -13,7 +13,8 @@ static uint8_t in_window(const rdk_run *run, const rdk_zlib_walk *walk, uint32_t
     return run->plain[index - RDK_ZLIB_WINDOW];
 }
 
-/* The window stops moving when the encoder has seen the end of its input: where it first stands with less than a margin. */
+/* The window stops moving when the encoder has seen the end of its input: where it first stands with less than a
+ * margin. */
 void rdk_gnu_stand(const rdk_run *run, rdk_zlib_walk *walk, uint32_t position) {
     if (walk->tail_seen || !run->ends || run->length - position >= RDK_ZLIB_MARGIN) return;
     uint64_t seen = run->offset + position, moves = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN;
@@ -32,7 +33,8 @@ uint32_t rdk_gnu_tail_longest(const rdk_run *run, rdk_zlib_walk *walk, uint32_t 
     uint32_t candidate = chains->older[at & (RDK_ZLIB_WINDOW - 1)], limit = at > ask->reach ? at - ask->reach : 0;
     rdk_gnu_stand(run, walk, position);
     if (candidate == 0 || candidate < limit) return 0;
-    if (walk->tail_seen && position - walk->tail_origin > 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) return 0; /* too near the window's end */
+    if (walk->tail_seen && position - walk->tail_origin > 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN)
+        return 0; /* too near the window's end */
     do {
         uint32_t back = at - candidate, length = rdk_common(scan, scan - back, left);
         if (length == left)
@@ -129,14 +131,22 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     rdk_zlib_choose(block, want, &policy);
 }
 
-#define MODEL(ID, NAME, LEVEL, WARMUP, SEGMENT, RSYNCABLE)                                                                  \
-    {.id = 0x0500 + (ID) + LEVEL, .name = NAME #LEVEL, .level = LEVEL, .warmup_bytes = WARMUP,                              \
-     .lookahead_bytes = RDK_ZLIB_LOOKAHEAD, .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk),                 \
-     .parameter = RSYNCABLE, .simulate = simulate, .choose = choose}
+#define MODEL(ID, NAME, LEVEL, WARMUP, SEGMENT, RSYNCABLE) \
+    {.id = 0x0500 + (ID) + LEVEL,                          \
+     .name = NAME #LEVEL,                                  \
+     .level = LEVEL,                                       \
+     .warmup_bytes = WARMUP,                               \
+     .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,                \
+     .segment_bytes = SEGMENT,                             \
+     .state_bytes = sizeof(rdk_zlib_walk),                 \
+     .parameter = RSYNCABLE,                               \
+     .simulate = simulate,                                 \
+     .choose = choose}
 #define FAST(ID, NAME, LEVEL, R) MODEL(ID, NAME, LEVEL, RDK_ZLIB_FAST_WARMUP, 4 << 20, R)
 #define LAZY(ID, NAME, LEVEL, R) MODEL(ID, NAME, LEVEL, RDK_ZLIB_LAZY_WARMUP, 1 << 20, R)
-#define LEVELS(ID, NAME, R)                                                                                                 \
-    FAST(ID, NAME, 1, R), FAST(ID, NAME, 2, R), FAST(ID, NAME, 3, R), LAZY(ID, NAME, 4, R), LAZY(ID, NAME, 5, R),           \
+#define LEVELS(ID, NAME, R)                                                                                       \
+    FAST(ID, NAME, 1, R), FAST(ID, NAME, 2, R), FAST(ID, NAME, 3, R), LAZY(ID, NAME, 4, R), LAZY(ID, NAME, 5, R), \
         LAZY(ID, NAME, 6, R), LAZY(ID, NAME, 7, R), LAZY(ID, NAME, 8, R), LAZY(ID, NAME, 9, R)
-static const rdk_model models[] = {LEVELS(0x00, "gnu-gzip-level-", false), LEVELS(0x10, "gnu-gzip-rsyncable-level-", true)};
+static const rdk_model models[] = {LEVELS(0x00, "gnu-gzip-level-", false),
+                                   LEVELS(0x10, "gnu-gzip-rsyncable-level-", true)};
 const rdk_family rdk_family_gnu = {models, sizeof models / sizeof *models};

@@ -1,11 +1,14 @@
-/* Go compress/flate 1.19 to 1.26, levels 2 to 9: hash chains over four bytes, a two-window buffer, blocks of 16,384 tokens.
+/* Go compress/flate 1.19 to 1.26, levels 2 to 9: hash chains over four bytes, a two-window buffer, blocks of 16,384
+ * tokens.
  *
  * Facts that make the output exact:
- * - hash of 17 bits over four bytes, most significant first; matches of 4 to 258 at distances up to 32,768, of length 4 only up to 4,096;
- * - levels 4-9 defer: a match is written when the next position has no longer one; every position is inserted. At a block
- *   boundary nothing is pending that a fresh search would not find again, and the chains depend on the last 32 KiB alone, so a
- *   segment needs no simulated warm-up;
- * - levels 2-3 write the first match and insert the positions inside only if it is short, so chains depend on the parse;
+ * - hash of 17 bits over four bytes, most significant first; matches of 4 to 258 at distances up to 32,768, of length 4
+ * only up to 4,096;
+ * - levels 4-9 defer: a match is written when the next position has no longer one; every position is inserted. At a
+ * block boundary nothing is pending that a fresh search would not find again, and the chains depend on the last 32 KiB
+ * alone, so a segment needs no simulated warm-up;
+ * - levels 2-3 write the first match and insert the positions inside only if it is short, so chains depend on the
+ * parse;
  * - the buffer holds two windows and slides by one when fewer than 262 bytes are left in it: just after a slide the
  *   search reaches back to the buffer's beginning, less than a full window;
  * - a block whose first byte has slid out of the buffer cannot be stored;
@@ -19,9 +22,9 @@ enum {
     SHORTEST = 4,
     NEAR_FOR_SHORTEST = 4096,
     BLOCK_TOKENS = 1 << 14,
-    NONE = UINT16_MAX, /* beyond any window */
+    NONE = UINT16_MAX,    /* beyond any window */
     PRESENT = WINDOW + 1, /* so that nothing is farther away than a window */
-    AHEAD = 4, /* how far before their use hash heads are fetched */
+    AHEAD = 4,            /* how far before their use hash heads are fetched */
     SLIDE_AT = 2 * WINDOW - (SHORTEST + RDK_MATCH_MAX) + 1
 };
 
@@ -30,13 +33,13 @@ typedef struct level {
 } level;
 
 static const level levels[10] = {
-    [2] = {0, 16, 8, 5},      [3] = {0, 32, 32, 6},      [4] = {4, 16, 16, 0},      [5] = {16, 32, 32, 0},
-    [6] = {16, 128, 128, 0},  [7] = {32, 128, 256, 0},   [8] = {128, 258, 1024, 0}, [9] = {258, 258, 4096, 0},
+    [2] = {0, 16, 8, 5},     [3] = {0, 32, 32, 6},    [4] = {4, 16, 16, 0},      [5] = {16, 32, 32, 0},
+    [6] = {16, 128, 128, 0}, [7] = {32, 128, 256, 0}, [8] = {128, 258, 1024, 0}, [9] = {258, 258, 4096, 0},
 };
 
 typedef struct state {
-    int64_t base;               /* index of the buffer's first byte; negative before plain[0] */
-    int64_t slide_at;           /* index from which it slides before the next token */
+    int64_t base;                  /* index of the buffer's first byte; negative before plain[0] */
+    int64_t slide_at;              /* index from which it slides before the next token */
     uint32_t head[1 << HASH_BITS]; /* index + PRESENT; 0: none */
     uint16_t back[WINDOW];         /* distance to the one before in the chain; NONE: none within a window */
     rdk_follower follower;
@@ -76,10 +79,10 @@ static inline void slide(state *s, const rdk_run *run, uint32_t position) {
     while (position >= s->slide_at) set_base(s, run, s->base + WINDOW);
 }
 
-/* The longest match at `position` among `tries` candidates, its distance in *distance; `least` if none is longer: at least 3,
- * less than `lookahead`. */
-static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t position, uint32_t head, uint32_t lookahead,
-                              uint32_t least, const level *p, uint32_t *distance) {
+/* The longest match at `position` among `tries` candidates, its distance in *distance; `least` if none is longer: at
+ * least 3, less than `lookahead`. */
+static inline uint32_t search(const state *s, const uint8_t *plain, uint32_t position, uint32_t head,
+                              uint32_t lookahead, uint32_t least, const level *p, uint32_t *distance) {
     uint32_t most = lookahead < RDK_MATCH_MAX ? lookahead : RDK_MATCH_MAX, nice = p->nice < most ? p->nice : most;
     uint32_t length = least, tries = p->chain;
     int64_t lowest = (int64_t)position - WINDOW > s->base ? (int64_t)position - WINDOW : s->base;
@@ -121,7 +124,8 @@ static input input_at(const rdk_run *run, uint32_t position) {
     return (input){end, end > 3 ? end - 3 : 0};
 }
 
-/* From a token boundary on: literals up to and with the next match. False when the input or the run ended before one. */
+/* From a token boundary on: literals up to and with the next match. False when the input or the run ended before one.
+ */
 static inline bool deferred_match(rdk_run *run, state *s, const level *p, const input *in, uint32_t *from) {
     uint32_t position = *from, length = SHORTEST - 1, distance = 0, reached;
     bool pending = false;
@@ -136,7 +140,8 @@ static inline bool deferred_match(rdk_run *run, state *s, const level *p, const 
         uint32_t head = 0;
         if (position < in->insert_stop) {
             head = insert(s, run->plain, position);
-            if (position + AHEAD < in->insert_stop) __builtin_prefetch(&s->head[hash4(run->plain + position + AHEAD)], 1);
+            if (position + AHEAD < in->insert_stop)
+                __builtin_prefetch(&s->head[hash4(run->plain + position + AHEAD)], 1);
         }
         uint32_t before = length, before_distance = distance;
         length = SHORTEST - 1;
@@ -204,12 +209,14 @@ static inline bool is_certain(rdk_follower *f, uint32_t position) {
     return f->group_reach <= f->differs && !rdk_has_echo(f, position, (uint32_t)f->group_reach);
 }
 
-/* Takes over the donor's tokens from the boundary `position` on while they are certain; returns the boundary reached. */
+/* Takes over the donor's tokens from the boundary `position` on while they are certain; returns the boundary reached.
+ */
 static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *next, uint32_t position) {
     const rdk_donor_range *p = f->donor;
     bool origin = f->begin == 0 && run->offset == 0 && p->offset == 0;
     uint32_t calm = 0, untainted = UINT32_MAX, certain = 0;
-    if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position)) return position;
+    if ((!origin && position < f->begin + WINDOW) || position + RDK_REACH > f->end || !rdk_in_step(f, position))
+        return position;
     while (f->token < p->token_count) {
         rdk_token token = p->tokens[f->token];
         if (token & RDK_STORED_SPAN) break;
@@ -238,8 +245,10 @@ static uint32_t take_over(rdk_run *run, state *s, rdk_follower *f, beginnings *n
     return position;
 }
 
-/* Searches from the boundary `position` on up to the first one at `goal` or behind it, which it returns. Chains are filled before. */
-static uint32_t search_to(rdk_run *run, state *s, const level *p, const input *in, uint32_t *filled, uint32_t position, uint32_t goal) {
+/* Searches from the boundary `position` on up to the first one at `goal` or behind it, which it returns. Chains are
+ * filled before. */
+static uint32_t search_to(rdk_run *run, state *s, const level *p, const input *in, uint32_t *filled, uint32_t position,
+                          uint32_t goal) {
     if (position - *filled > WINDOW) *filled = position - WINDOW;
     if (*filled < position) insert_all(s, run->plain, *filled, position < in->insert_stop ? position : in->insert_stop);
     while (position < goal && deferred_match(run, s, p, in, &position)) {}
@@ -300,10 +309,12 @@ static void by_delta(rdk_run *run, state *s, const level *p) {
             }
             break;
         case RDK_STEP_STATE:
-            for (; left && !rdk_done(run); left--) take(run, s, &position, rdk_next_stated(&steps, run->plain[position]));
+            for (; left && !rdk_done(run); left--)
+                take(run, s, &position, rdk_next_stated(&steps, run->plain[position]));
             break;
         default:
-            position = search_to(run, s, p, &in, &filled, position, left < run->stop - position ? position + left : run->stop);
+            position =
+                search_to(run, s, p, &in, &filled, position, left < run->stop - position ? position + left : run->stop);
             if (position == from) return;
         }
     }
@@ -315,7 +326,8 @@ static void immediate(rdk_run *run, state *s, const level *p) {
         slide(s, run, position);
         uint32_t lookahead = end - position, distance = 0, length = SHORTEST - 1, reached;
         uint32_t head = position < insert_stop ? insert(s, run->plain, position) : 0;
-        if (head && lookahead >= SHORTEST) length = search(s, run->plain, position, head, lookahead, length, p, &distance);
+        if (head && lookahead >= SHORTEST)
+            length = search(s, run->plain, position, head, lookahead, length, p, &distance);
         if (length < SHORTEST) {
             reached = rdk_emit_literal(run, position);
         } else {
@@ -376,7 +388,8 @@ void rdk_go_literals(rdk_block *block, bool forced) {
 }
 
 static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
-    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
+                                     5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
     const state *s = run->state;
     if (want == RDK_LITERALS) {
         rdk_go_literals(block, true);
@@ -394,15 +407,22 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     if (at_hand && rdk_go_stored_bits(block->plain_length) < bits + rdk_extra_bits(block)) block->kind = RDK_STORED;
 }
 
-#define GO_LEVEL(n, warmup)                                                                                                 \
-    {                                                                                                                       \
-        .id = 0x0100 + n, .name = "go-1.19-level-" #n, .level = n, .warmup_bytes = warmup, .lookahead_bytes = 1024,         \
-        .segment_bytes = 1 << 20, .flags = n > 3 ? RDK_REUSES_TOKENS : 0, .state_bytes = sizeof(state), .parameter = n, .simulate = simulate, .choose = choose      \
-    }
+#define GO_LEVEL(n, warmup)                  \
+    {.id = 0x0100 + n,                       \
+     .name = "go-1.19-level-" #n,            \
+     .level = n,                             \
+     .warmup_bytes = warmup,                 \
+     .lookahead_bytes = 1024,                \
+     .segment_bytes = 1 << 20,               \
+     .flags = n > 3 ? RDK_REUSES_TOKENS : 0, \
+     .state_bytes = sizeof(state),           \
+     .parameter = n,                         \
+     .simulate = simulate,                   \
+     .choose = choose}
 
 static const rdk_model models[] = {
-    GO_LEVEL(6, WINDOW),          GO_LEVEL(9, WINDOW), GO_LEVEL(5, WINDOW), GO_LEVEL(4, WINDOW),
-    GO_LEVEL(7, WINDOW),          GO_LEVEL(8, WINDOW), GO_LEVEL(2, 192 << 10), GO_LEVEL(3, 192 << 10),
+    GO_LEVEL(6, WINDOW), GO_LEVEL(9, WINDOW), GO_LEVEL(5, WINDOW),    GO_LEVEL(4, WINDOW),
+    GO_LEVEL(7, WINDOW), GO_LEVEL(8, WINDOW), GO_LEVEL(2, 192 << 10), GO_LEVEL(3, 192 << 10),
 };
 
 const rdk_family rdk_family_go = {models, sizeof models / sizeof *models};

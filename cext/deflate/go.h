@@ -6,7 +6,8 @@
 
 enum { GO_CHUNK_BYTES = 65535 };
 
-/* Tables from the block's counts; without a match one distance symbol is counted. Size in bits, extra bits not counted. */
+/* Tables from the block's counts; without a match one distance symbol is counted. Size in bits, extra bits not counted.
+ */
 uint64_t rdk_go_dynamic(rdk_block *block);
 
 /* Tables for the plain bytes as literals; STORED when that gains less than a sixteenth, unless `forced`. */

@@ -1,8 +1,10 @@
-/* Go compress/flate 1.19 to 1.26: BestSpeed (1), NoCompression (0) and HuffmanOnly (-2). All three work on chunks of 65,535 bytes.
+/* Go compress/flate 1.19 to 1.26: BestSpeed (1), NoCompression (0) and HuffmanOnly (-2). All three work on chunks of
+ * 65,535 bytes.
  *
- * BestSpeed keeps one table of 2^14 entries (position and four bytes) over all chunks, probes ever more sparsely while nothing
- * matches, and stops matching 15 bytes before a chunk's end; matches may begin in the chunk before but never cross the chunk's end. Chunks with
- * few matches are written as literals only or stored, so their tokens are hidden. A last chunk under 128 bytes is not searched at all. */
+ * BestSpeed keeps one table of 2^14 entries (position and four bytes) over all chunks, probes ever more sparsely while
+ * nothing matches, and stops matching 15 bytes before a chunk's end; matches may begin in the chunk before but never
+ * cross the chunk's end. Chunks with few matches are written as literals only or stored, so their tokens are hidden. A
+ * last chunk under 128 bytes is not searched at all. */
 #include "go.h"
 
 enum { TABLE_BITS = 14, FARTHEST = 32768, MARGIN = 15, SMALL_CHUNK = 128, TINY_CHUNK = 16, NOWHERE = 2 * FARTHEST };
@@ -57,7 +59,8 @@ static uint32_t encode_chunk(rdk_run *run, state *s, uint32_t position, uint32_t
         uint32_t reached = rdk_emit_literals(run, emitted, position);
         bool again = reached == position;
         while (again) {
-            uint32_t place = found.place - NOWHERE, most = stop - position < RDK_MATCH_MAX ? stop - position : RDK_MATCH_MAX;
+            uint32_t place = found.place - NOWHERE,
+                     most = stop - position < RDK_MATCH_MAX ? stop - position : RDK_MATCH_MAX;
             uint32_t length = 4 + rdk_common(plain + position + 4, plain + place + 4, most - 4);
             reached = rdk_emit_match(run, position, length, position - place);
             if (reached != position + length || reached >= last) break;
@@ -106,13 +109,33 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
 }
 
 static const rdk_model models[] = {
-    {.id = 0x0101, .name = "go-1.19-level-1", .level = 1, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = 3 * GO_CHUNK_BYTES,
-     .segment_bytes = 4 << 20, .grid_bytes = GO_CHUNK_BYTES, .state_bytes = sizeof(state), .parameter = 1,
-     .simulate = simulate, .choose = choose},
-    {.id = 0x0100, .name = "go-1.19-level-0", .level = 0, .flags = RDK_GRID | RDK_HIDES, .segment_bytes = 1 << 20,
-     .parameter = 0, .simulate = simulate, .choose = choose},
-    {.id = 0x010a, .name = "go-1.19-huffman-only", .level = 255, .flags = RDK_GRID | RDK_HIDES, .segment_bytes = 1 << 20,
-     .parameter = -2, .simulate = simulate, .choose = choose},
+    {.id = 0x0101,
+     .name = "go-1.19-level-1",
+     .level = 1,
+     .flags = RDK_GRID | RDK_HIDES,
+     .warmup_bytes = 3 * GO_CHUNK_BYTES,
+     .segment_bytes = 4 << 20,
+     .grid_bytes = GO_CHUNK_BYTES,
+     .state_bytes = sizeof(state),
+     .parameter = 1,
+     .simulate = simulate,
+     .choose = choose},
+    {.id = 0x0100,
+     .name = "go-1.19-level-0",
+     .level = 0,
+     .flags = RDK_GRID | RDK_HIDES,
+     .segment_bytes = 1 << 20,
+     .parameter = 0,
+     .simulate = simulate,
+     .choose = choose},
+    {.id = 0x010a,
+     .name = "go-1.19-huffman-only",
+     .level = 255,
+     .flags = RDK_GRID | RDK_HIDES,
+     .segment_bytes = 1 << 20,
+     .parameter = -2,
+     .simulate = simulate,
+     .choose = choose},
 };
 
 const rdk_family rdk_family_go_fast = {models, sizeof models / sizeof *models};

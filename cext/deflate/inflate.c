@@ -1,8 +1,8 @@
 /* Streaming inflate (RFC 1951) that also tells the tokens and the blocks.
  *
- * State between calls is only: where in the block structure we are, and the current tables. Input is never buffered: a symbol or
- * header that is not completely at hand is not consumed, and the caller presents its bytes again. A fast loop works while 16 bytes of
- * input and room for a match are certain; the careful one does the rest, symbol by symbol. */
+ * State between calls is only: where in the block structure we are, and the current tables. Input is never buffered: a
+ * symbol or header that is not completely at hand is not consumed, and the caller presents its bytes again. A fast loop
+ * works while 16 bytes of input and room for a match are certain; the careful one does the rest, symbol by symbol. */
 #include <stdlib.h>
 
 #include "bits.h"
@@ -10,12 +10,13 @@
 enum {
     LITERAL_ROOT = 11,
     DISTANCE_ROOT = 9,
-    LITERAL_ENTRIES = (1 << LITERAL_ROOT) + (1 << 11), /* root, and room for every subtable: 286 codes of up to 15 bits need at most 1332 */
+    LITERAL_ENTRIES = (1 << LITERAL_ROOT) +
+        (1 << 11), /* root, and room for every subtable: 286 codes of up to 15 bits need at most 1332 */
     DISTANCE_ENTRIES = (1 << DISTANCE_ROOT) + (1 << 9)
 };
 
-/* A table entry: bits 0-7 what to consume in all (code and extra bits); 8-12 extra bits (of a subtable: its index bits);
- * 16-30 the literal, the base, or the subtable's place; 13 end of block or invalid; 14 subtable; 15 literal. */
+/* A table entry: bits 0-7 what to consume in all (code and extra bits); 8-12 extra bits (of a subtable: its index
+ * bits); 16-30 the literal, the base, or the subtable's place; 13 end of block or invalid; 14 subtable; 15 literal. */
 enum { E_SPECIAL = 1 << 13, E_SUBTABLE = 1 << 14, E_LITERAL = 1 << 15, E_END = 1 << 16, E_INVALID = 1 << 17 };
 
 enum mode { AT_HEADER, IN_STORED, IN_CODES, AT_END };
@@ -57,8 +58,8 @@ static uint32_t distance_entry(uint32_t symbol, uint32_t length) {
     return base << 16 | extra << 8 | (length + extra);
 }
 
-/* Fills a root table of 2^root entries and its subtables. False: not a complete prefix code (a single code of one bit is let
- * through, as every inflater does, and so is no code at all for distances). */
+/* Fills a root table of 2^root entries and its subtables. False: not a complete prefix code (a single code of one bit
+ * is let through, as every inflater does, and so is no code at all for distances). */
 static bool build(uint32_t *table, uint32_t root, uint32_t room, const uint8_t *lengths, uint32_t symbols,
                   uint32_t (*entry)(uint32_t, uint32_t), bool may_be_empty) {
     uint16_t codes[288];
@@ -115,8 +116,8 @@ static inline uint64_t peek(const uint8_t *input, size_t length, uint64_t bit) {
     return value >> (bit & 7);
 }
 
-static uint32_t read_code_lengths(const uint8_t *from, size_t length, uint64_t bit, const uint8_t *code_lengths, uint8_t *lengths,
-                                  uint32_t wanted, bool *truncated) {
+static uint32_t read_code_lengths(const uint8_t *from, size_t length, uint64_t bit, const uint8_t *code_lengths,
+                                  uint8_t *lengths, uint32_t wanted, bool *truncated) {
     uint16_t codes[19];
     uint8_t table[128][2];
     uint64_t start = bit, available = (uint64_t)length * 8;
@@ -163,8 +164,8 @@ static bool complete(const uint8_t *lengths, uint32_t symbols) {
     return left == 0;
 }
 
-uint32_t rdk_read_header(const uint8_t *from, size_t length, uint64_t bit, uint8_t *literal_lengths, uint8_t *distance_lengths,
-                         uint32_t *literals, uint32_t *distances, bool *truncated) {
+uint32_t rdk_read_header(const uint8_t *from, size_t length, uint64_t bit, uint8_t *literal_lengths,
+                         uint8_t *distance_lengths, uint32_t *literals, uint32_t *distances, bool *truncated) {
     uint8_t code_lengths[19] = {0}, lengths[288 + 32];
     uint64_t bits = peek(from, length, bit), available = (uint64_t)length * 8 - bit;
     uint32_t sent = 4 + (uint32_t)(bits >> 10 & 15), fixed_bits = 14 + 3 * sent;
@@ -173,12 +174,14 @@ uint32_t rdk_read_header(const uint8_t *from, size_t length, uint64_t bit, uint8
     *literals = 257 + (bits & 31);
     *distances = 1 + (bits >> 5 & 31);
     if (*literals > RDK_LITERAL_CODES || *distances > RDK_DISTANCE_CODES) return 0;
-    for (uint32_t i = 0; i < sent; i++) code_lengths[rdk_code_length_order[i]] = peek(from, length, bit + 14 + 3 * i) & 7;
+    for (uint32_t i = 0; i < sent; i++)
+        code_lengths[rdk_code_length_order[i]] = peek(from, length, bit + 14 + 3 * i) & 7;
     uint32_t used_codes = 0;
     for (int i = 0; i < 19; i++) used_codes += code_lengths[i] != 0;
     if (!complete(code_lengths, 19) && used_codes != 1) return 0;
     memset(lengths, 0, sizeof lengths);
-    uint32_t used = read_code_lengths(from, length, bit + fixed_bits, code_lengths, lengths, *literals + *distances, truncated);
+    uint32_t used =
+        read_code_lengths(from, length, bit + fixed_bits, code_lengths, lengths, *literals + *distances, truncated);
     if (used == 0 || lengths[RDK_END_OF_BLOCK] == 0) return 0;
     memset(literal_lengths, 0, 288);
     memset(distance_lengths, 0, 32);
@@ -213,7 +216,8 @@ static int enter_block(rdk_inflate *inflate, flow *f, rdk_inflate_io *io) {
         uint32_t pad = (uint32_t)(-(f->bit + 3) & 7);
         header_bits = 3 + pad + 32;
         if (available < header_bits) return RDK_INFLATE_INPUT;
-        if (bits >> 3 & ((1u << pad) - 1)) return RDK_E_CORRUPT; /* legal, but no encoder sets them and no model could say so */
+        if (bits >> 3 & ((1u << pad) - 1))
+            return RDK_E_CORRUPT; /* legal, but no encoder sets them and no model could say so */
         uint32_t sizes = (uint32_t)peek(f->input, f->length, f->bit + 3 + pad);
         if (((sizes ^ sizes >> 16) & 0xffff) != 0xffff) return RDK_E_CORRUPT;
         inflate->stored_left = sizes & 0xffff;
@@ -223,8 +227,8 @@ static int enter_block(rdk_inflate *inflate, flow *f, rdk_inflate_io *io) {
         build(inflate->distance, DISTANCE_ROOT, DISTANCE_ENTRIES, distance_lengths, 32, distance_entry, false);
     } else {
         bool truncated;
-        uint32_t used = rdk_read_header(f->input, f->length, f->bit + 3, literal_lengths, distance_lengths, &literals, &distances,
-                                        &truncated);
+        uint32_t used = rdk_read_header(f->input, f->length, f->bit + 3, literal_lengths, distance_lengths, &literals,
+                                        &distances, &truncated);
         if (used == 0) return truncated ? RDK_INFLATE_INPUT : RDK_E_CORRUPT;
         if (!build(inflate->literal, LITERAL_ROOT, LITERAL_ENTRIES, literal_lengths, 288, literal_entry, false) ||
             !build(inflate->distance, DISTANCE_ROOT, DISTANCE_ENTRIES, distance_lengths, 32, distance_entry, true))
@@ -340,8 +344,8 @@ static inline void copy_match(uint8_t *to, uint32_t length, uint32_t distance) {
 }
 
 /* While input and room are certain. Leaves everything consistent; RDK_OK: the careful loop goes on. */
-static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate, flow *f, bool *match, const bool with_plain,
-                                                             const bool with_tokens) {
+static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate, flow *f, bool *match,
+                                                           const bool with_plain, const bool with_tokens) {
     enum { INPUT_MARGIN = 24, OUTPUT_MARGIN = 320 };
     if (f->length < (f->bit >> 3) + INPUT_MARGIN || f->capacity - f->used < OUTPUT_MARGIN) return RDK_OK;
     const uint8_t *in = f->input + (f->bit >> 3), *in_stop = f->input + f->length - INPUT_MARGIN;
@@ -356,11 +360,11 @@ static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate,
     size_t longer = 0; /* plain bytes of matches: what is left of the plain bytes made are literals */
     int result = RDK_OK;
     in += 8;
-#define REFILL()                                  \
-    do {                                          \
-        hold |= rdk_load64(in) << held;           \
-        in += (63 - held) >> 3;                   \
-        held |= 56;                               \
+#define REFILL()                        \
+    do {                                \
+        hold |= rdk_load64(in) << held; \
+        in += (63 - held) >> 3;         \
+        held |= 56;                     \
     } while (0)
 #define TAKE(n) (hold >>= (uint8_t)(n), held -= (uint8_t)(n))
     if (held == 64) held = 56, in -= 1; /* so that shifts stay below 64 */
@@ -466,11 +470,18 @@ static int finish_block(rdk_inflate *inflate, rdk_inflate_io *io) {
 }
 
 int rdk_inflate_run(rdk_inflate *inflate, rdk_inflate_io *io) {
-    flow f = {.input = io->input, .length = io->input_length, .bit = io->bit, .plain = io->plain, .used = io->plain_used,
-              .capacity = io->plain_capacity, .tokens = io->tokens, .token_used = io->token_used,
+    flow f = {.input = io->input,
+              .length = io->input_length,
+              .bit = io->bit,
+              .plain = io->plain,
+              .used = io->plain_used,
+              .capacity = io->plain_capacity,
+              .tokens = io->tokens,
+              .token_used = io->token_used,
               .token_capacity = io->token_capacity};
     int result = inflate->mode == AT_END ? RDK_INFLATE_DONE : RDK_OK;
-    if (io->bit > 7 || (io->bit && io->input_length == 0) || (io->plain == NULL && io->tokens == NULL)) return RDK_E_ARGUMENT;
+    if (io->bit > 7 || (io->bit && io->input_length == 0) || (io->plain == NULL && io->tokens == NULL))
+        return RDK_E_ARGUMENT;
     while (result == RDK_OK) {
         if (inflate->mode == AT_HEADER) {
             result = enter_block(inflate, &f, io);

@@ -13,29 +13,79 @@ enum {
     WARM_LAZY = 5 * KP_WINDOW /* one of them for the chains */
 };
 
-#define FAST(ID, NAME, LEVEL, FLAGS, WARMUP, SEGMENT)                                                                       \
-    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = WARMUP,                         \
-     .lookahead_bytes = 0, .segment_bytes = SEGMENT, .grid_bytes = KP_CHUNK, .state_bytes = STATE(LEVEL),            \
-     .parameter = (LEVEL) | (FLAGS), .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
-#define PGZIP(ID, NAME, LEVEL, FLAGS)                                                                                       \
-    {.id = ID, .name = NAME, .level = LEVEL, .flags = RDK_GRID | RDK_HIDES, .warmup_bytes = (LEVEL) < 5 ? WARM_SPARSE : WARM, \
-     .lookahead_bytes = 0, .segment_bytes = MIB, .align_bytes = MIB, .state_bytes = STATE(LEVEL),                           \
-     .parameter = (LEVEL) | (FLAGS) | KP_PGZIP, .simulate = simulate, .choose = kp_choose, .chosen = kp_chosen}
-#define LAZY(ID, NAME, LEVEL, FLAGS)                                                                                        \
-    {.id = ID, .name = NAME, .level = LEVEL, .warmup_bytes = WARM_LAZY, .lookahead_bytes = 1 << 16, .segment_bytes = MIB,   \
-     .state_bytes = STATE(LEVEL), .parameter = (LEVEL) | (FLAGS), .simulate = simulate, .choose = kp_choose,                \
+#define FAST(ID, NAME, LEVEL, FLAGS, WARMUP, SEGMENT) \
+    {.id = ID,                                        \
+     .name = NAME,                                    \
+     .level = LEVEL,                                  \
+     .flags = RDK_GRID | RDK_HIDES,                   \
+     .warmup_bytes = WARMUP,                          \
+     .lookahead_bytes = 0,                            \
+     .segment_bytes = SEGMENT,                        \
+     .grid_bytes = KP_CHUNK,                          \
+     .state_bytes = STATE(LEVEL),                     \
+     .parameter = (LEVEL) | (FLAGS),                  \
+     .simulate = simulate,                            \
+     .choose = kp_choose,                             \
      .chosen = kp_chosen}
-#define LAZY_PGZIP(ID, NAME, LEVEL, FLAGS)                                                                                  \
-    {.id = ID, .name = NAME, .level = LEVEL, .warmup_bytes = WARM_LAZY, .lookahead_bytes = 0, .segment_bytes = MIB,         \
-     .align_bytes = MIB, .state_bytes = STATE(LEVEL), .parameter = (LEVEL) | (FLAGS) | KP_PGZIP, .simulate = simulate,      \
-     .choose = kp_choose, .chosen = kp_chosen}
-#define PLAIN(ID, NAME, SHOWN, LEVEL, FLAGS, ALIGN)                                                                         \
-    {.id = ID, .name = NAME, .level = SHOWN, .flags = RDK_GRID | RDK_HIDES, .segment_bytes = MIB, .align_bytes = ALIGN,     \
-     .state_bytes = sizeof(kp_state), .parameter = (LEVEL) | (FLAGS), .simulate = simulate, .choose = kp_choose,            \
+#define PGZIP(ID, NAME, LEVEL, FLAGS)                  \
+    {.id = ID,                                         \
+     .name = NAME,                                     \
+     .level = LEVEL,                                   \
+     .flags = RDK_GRID | RDK_HIDES,                    \
+     .warmup_bytes = (LEVEL) < 5 ? WARM_SPARSE : WARM, \
+     .lookahead_bytes = 0,                             \
+     .segment_bytes = MIB,                             \
+     .align_bytes = MIB,                               \
+     .state_bytes = STATE(LEVEL),                      \
+     .parameter = (LEVEL) | (FLAGS) | KP_PGZIP,        \
+     .simulate = simulate,                             \
+     .choose = kp_choose,                              \
+     .chosen = kp_chosen}
+#define LAZY(ID, NAME, LEVEL, FLAGS) \
+    {.id = ID,                       \
+     .name = NAME,                   \
+     .level = LEVEL,                 \
+     .warmup_bytes = WARM_LAZY,      \
+     .lookahead_bytes = 1 << 16,     \
+     .segment_bytes = MIB,           \
+     .state_bytes = STATE(LEVEL),    \
+     .parameter = (LEVEL) | (FLAGS), \
+     .simulate = simulate,           \
+     .choose = kp_choose,            \
+     .chosen = kp_chosen}
+#define LAZY_PGZIP(ID, NAME, LEVEL, FLAGS)      \
+    {.id = ID,                                  \
+     .name = NAME,                              \
+     .level = LEVEL,                            \
+     .warmup_bytes = WARM_LAZY,                 \
+     .lookahead_bytes = 0,                      \
+     .segment_bytes = MIB,                      \
+     .align_bytes = MIB,                        \
+     .state_bytes = STATE(LEVEL),               \
+     .parameter = (LEVEL) | (FLAGS) | KP_PGZIP, \
+     .simulate = simulate,                      \
+     .choose = kp_choose,                       \
+     .chosen = kp_chosen}
+#define PLAIN(ID, NAME, SHOWN, LEVEL, FLAGS, ALIGN) \
+    {.id = ID,                                      \
+     .name = NAME,                                  \
+     .level = SHOWN,                                \
+     .flags = RDK_GRID | RDK_HIDES,                 \
+     .segment_bytes = MIB,                          \
+     .align_bytes = ALIGN,                          \
+     .state_bytes = sizeof(kp_state),               \
+     .parameter = (LEVEL) | (FLAGS),                \
+     .simulate = simulate,                          \
+     .choose = kp_choose,                           \
      .chosen = kp_chosen}
 #define STATE(LEVEL) (sizeof(kp_state) + TABLE_BYTES(LEVEL))
-#define TABLE_BYTES(LEVEL)                                                                                                  \
-    ((LEVEL) == 1 ? 4 << 15 : (LEVEL) == 2 ? 4 << 17 : (LEVEL) == 3 ? 8 << 16 : (LEVEL) == 4 ? 8 << 15 : (LEVEL) < 7 ? 12 << 15 : KP_LAZY_BYTES)
+#define TABLE_BYTES(LEVEL)     \
+    ((LEVEL) == 1   ? 4 << 15  \
+     : (LEVEL) == 2 ? 4 << 17  \
+     : (LEVEL) == 3 ? 8 << 16  \
+     : (LEVEL) == 4 ? 8 << 15  \
+     : (LEVEL) < 7  ? 12 << 15 \
+                    : KP_LAZY_BYTES)
 
 /* Level 4 is the same in all versions up to 1.17. */
 static const rdk_model models[] = {
@@ -195,8 +245,15 @@ static void make_history(kp_state *state, uint32_t start, uint32_t stop) {
 static uint32_t run_chunk(rdk_run *run, uint32_t start, uint32_t stop) {
     kp_state *state = run->state;
     make_history(state, start, stop);
-    kp_chunk chunk = {.run = run, .state = state, .src = run->plain, .start = (int32_t)start, .stop = (int32_t)stop,
-                      .base = (int32_t)state->base, .history = state->history, .emitted = (int32_t)start, .anchor = (int32_t)start};
+    kp_chunk chunk = {.run = run,
+                      .state = state,
+                      .src = run->plain,
+                      .start = (int32_t)start,
+                      .stop = (int32_t)stop,
+                      .base = (int32_t)state->base,
+                      .history = state->history,
+                      .emitted = (int32_t)start,
+                      .anchor = (int32_t)start};
     if (stop - start < KP_TINY && is_fast(run)) {
         kp_emit_rest(&chunk);
         forget(run, stop);
@@ -240,7 +297,8 @@ static void simulate_fast(rdk_run *run) {
 static void simulate_lazy(rdk_run *run) {
     kp_state *state = run->state;
     uint32_t history = run->begin, warmup = run->start - run->begin;
-    uint32_t position = run->offset + run->begin == 0 ? run->begin : run->begin + (warmup < KP_WINDOW ? warmup : KP_WINDOW);
+    uint32_t position =
+        run->offset + run->begin == 0 ? run->begin : run->begin + (warmup < KP_WINDOW ? warmup : KP_WINDOW);
     while (!rdk_done(run)) {
         uint32_t end = rdk_horizon(run, position);
         position = kp_lazy(run, -(int64_t)run->offset, history, position, end);
@@ -320,11 +378,8 @@ static void simulate_pgzip(rdk_run *run) {
 
 static void simulate(rdk_run *run) {
     if (is_lazy(run)) run->block_tokens = KP_LAZY_TOKENS;
-    if (run->model->parameter & KP_PGZIP)
-        simulate_pgzip(run);
-    else if (is_lazy(run))
-        simulate_lazy(run);
-    else
-        simulate_fast(run);
+    if (run->model->parameter & KP_PGZIP) simulate_pgzip(run);
+    else if (is_lazy(run)) simulate_lazy(run);
+    else simulate_fast(run);
     if (run->last && !rdk_done(run)) rdk_marker(run, run->stop, RDK_FIXED, true);
 }

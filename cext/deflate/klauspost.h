@@ -1,8 +1,8 @@
 /* klauspost/compress and what is made of it: pgzip, and Go's own compress/flate from 1.27 on.
  *
- * Levels 1 to 6 cut the plain bytes into chunks of 65,535 and code each chunk by itself: matches reach back over chunks but
- * never cross a chunk's end. Levels 7 to 9 are a chained lazy matcher whose blocks end by token count. A block may go on over
- * several chunks when the writer estimates that a new Huffman table would not pay. */
+ * Levels 1 to 6 cut the plain bytes into chunks of 65,535 and code each chunk by itself: matches reach back over chunks
+ * but never cross a chunk's end. Levels 7 to 9 are a chained lazy matcher whose blocks end by token count. A block may
+ * go on over several chunks when the writer estimates that a new Huffman table would not pay. */
 #ifndef RDK_DEFLATE_KLAUSPOST_H
 #define RDK_DEFLATE_KLAUSPOST_H
 
@@ -26,7 +26,7 @@ enum {
     KP_TINY = 128,  /* shorter input before a flush is not searched for matches, and history is forgotten */
     KP_PGZIP_BLOCK = 1 << 20,
     KP_PGZIP_TAIL = 16384,
-    KP_LAZY_TOKENS = 1 << 15, /* a block of levels 7 to 9 */
+    KP_LAZY_TOKENS = 1 << 15,                    /* a block of levels 7 to 9 */
     KP_LAZY_BYTES = (1 << 19) + (1 << 17) + 256, /* tables of levels 7 to 9 */
     KP_BIAS = 1 << 16 /* table entries are index + bias: an empty entry is then out of every window */
 };
@@ -42,7 +42,7 @@ typedef struct kp_state {
     bool flushed;       /* a flush or the end follows the chunk in hand */
     bool muted;         /* a dictionary is being taken in: nothing is emitted */
     uint32_t header_bits;
-    uint32_t base;    /* no match reaches back beyond this (levels 7 to 9: where the buffer begins) */
+    uint32_t base;   /* no match reaches back beyond this (levels 7 to 9: where the buffer begins) */
     int32_t history; /* where the buffer of the encoder begins, maybe before plain[0]; level 4 only */
     uint8_t literal_lengths[288];
     uint8_t distance_lengths[32];
@@ -67,16 +67,20 @@ void kp_level3(kp_chunk *chunk, bool old);
 void kp_level4(kp_chunk *chunk, bool mistaken);
 void kp_level5(kp_chunk *chunk, bool old);
 void kp_level6(kp_chunk *chunk, bool old);
-/* Levels 7 to 9 from `position` to `end`, where a flush or the end of input follows (UINT32_MAX: out of sight); returns where the run
- * then stands. Input began at `origin`, and history is known from `history` on. */
+/* Levels 7 to 9 from `position` to `end`, where a flush or the end of input follows (UINT32_MAX: out of sight); returns
+ * where the run then stands. Input began at `origin`, and history is known from `history` on. */
 uint32_t kp_lazy(rdk_run *run, int64_t origin, uint32_t history, uint32_t position, uint32_t end);
 
 void kp_choose(rdk_run *run, rdk_block *block, uint8_t want);
 void kp_chosen(rdk_run *run, const rdk_block *block);
 
 /* Frozen hash functions: the top `bits` of the product of the lowest 4, 5 or 7 bytes. */
-static inline uint32_t kp_hash4(uint64_t value, int bits) { return (uint32_t)value * UINT32_C(2654435761) >> (32 - bits); }
-static inline uint32_t kp_hash5(uint64_t value, int bits) { return (uint32_t)((value << 24) * UINT64_C(889523592379) >> (64 - bits)); }
+static inline uint32_t kp_hash4(uint64_t value, int bits) {
+    return (uint32_t)value * UINT32_C(2654435761) >> (32 - bits);
+}
+static inline uint32_t kp_hash5(uint64_t value, int bits) {
+    return (uint32_t)((value << 24) * UINT64_C(889523592379) >> (64 - bits));
+}
 static inline uint32_t kp_hash7(uint64_t value, int bits) {
     return (uint32_t)((value << 8) * UINT64_C(58295818150454627) >> (64 - bits));
 }
@@ -124,9 +128,9 @@ static inline void kp_extend_back(const kp_chunk *chunk, kp_match *match) {
     }
 }
 
-/* Emits the literals before a match and the match. True: a match was emitted, and ended at chunk->emitted. It may be another than
- * asked for; then *match says which, and *next, where the search stood, is behind its end. False: overruled by a literal; *next is
- * where to search on. */
+/* Emits the literals before a match and the match. True: a match was emitted, and ended at chunk->emitted. It may be
+ * another than asked for; then *match says which, and *next, where the search stood, is behind its end. False:
+ * overruled by a literal; *next is where to search on. */
 bool kp_emit(kp_chunk *chunk, kp_match *match, int32_t *next);
 
 /* The rest of the chunk as literals. */

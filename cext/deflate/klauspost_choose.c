@@ -1,10 +1,11 @@
-/* How the family writes a chunk: stored, with fixed codes, with a new table, or going on with the open block's table. */
+/* How the family writes a chunk: stored, with fixed codes, with a new table, or going on with the open block's table.
+ */
 #include "klauspost.h"
 
 #include <float.h>
 
-/* The entropy estimate must round to float after every operation: no wider registers, no fused multiply-add. GCC does not
- * fuse under -std=c11. An encoder on a machine whose Go does fuse may decide otherwise; such chunks get a note. */
+/* The entropy estimate must round to float after every operation: no wider registers, no fused multiply-add. GCC does
+ * not fuse under -std=c11. An encoder on a machine whose Go does fuse may decide otherwise; such chunks get a note. */
 _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic in float");
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
@@ -70,21 +71,24 @@ static bool covers(const uint32_t *counts, const uint8_t *lengths, uint32_t symb
     return true;
 }
 
-/* Of storing the chunk; INT64_MAX when the encoder could not: what has left its buffer, or is longer than a stored block. A pgzip
- * block's dictionary is counted in at levels 7 to 9 (it would be stored, too, and the file be broken). */
+/* Of storing the chunk; INT64_MAX when the encoder could not: what has left its buffer, or is longer than a stored
+ * block. A pgzip block's dictionary is counted in at levels 7 to 9 (it would be stored, too, and the file be broken).
+ */
 static int64_t stored_bits(const rdk_run *run, const rdk_block *block) {
     int64_t length = block->plain_length;
     int parameter = run->model->parameter;
     if ((parameter & KP_LEVEL) >= 7 && (parameter & KP_LEVEL) <= 9) {
         const kp_state *state = run->state;
         if (block->plain < run->plain + state->base) return INT64_MAX;
-        if ((parameter & KP_PGZIP) && block->plain_offset > 0 && block->plain_offset % KP_PGZIP_BLOCK == 0) length += KP_PGZIP_TAIL;
+        if ((parameter & KP_PGZIP) && block->plain_offset > 0 && block->plain_offset % KP_PGZIP_BLOCK == 0)
+            length += KP_PGZIP_TAIL;
     }
     return length > 65535 ? INT64_MAX : (length + 5) * 8;
 }
 
 static int64_t fixed_bits(const rdk_block *block, int64_t extra) {
-    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
+                                     5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
     return 3 + (int64_t)rdk_symbol_bits(block->literal_counts, rdk_fixed_literal_lengths, RDK_LITERAL_CODES) +
            (int64_t)rdk_symbol_bits(block->distance_counts, five, RDK_DISTANCE_CODES) + extra;
 }
@@ -138,8 +142,8 @@ static void make_literal_lengths(rdk_block *block) {
 
 /* ---- decisions ------------------------------------------------------------------------------------------------- */
 
-/* Byte counts so even that coding them cannot pay: the sum of squared distances from the mean is under twice the length.
- * In units of 1/256 to stay exact. */
+/* Byte counts so even that coding them cannot pay: the sum of squared distances from the mean is under twice the
+ * length. In units of 1/256 to stay exact. */
 static bool looks_random(const rdk_block *block) {
     uint64_t sum = 0;
     if (block->plain_length <= 1024) return false;
@@ -178,7 +182,8 @@ static uint8_t decide_open(const rdk_run *run, rdk_block *block, uint32_t tokens
     int64_t renewed = state->header_bits + estimated_bits(block, tokens);
     renewed += state->literal_lengths[RDK_END_OF_BLOCK] + (renewed >> penalty_log(run));
     int64_t reused = (int64_t)rdk_symbol_bits(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) +
-                     (int64_t)rdk_symbol_bits(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES) + extra;
+                     (int64_t)rdk_symbol_bits(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES) +
+                     extra;
     bool renew = renewed < reused;
     int64_t size = renew ? renewed : reused;
     uint8_t kind = simpler(stored_bits(run, block), fixed_bits(block, extra) + 7, size, false, tokens, size);
@@ -197,7 +202,8 @@ static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
     bool trimmed = state->flushed || (run->model->parameter & KP_TRIMMED);
     uint32_t tokens = block->token_count + state->flushed; /* a flush puts the end of the block among the tokens */
     int64_t extra = (int64_t)rdk_extra_bits(block);
-    if (state->open && !state->open_literals && covers(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) &&
+    if (state->open && !state->open_literals &&
+        covers(block->literal_counts, state->literal_lengths, RDK_LITERAL_CODES) &&
         covers(block->distance_counts, state->distance_lengths, RDK_DISTANCE_CODES)) {
         if (trimmed && !has_match(block)) block->distance_counts[0] = 1;
         block->literal_counts[RDK_END_OF_BLOCK] = trimmed;
@@ -208,7 +214,8 @@ static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
     make_dynamic(block, trimmed);
     int64_t size = 3 + block->header_bits +
                    (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_LITERAL_CODES) +
-                   (int64_t)rdk_symbol_bits(block->distance_counts, block->distance_lengths, RDK_DISTANCE_CODES) + extra;
+                   (int64_t)rdk_symbol_bits(block->distance_counts, block->distance_lengths, RDK_DISTANCE_CODES) +
+                   extra;
     int64_t fixed = fixed_bits(block, extra);
     uint8_t kind = simpler(stored_bits(run, block), fixed, size, true, tokens, fixed);
     return kind != RDK_AUTO ? kind : RDK_DYNAMIC;

@@ -1,4 +1,5 @@
-/* Levels 4 to 6: a table of 4-byte hashes and one of 7-byte hashes; a match may be given up for a longer one a little on. */
+/* Levels 4 to 6: a table of 4-byte hashes and one of 7-byte hashes; a match may be given up for a longer one a little
+ * on. */
 #include "klauspost.h"
 
 enum { BITS = 15, ENTRIES = 1 << BITS };
@@ -12,15 +13,17 @@ typedef struct singles {
     uint32_t brief[ENTRIES], wide[ENTRIES];
 } singles;
 
-/* Is the match at `next` longer than the one at `s`? Since 1.18.0 the encoder takes the *distance* of the match at `next` for its
- * place, so that the outcome depends on where its history buffer begins. */
-static inline bool is_longer(const kp_chunk *chunk, bool mistaken, int32_t s, int32_t from, int32_t next, int32_t next_from) {
+/* Is the match at `next` longer than the one at `s`? Since 1.18.0 the encoder takes the *distance* of the match at
+ * `next` for its place, so that the outcome depends on where its history buffer begins. */
+static inline bool is_longer(const kp_chunk *chunk, bool mistaken, int32_t s, int32_t from, int32_t next,
+                             int32_t next_from) {
     if (mistaken) next_from = chunk->history + (next - next_from);
     if (next_from < 0) next_from = 0; /* in warm-up only */
     return kp_length(chunk, next + 4, next_from + 4) > kp_length(chunk, s + 4, from + 4);
 }
 
-static inline bool search4(const kp_chunk *chunk, singles *tables, bool mistaken, int32_t *at, int32_t *from, int32_t *next) {
+static inline bool search4(const kp_chunk *chunk, singles *tables, bool mistaken, int32_t *at, int32_t *from,
+                           int32_t *next) {
     const uint8_t *src = chunk->src;
     const int32_t limit = chunk->stop - KP_MARGIN;
     int32_t s, ahead = *at;
@@ -97,7 +100,8 @@ static inline void insert_both(pairs *tables, uint64_t value, int32_t at) {
 }
 
 /* A match at `ahead` out of the long table, if it is longer than `match`. Level 5 stops at the first that is. */
-static inline void try_next(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t coming, int level, kp_match *match) {
+static inline void try_next(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t coming, int level,
+                            kp_match *match) {
     int32_t first = kp_index(pair.now), second = kp_index(pair.before), length;
     if (!kp_in_reach(ahead, first, KP_WINDOW - 1)) return;
     if (rdk_load32(chunk->src + first) == (uint32_t)coming) {
@@ -114,8 +118,8 @@ static inline void try_next(const kp_chunk *chunk, kp_pair pair, int32_t ahead, 
 }
 
 /* The bytes at match->at agree with the short table's candidate match->from: is there something better nearby? */
-static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t value, uint64_t coming, int level,
-                                int32_t repeat, kp_match *match) {
+static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t value, uint64_t coming,
+                                int level, int32_t repeat, kp_match *match) {
     int32_t s = match->at;
     match->length = kp_length_token(chunk, s, match->from);
     /* Only a search that was overruled can come to a distance that leads before the first byte. */
@@ -130,8 +134,8 @@ static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahe
 }
 
 /* On true `match` is one, its length 0 if it was not measured yet. */
-static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk, pairs *tables, int level, int32_t repeat,
-                                                           kp_match *match, int32_t *next) {
+static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk, pairs *tables, int level,
+                                                           int32_t repeat, kp_match *match, int32_t *next) {
     const uint8_t *src = chunk->src;
     const int32_t limit = chunk->stop - KP_MARGIN;
     int32_t s, ahead = match->at;
@@ -179,8 +183,8 @@ static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk
     return true;
 }
 
-/* What stands behind the match may have been seen before with more in front: look from the match's end backwards. The first
- * `skip` bytes need not agree; extending backwards picks them up if they do. */
+/* What stands behind the match may have been seen before with more in front: look from the match's end backwards. The
+ * first `skip` bytes need not agree; extending backwards picks them up if they do. */
 static inline bool try_from_end(const kp_chunk *chunk, uint32_t entry, int32_t s, int32_t skip, kp_match *match) {
     int32_t from = kp_index(entry) - match->length + skip, distance = s + skip - from;
     if (distance >= KP_WINDOW) return false;
@@ -192,8 +196,7 @@ static inline bool try_from_end(const kp_chunk *chunk, uint32_t entry, int32_t s
 
 static inline void finish_match(const kp_chunk *chunk, const pairs *tables, int level, bool old, kp_match *match) {
     const int32_t skip = old ? 0 : 2, s = match->at;
-    if (match->length == 0)
-        match->length = 4 + kp_length(chunk, s + 4, match->from + 4);
+    if (match->length == 0) match->length = 4 + kp_length(chunk, s + 4, match->from + 4);
     else if (match->length == RDK_MATCH_MAX)
         match->length += kp_length(chunk, s + match->length, match->from + match->length);
     int32_t end = s + match->length;
@@ -246,27 +249,22 @@ static inline __attribute__((always_inline)) void level56(kp_chunk *chunk, int l
         if (next >= s) s = next + 1;
         if (s >= limit) {
             if (level == 6)
-                for (int32_t i = next + 1; i < chunk->stop - 8; i += 2) insert_both(tables, rdk_load64(chunk->src + i), i);
+                for (int32_t i = next + 1; i < chunk->stop - 8; i += 2)
+                    insert_both(tables, rdk_load64(chunk->src + i), i);
             break;
         }
-        if (level == 5)
-            insert_inside5(chunk, tables, s, match.length);
-        else
-            insert_inside6(chunk, tables, next + 1, s);
+        if (level == 5) insert_inside5(chunk, tables, s, match.length);
+        else insert_inside6(chunk, tables, next + 1, s);
     }
     kp_emit_rest(chunk);
 }
 
 void kp_level5(kp_chunk *chunk, bool old) {
-    if (old)
-        level56(chunk, 5, true);
-    else
-        level56(chunk, 5, false);
+    if (old) level56(chunk, 5, true);
+    else level56(chunk, 5, false);
 }
 
 void kp_level6(kp_chunk *chunk, bool old) {
-    if (old)
-        level56(chunk, 6, true);
-    else
-        level56(chunk, 6, false);
+    if (old) level56(chunk, 6, true);
+    else level56(chunk, 6, false);
 }

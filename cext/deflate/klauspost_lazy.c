@@ -1,10 +1,11 @@
 /* Levels 7 to 9: hash chains over four bytes, deferred matching, blocks of 32,768 tokens.
  *
- * The encoder fills a buffer of two windows and searches until fewer than 262 bytes are left in it; then the buffer moves on by a
- * window. What shows in the output: matches do not begin before the buffer; level 9 weighs matches by a literal code made of the
- * bytes that lie ahead in the buffer when it was filled; blocks written while the last buffer is searched are "flushed" ones; a
- * block whose beginning has left the buffer cannot be stored. Every position is inserted once, so that chains depend on the last
- * window's bytes alone; the rest of the state is found again by simulating from a little before a segment. */
+ * The encoder fills a buffer of two windows and searches until fewer than 262 bytes are left in it; then the buffer
+ * moves on by a window. What shows in the output: matches do not begin before the buffer; level 9 weighs matches by a
+ * literal code made of the bytes that lie ahead in the buffer when it was filled; blocks written while the last buffer
+ * is searched are "flushed" ones; a block whose beginning has left the buffer cannot be stored. Every position is
+ * inserted once, so that chains depend on the last window's bytes alone; the rest of the state is found again by
+ * simulating from a little before a segment. */
 #include "klauspost.h"
 
 enum { HASH_BITS = 17, SHORTEST = 4, LEFT = SHORTEST + RDK_MATCH_MAX, COUNTED_MOST = 1 << 15 };
@@ -84,7 +85,8 @@ static void search(walk *w, uint32_t position, uint32_t entry, uint32_t lookahea
     for (uint32_t tries = w->chain; tries > 0; tries--) {
         if (here[length] == src[at + length]) {
             uint32_t n = rdk_common(here, src + at, most);
-            int gained = n > length && w->chain >= 100 ? gain(w, &literals, position, n, position - (uint32_t)at) : best + 1;
+            int gained =
+                n > length && w->chain >= 100 ? gain(w, &literals, position, n, position - (uint32_t)at) : best + 1;
             if (n > length && gained > best) {
                 w->length = length = n;
                 w->distance = position - (uint32_t)at;
@@ -157,10 +159,8 @@ static bool improve(walk *w, uint32_t lookahead, uint32_t *length, uint32_t *dis
 /* ---- one position ---------------------------------------------------------------------------------------------- */
 
 static void write_match(walk *w, uint32_t lookahead, uint32_t length, uint32_t distance) {
-    if (w->early)
-        improve_early(w, lookahead, &length, &distance);
-    else if (!improve(w, lookahead, &length, &distance))
-        return;
+    if (w->early) improve_early(w, lookahead, &length, &distance);
+    else if (!improve(w, lookahead, &length, &distance)) return;
     fall_in(w, rdk_emit_match(w->run, w->index - 1, length, distance));
 }
 
@@ -202,7 +202,8 @@ static void step(walk *w) {
 
 /* ---- buffers --------------------------------------------------------------------------------------------------- */
 
-/* The literal code of level 9, from what lies ahead. Releases differ in how far they look, and in what an absent byte costs. */
+/* The literal code of level 9, from what lies ahead. Releases differ in how far they look, and in what an absent byte
+ * costs. */
 static void weigh_literals(walk *w) {
     uint32_t counts[256] = {0}, stop = w->filled;
     bool trimmed = w->run->model->parameter & KP_TRIMMED;
@@ -242,12 +243,20 @@ static void set_level(walk *w, int parameter) {
 
 uint32_t kp_lazy(rdk_run *run, int64_t origin, uint32_t history, uint32_t position, uint32_t end) {
     kp_state *state = run->state;
-    walk w = {.run = run, .state = state, .tables = (chains *)(void *)state->tables, .src = run->plain, .end = end,
-              .inserted = history, .index = position, .length = SHORTEST - 1, .window = window_of(origin, position)};
+    walk w = {.run = run,
+              .state = state,
+              .tables = (chains *)(void *)state->tables,
+              .src = run->plain,
+              .end = end,
+              .inserted = history,
+              .index = position,
+              .length = SHORTEST - 1,
+              .window = window_of(origin, position)};
     set_level(&w, run->model->parameter);
     w.insert_stop = position > SHORTEST - 1 ? position - (SHORTEST - 1) : 0;
     insert_up_to(&w, w.insert_stop);
-    if (run->model->parameter & KP_PGZIP) w.inserted = position; /* a dictionary's last three bytes are never inserted */
+    if (run->model->parameter & KP_PGZIP)
+        w.inserted = position; /* a dictionary's last three bytes are never inserted */
     fill(&w);
     while (!rdk_done(run)) {
         uint32_t lookahead = w.filled - w.index;

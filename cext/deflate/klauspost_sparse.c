@@ -25,8 +25,8 @@ static inline kp_match whole_match(const kp_chunk *chunk, int32_t at, int32_t fr
 
 /* ---- levels 1 and 2 -------------------------------------------------------------------------------------------- */
 
-/* Looks at two positions a step; steps grow by one for every 32 bytes without a match. On true `*at` and `*from` begin a
- * match and `*next` is where the search stood; on false the chunk holds no more. */
+/* Looks at two positions a step; steps grow by one for every 32 bytes without a match. On true `*at` and `*from` begin
+ * a match and `*next` is where the search stood; on false the chunk holds no more. */
 static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t (*hash_of)(uint64_t, bool), bool old,
                                 int level, int32_t *at, int32_t *from, int32_t *next) {
     const uint8_t *src = chunk->src;
@@ -64,8 +64,8 @@ static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t
 }
 
 /* The match ran into the chunk's margin: the encoder inserts one more position, sometimes. */
-static inline void insert_last(const kp_chunk *chunk, uint32_t *table, uint32_t (*hash_of)(uint64_t, bool), bool old, int32_t s,
-                               int32_t length) {
+static inline void insert_last(const kp_chunk *chunk, uint32_t *table, uint32_t (*hash_of)(uint64_t, bool), bool old,
+                               int32_t s, int32_t length) {
     if (s + length + (old ? 4 : 8) < chunk->stop) table[hash_of(load(chunk->src + s, old), old)] = kp_entry(s);
 }
 
@@ -79,8 +79,8 @@ static inline void insert_inside2(const kp_chunk *chunk, uint32_t *table, bool o
     }
 }
 
-static inline __attribute__((always_inline)) void level12(kp_chunk *chunk, int level, uint32_t (*hash_of)(uint64_t, bool),
-                                                          bool old) {
+static inline __attribute__((always_inline)) void level12(kp_chunk *chunk, int level,
+                                                          uint32_t (*hash_of)(uint64_t, bool), bool old) {
     uint32_t *table = chunk->state->tables;
     const uint8_t *src = chunk->src;
     const int32_t limit = chunk->stop - KP_MARGIN;
@@ -116,17 +116,13 @@ static inline __attribute__((always_inline)) void level12(kp_chunk *chunk, int l
 }
 
 void kp_level1(kp_chunk *chunk, bool old) {
-    if (old)
-        level12(chunk, 1, hash1, true);
-    else
-        level12(chunk, 1, hash1, false);
+    if (old) level12(chunk, 1, hash1, true);
+    else level12(chunk, 1, hash1, false);
 }
 
 void kp_level2(kp_chunk *chunk, bool old) {
-    if (old)
-        level12(chunk, 2, hash2, true);
-    else
-        level12(chunk, 2, hash2, false);
+    if (old) level12(chunk, 2, hash2, true);
+    else level12(chunk, 2, hash2, false);
 }
 
 /* ---- level 3 --------------------------------------------------------------------------------------------------- */
@@ -213,8 +209,6 @@ static inline __attribute__((always_inline)) void level3(kp_chunk *chunk, bool o
 }
 
 void kp_level3(kp_chunk *chunk, bool old) {
-    if (old)
-        level3(chunk, true);
-    else
-        level3(chunk, false);
+    if (old) level3(chunk, true);
+    else level3(chunk, false);
 }

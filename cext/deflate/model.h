@@ -1,8 +1,8 @@
 /* What an encoder family file sees: how a model of a deflate encoder plugs into the kernel.
  *
- * A model *simulates* one encoder: given plain bytes it decides tokens, block boundaries, block types and Huffman tables as
- * that encoder does. The driver (run.c) owns everything else: warm-up, corrections, the bit stream, comparison with a
- * real stream. The same model code runs in two modes and cannot tell them apart:
+ * A model *simulates* one encoder: given plain bytes it decides tokens, block boundaries, block types and Huffman
+ * tables as that encoder does. The driver (run.c) owns everything else: warm-up, corrections, the bit stream,
+ * comparison with a real stream. The same model code runs in two modes and cannot tell them apart:
  *
  *   rebuild  every token is what the model says, except where a correction says otherwise;
  *   plan     every token is compared with the real stream's token; where they differ the driver notes a correction.
@@ -25,7 +25,9 @@ typedef uint32_t rdk_token;
 #define RDK_MATCH(length, distance) ((uint32_t)(length) << 16 | (uint32_t)(distance))
 static inline uint32_t rdk_token_length(rdk_token token) { return token >> 16; } /* 0: literal */
 static inline uint32_t rdk_token_distance(rdk_token token) { return token & 0xffff; }
-static inline uint32_t rdk_token_span(rdk_token token) { return token >> 16 ? token >> 16 : 1; } /* plain bytes covered */
+static inline uint32_t rdk_token_span(rdk_token token) {
+    return token >> 16 ? token >> 16 : 1;
+} /* plain bytes covered */
 
 enum {
     RDK_MATCH_MIN = 3,
@@ -42,16 +44,16 @@ enum {
 /* How one chunk of tokens is written. A chunk is a block, except where REUSE lets it continue the block before it.
  * The values are stored in recipes as notes: frozen. */
 enum rdk_kind {
-    RDK_AUTO = 0,     /* as the model decides */
-    RDK_STORED = 1,   /* plain bytes; the tokens are hidden */
-    RDK_FIXED = 2,    /* fixed tables */
-    RDK_DYNAMIC = 3,  /* tables from the chunk's own counts */
-    RDK_LITERALS = 4, /* dynamic, every plain byte as a literal; the tokens are hidden ("Huffman only") */
-    RDK_REUSE = 5,    /* no header: goes on in the open block with its tables */
-    RDK_VERBATIM = 6, /* dynamic with the header bits that the recipe holds */
+    RDK_AUTO = 0,              /* as the model decides */
+    RDK_STORED = 1,            /* plain bytes; the tokens are hidden */
+    RDK_FIXED = 2,             /* fixed tables */
+    RDK_DYNAMIC = 3,           /* tables from the chunk's own counts */
+    RDK_LITERALS = 4,          /* dynamic, every plain byte as a literal; the tokens are hidden ("Huffman only") */
+    RDK_REUSE = 5,             /* no header: goes on in the open block with its tables */
+    RDK_VERBATIM = 6,          /* dynamic with the header bits that the recipe holds */
     RDK_VERBATIM_LITERALS = 7, /* the same, every plain byte as a literal */
-    RDK_REUSE_LITERALS = 8, /* REUSE, every plain byte as a literal; the tokens are hidden */
-    RDK_VARIANT = 16  /* 16..31: the family's own alternatives for a dynamic header, tried in this order when planning */
+    RDK_REUSE_LITERALS = 8,    /* REUSE, every plain byte as a literal; the tokens are hidden */
+    RDK_VARIANT = 16 /* 16..31: the family's own alternatives for a dynamic header, tried in this order when planning */
 };
 
 typedef struct rdk_block {
@@ -101,8 +103,8 @@ typedef struct rdk_model {
     /* Decides how `block` is written. `want` is AUTO or what the recipe or planner asks for: then it must be followed
      * (STORED/FIXED/REUSE need no table; DYNAMIC, LITERALS and variants do). Called from inside emit/end_block. */
     void (*choose)(rdk_run *run, rdk_block *block, uint8_t want);
-    /* Optional. The answer that was really taken for a chunk: `choose` may be asked several times for one chunk and must
-     * not change what later chunks depend on; this may. */
+    /* Optional. The answer that was really taken for a chunk: `choose` may be asked several times for one chunk and
+     * must not change what later chunks depend on; this may. */
     void (*chosen)(rdk_run *run, const rdk_block *block);
     uint8_t variants; /* number of RDK_VARIANT kinds that `choose` knows */
     /* Optional. A number that goes with the member (block size of pigz, ...), from the first real blocks. */
@@ -122,14 +124,15 @@ struct rdk_run {
     void *state;           /* model->state_bytes, zeroed */
     uint32_t member_param; /* from `detect`; 0 without */
     const uint8_t *plain;
-    uint32_t begin;        /* simulation starts here: warm-up; 0 <= begin <= start */
-    uint32_t start;        /* the segment's first byte: a block begins here */
-    uint32_t stop;         /* one past its last: a block ends here */
-    uint32_t length;       /* bytes at hand, >= stop */
-    uint64_t offset;       /* of plain[0] in the member */
-    bool ends;             /* the member's plain bytes end at `length` */
-    bool last;             /* ends, and stop == length: the member's final block is part of the segment */
-    const rdk_donor_range *donors; /* older streams that a model with RDK_REUSES_TOKENS may take tokens from; none while planning */
+    uint32_t begin;  /* simulation starts here: warm-up; 0 <= begin <= start */
+    uint32_t start;  /* the segment's first byte: a block begins here */
+    uint32_t stop;   /* one past its last: a block ends here */
+    uint32_t length; /* bytes at hand, >= stop */
+    uint64_t offset; /* of plain[0] in the member */
+    bool ends;       /* the member's plain bytes end at `length` */
+    bool last;       /* ends, and stop == length: the member's final block is part of the segment */
+    const rdk_donor_range
+        *donors; /* older streams that a model with RDK_REUSES_TOKENS may take tokens from; none while planning */
     size_t donor_count;
     const uint8_t *delta; /* what a token delta says of them; NULL without (token_delta.h) */
     size_t delta_length;
@@ -145,13 +148,14 @@ struct rdk_run {
 uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token);
 
 static inline uint32_t rdk_emit(rdk_run *run, uint32_t position, rdk_token token, uint32_t reached) {
-    if (__builtin_expect(reached > run->guard || run->next == run->alarm, 0)) return rdk_emit_slow(run, position, token);
+    if (__builtin_expect(reached > run->guard || run->next == run->alarm, 0))
+        return rdk_emit_slow(run, position, token);
     *run->next++ = token;
     return reached;
 }
 
-/* Emits one literal / one match whose first byte is at `position`; returns the position reached. Blocks that end after it
- * are closed inside the call, so the model's state that `choose` reads must be up to date before it. */
+/* Emits one literal / one match whose first byte is at `position`; returns the position reached. Blocks that end after
+ * it are closed inside the call, so the model's state that `choose` reads must be up to date before it. */
 static inline uint32_t rdk_emit_literal(rdk_run *run, uint32_t position) {
     return rdk_emit(run, position, run->plain[position], position + 1);
 }
@@ -162,24 +166,26 @@ static inline uint32_t rdk_emit_match(rdk_run *run, uint32_t position, uint32_t 
 /* Emits literals up to `to` or until one is overruled; returns the position reached (!= to: overruled). */
 uint32_t rdk_emit_literals(rdk_run *run, uint32_t position, uint32_t to);
 
-/* The chunk of tokens ends here. For encoders whose blocks end by more than a token count. An empty chunk is no block. */
+/* The chunk of tokens ends here. For encoders whose blocks end by more than a token count. An empty chunk is no block.
+ */
 void rdk_end_block(rdk_run *run, uint32_t position);
 
 /* An empty block (kind STORED: sync marker; FIXED), after ending the open one. */
 void rdk_marker(rdk_run *run, uint32_t position, uint8_t kind, bool final);
 
-/* How many bits of its last byte the stream fills once the open block is ended: 0..7. For encoders that pad to whole bytes.
- * Means nothing while warming up, nor where chunks are stated: markers are then stated too. */
+/* How many bits of its last byte the stream fills once the open block is ended: 0..7. For encoders that pad to whole
+ * bytes. Means nothing while warming up, nor where chunks are stated: markers are then stated too. */
 uint32_t rdk_bit_phase(const rdk_run *run);
 
 /* The last chunk of the member ends at run->stop and carries BFINAL itself (an empty one too). */
 void rdk_end_final(rdk_run *run);
 
-/* Grid encoders: where the chunk that begins at `position` ends; at most `most` bytes, at the member's end, at a flush. */
+/* Grid encoders: where the chunk that begins at `position` ends; at most `most` bytes, at the member's end, at a flush.
+ */
 uint32_t rdk_chunk_stop(const rdk_run *run, uint32_t position, uint32_t most);
 
-/* Where the encoder's input ended for the time being: the next flush (sync marker) of the real stream, else the member's
- * end if it is at hand, else UINT32_MAX. Matches do not cross it. */
+/* Where the encoder's input ended for the time being: the next flush (sync marker) of the real stream, else the
+ * member's end if it is at hand, else UINT32_MAX. Matches do not cross it. */
 uint32_t rdk_horizon(const rdk_run *run, uint32_t position);
 
 /* What was given to follow cannot be right: the run fails. */
@@ -190,15 +196,15 @@ static inline bool rdk_done(const rdk_run *run) { return run->done; }
 
 /* ---- tables ---------------------------------------------------------------------------------------------------- */
 
-/* Optimal length-limited code lengths by the boundary package-merge method over symbols in order of (count, symbol); one
- * or two used symbols get length 1. As in Go's compress/flate and klauspost/compress. */
+/* Optimal length-limited code lengths by the boundary package-merge method over symbols in order of (count, symbol);
+ * one or two used symbols get length 1. As in Go's compress/flate and klauspost/compress. */
 void rdk_limited_lengths(const uint32_t *counts, uint32_t symbols, uint32_t longest, uint8_t *lengths);
 
 /* Header bits from HLIT on, code lengths run-length coded over both trees as one sequence (Go, klauspost). */
 void rdk_joint_header(rdk_block *block, uint32_t literals, uint32_t distances);
 
-/* Header bits from HLIT on, out of a family's own run-length coding. `runs[i]` is a code length symbol 0..18 and the value of its
- * extra bits; `code_lengths` are the lengths of the code length code. */
+/* Header bits from HLIT on, out of a family's own run-length coding. `runs[i]` is a code length symbol 0..18 and the
+ * value of its extra bits; `code_lengths` are the lengths of the code length code. */
 typedef struct rdk_length_run {
     uint8_t symbol, extra;
 } rdk_length_run;

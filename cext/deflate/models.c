@@ -9,12 +9,7 @@ extern const rdk_family rdk_family_klauspost;
 extern const rdk_family rdk_family_pigz;
 
 static const rdk_family *const families[] = {
-    &rdk_family_go,
-    &rdk_family_go_fast,
-    &rdk_family_zlib,
-    &rdk_family_gnu,
-    &rdk_family_klauspost,
-    &rdk_family_pigz,
+    &rdk_family_go, &rdk_family_go_fast, &rdk_family_zlib, &rdk_family_gnu, &rdk_family_klauspost, &rdk_family_pigz,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

@@ -1,7 +1,8 @@
 /* pigz: zlib in pieces. The input is cut into jobs (128 KiB by default); every job is flushed to a whole byte.
  *
- * With several threads each job is a new stream of zlib's with the 32 KiB before it as dictionary; with one thread (-p 1) one
- * stream goes on over the flushes; with -i each job begins with nothing. With --rsyncable the input also decides where flushes are. */
+ * With several threads each job is a new stream of zlib's with the 32 KiB before it as dictionary; with one thread (-p
+ * 1) one stream goes on over the flushes; with -i each job begins with nothing. With --rsyncable the input also decides
+ * where flushes are. */
 #include "zlib.h"
 
 enum { BLOCK_TOKENS = 16383, HASH_BITS = 15, LEAST_JOB = 32768, USUAL_JOB = 131072 };
@@ -10,7 +11,8 @@ enum { BLOCK_TOKENS = 16383, HASH_BITS = 15, LEAST_JOB = 32768, USUAL_JOB = 1310
 enum { THREADED = 0, SINGLE = 1, INDEPENDENT = 2, RSYNCABLE = 4 };
 static bool is(const rdk_run *run, int what) { return run->model->parameter & what; }
 
-/* The member's parameter is the job's length: the greatest that all flushes agree with, for not every job leaves a marker. */
+/* The member's parameter is the job's length: the greatest that all flushes agree with, for not every job leaves a
+ * marker. */
 static uint32_t detect_job(const rdk_block_info *blocks, size_t count) {
     uint64_t job = 0;
     bool usual = false;
@@ -28,8 +30,8 @@ static uint32_t detect_job(const rdk_block_info *blocks, size_t count) {
 
 /* ---- where the input is cut ------------------------------------------------------------------------------------ */
 
-/* --rsyncable: behind a byte at which a hash of the last twelve bytes takes one value out of 4,096. The first such place after
- * `position` and not after `most`; 0 if there is none. */
+/* --rsyncable: behind a byte at which a hash of the last twelve bytes takes one value out of 4,096. The first such
+ * place after `position` and not after `most`; 0 if there is none. */
 static uint32_t next_hit(const rdk_run *run, uint32_t position, uint32_t most) {
     enum { MASK = 0xfff, HIT = 0x7ff };
     uint32_t at = position < 12 ? 0 : position - 12, hash = HIT;
@@ -46,8 +48,8 @@ static uint32_t job_start(const rdk_run *run, uint32_t position) {
     return run->member_param ? (uint32_t)(at - at % run->member_param - run->offset) : (uint32_t)(0 - run->offset);
 }
 
-/* Where the piece ends that began at `start` and holds `position`. Without a hit in the length of a job a job ends there: it
- * began at the last hit, for the one before ended with that. */
+/* Where the piece ends that began at `start` and holds `position`. Without a hit in the length of a job a job ends
+ * there: it began at the last hit, for the one before ended with that. */
 static uint32_t piece_end(const rdk_run *run, uint32_t start, uint32_t position) {
     uint64_t end = run->length, job = run->member_param ? run->member_param : USUAL_JOB, at = run->offset + position;
     if (is(run, RSYNCABLE)) end = start + ((position - start) / job + 1) * job;
@@ -84,7 +86,8 @@ static uint32_t history(const rdk_run *run, uint32_t position) {
     return run->offset + start < RDK_ZLIB_WINDOW ? (uint32_t)(0 - run->offset) : start - RDK_ZLIB_WINDOW;
 }
 
-/* Up to a whole byte: by a stored block if an odd number of bits lacks, else by as many empty fixed ones as it takes. */
+/* Up to a whole byte: by a stored block if an odd number of bits lacks, else by as many empty fixed ones as it takes.
+ */
 static void flush(rdk_run *run, uint32_t position) {
     rdk_end_block(run, position);
     uint32_t phase = rdk_bit_phase(run);
@@ -98,9 +101,11 @@ static void flush(rdk_run *run, uint32_t position) {
     }
 }
 
-/* Where to begin so that the state is right at the segment's start: fast levels at the start of a job if one is at hand. */
+/* Where to begin so that the state is right at the segment's start: fast levels at the start of a job if one is at
+ * hand. */
 static uint32_t warm_start(const rdk_run *run) {
-    if (run->model->level > 3) return run->start - run->begin > RDK_ZLIB_RESYNC ? run->start - RDK_ZLIB_RESYNC : run->begin;
+    if (run->model->level > 3)
+        return run->start - run->begin > RDK_ZLIB_RESYNC ? run->start - RDK_ZLIB_RESYNC : run->begin;
     uint32_t job = job_start(run, run->start);
     bool at_hand = !is(run, SINGLE | RSYNCABLE) && (int32_t)(history(run, job) - run->begin) >= 0;
     return at_hand ? job : run->begin;
@@ -144,21 +149,29 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     rdk_zlib_choose(block, want, &policy);
 }
 
-#define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT)                                                                  \
-    {.id = 0x0580 + (ID) + LEVEL, .name = NAME #LEVEL, .level = LEVEL, .warmup_bytes = WARMUP,                              \
-     .lookahead_bytes = RDK_ZLIB_LOOKAHEAD, .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk),                 \
-     .parameter = PARAMETER, .simulate = simulate, .choose = choose, .detect = detect_job}
+#define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT) \
+    {.id = 0x0580 + (ID) + LEVEL,                          \
+     .name = NAME #LEVEL,                                  \
+     .level = LEVEL,                                       \
+     .warmup_bytes = WARMUP,                               \
+     .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,                \
+     .segment_bytes = SEGMENT,                             \
+     .state_bytes = sizeof(rdk_zlib_walk),                 \
+     .parameter = PARAMETER,                               \
+     .simulate = simulate,                                 \
+     .choose = choose,                                     \
+     .detect = detect_job}
 #define FAST(ID, NAME, LEVEL, P) MODEL(ID, NAME, LEVEL, P, RDK_ZLIB_FAST_WARMUP, 4 << 20)
 #define LAZY(ID, NAME, LEVEL, P) MODEL(ID, NAME, LEVEL, P, RDK_ZLIB_LAZY_WARMUP, 1 << 20)
-#define LAZY_LEVELS(ID, NAME, P)                                                                                            \
-    LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P),           \
+#define LAZY_LEVELS(ID, NAME, P)                                                                                  \
+    LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P), \
         LAZY(ID, NAME, 9, P)
 #define FAST_LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P)
 #define LEVELS(ID, NAME, P) FAST_LEVELS(ID, NAME, P), LAZY_LEVELS(ID, NAME, P)
 
-/* A dictionary adds the inside of matches to a fast level's chains; lazy levels have it in them anyway. So lazy levels are the
- * same with one thread as with many, and need not know where jobs begin. With --rsyncable that depends on all jobs before: no fast
- * levels. */
+/* A dictionary adds the inside of matches to a fast level's chains; lazy levels have it in them anyway. So lazy levels
+ * are the same with one thread as with many, and need not know where jobs begin. With --rsyncable that depends on all
+ * jobs before: no fast levels. */
 static const rdk_model models[] = {
     LEVELS(0x00, "pigz-level-", THREADED),
     FAST_LEVELS(0x10, "pigz-single-thread-level-", SINGLE),

@@ -2,14 +2,23 @@
  *
  * No bytes: the model is right about everything. Otherwise a flag byte, then (numbers are LEB128):
  *   RAW     bit count, the wire bits themselves from bit 0 on
- *   FIXES   count; each: position less the one before (the first less the segment's start), then 0 for a literal, or length, distance
- *   CHUNKS  count; with STOPS the plain length of each; a note byte each; for verbatim notes the header's bit count and bits */
+ *   FIXES   count; each: position less the one before (the first less the segment's start), then 0 for a literal, or
+ * length, distance CHUNKS  count; with STOPS the plain length of each; a note byte each; for verbatim notes the
+ * header's bit count and bits */
 #include <stdlib.h>
 
 #include "numbers.h"
 #include "sink.h"
 
-enum { FLAG_FIXES = 1, FLAG_CHUNKS = 2, FLAG_STOPS = 4, FLAG_RAW = 8, FLAGS_ALL = 15, FIXES_MOST = 1 << 20, PIECES_MOST = 1 << 17 };
+enum {
+    FLAG_FIXES = 1,
+    FLAG_CHUNKS = 2,
+    FLAG_STOPS = 4,
+    FLAG_RAW = 8,
+    FLAGS_ALL = 15,
+    FIXES_MOST = 1 << 20,
+    PIECES_MOST = 1 << 17
+};
 
 const rdk_model *rdk_model_find(int id);
 
@@ -61,7 +70,8 @@ static int parse_pieces(rdk_reader *in, const rdk_segment *segment, parsed *reci
         uint8_t kind = recipe->pieces[i].note & 0x1f;
         if (kind != RDK_VERBATIM && kind != RDK_VERBATIM_LITERALS) continue;
         uint64_t bits = rdk_take_number(in);
-        if (in->bad || bits > RDK_HEADER_BYTES * 8 || (bits + 7) / 8 > (uint64_t)(in->end - in->at)) return RDK_E_CORRUPT;
+        if (in->bad || bits > RDK_HEADER_BYTES * 8 || (bits + 7) / 8 > (uint64_t)(in->end - in->at))
+            return RDK_E_CORRUPT;
         recipe->pieces[i].header_bits = (uint32_t)bits;
         recipe->pieces[i].header_at = (uint32_t)(in->at - bytes);
         in->at += (bits + 7) / 8;
@@ -80,7 +90,8 @@ static int parse(const uint8_t *bytes, size_t length, const rdk_segment *segment
     uint8_t flags = *in.at++;
     if (flags == 0 || (flags & ~FLAGS_ALL) || (flags & FLAG_RAW)) return RDK_E_CORRUPT;
     if (flags & FLAG_FIXES) status = parse_fixes(&in, segment, recipe);
-    if (status == RDK_OK && (flags & FLAG_CHUNKS)) status = parse_pieces(&in, segment, recipe, bytes, flags & FLAG_STOPS);
+    if (status == RDK_OK && (flags & FLAG_CHUNKS))
+        status = parse_pieces(&in, segment, recipe, bytes, flags & FLAG_STOPS);
     if (status == RDK_OK && in.at != in.end) status = RDK_E_CORRUPT;
     return status;
 }
@@ -89,7 +100,8 @@ static int parse(const uint8_t *bytes, size_t length, const rdk_segment *segment
 
 static int check_segment(const rdk_segment *segment, const rdk_model **model) {
     *model = rdk_model_find(segment->model);
-    if (*model == NULL || segment->bit > 7 || segment->start > segment->stop || segment->stop > segment->length) return RDK_E_ARGUMENT;
+    if (*model == NULL || segment->bit > 7 || segment->start > segment->stop || segment->stop > segment->length)
+        return RDK_E_ARGUMENT;
     if (segment->length > (uint32_t)1 << 30 || (segment->length && segment->plain == NULL)) return RDK_E_ARGUMENT;
     if (segment->last && (!segment->ends || segment->stop != segment->length)) return RDK_E_ARGUMENT;
     return RDK_OK;
@@ -105,7 +117,8 @@ typedef struct beside {
 
 static const beside nothing = {0};
 
-/* Runs the model; sink->bits and the recipe or real stream are set. Afterwards sink->bits stands behind the last bit. */
+/* Runs the model; sink->bits and the recipe or real stream are set. Afterwards sink->bits stands behind the last bit.
+ */
 static int run_model(const rdk_segment *segment, const rdk_model *model, const beside *older, rdk_sink *sink) {
     rdk_run run = {.model = model,
                    .member_param = segment->member_param,
@@ -147,8 +160,8 @@ static int rebuild_raw(const rdk_segment *segment, const uint8_t *recipe, size_t
     return bits->full ? RDK_E_OUTPUT_FULL : RDK_OK;
 }
 
-static int rebuild(const rdk_segment *segment, const beside *older, const uint8_t *recipe, size_t recipe_length, uint8_t *wire,
-                   size_t wire_capacity, uint64_t *wire_bits) {
+static int rebuild(const rdk_segment *segment, const beside *older, const uint8_t *recipe, size_t recipe_length,
+                   uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
     const rdk_model *model;
     parsed stated = {0};
     int status = check_segment(segment, &model);
@@ -167,7 +180,8 @@ static int rebuild(const rdk_segment *segment, const beside *older, const uint8_
         sink->headers = recipe;
         sink->headers_length = recipe_length;
         status = run_model(segment, model, model->flags & RDK_REUSES_TOKENS ? older : &nothing, sink);
-        if (status == RDK_OK && (sink->fix_next < sink->fix_count || (sink->chunks && sink->chunk_next < sink->chunk_count)))
+        if (status == RDK_OK &&
+            (sink->fix_next < sink->fix_count || (sink->chunks && sink->chunk_next < sink->chunk_count)))
             status = RDK_E_CORRUPT;
     }
     *wire_bits = (uint64_t)(sink->bits.at - wire) * 8 + sink->bits.held - segment->bit;
@@ -183,7 +197,8 @@ int rdk_segment_rebuild(const rdk_segment *segment, const uint8_t *recipe, size_
     return rebuild(segment, &nothing, recipe, recipe_length, wire, wire_capacity, wire_bits);
 }
 
-static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
+static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8_t *wire, size_t wire_capacity,
+                          uint64_t *wire_bits) {
     for (size_t i = 0; i < older->count; i++) {
         const rdk_donor_range *p = &older->donors[i];
         uint32_t least = i ? p[-1].end : 0;
@@ -194,12 +209,13 @@ static int rebuild_beside(const rdk_segment *segment, const beside *older, uint8
 }
 
 int rdk_segment_rebuild_reusing(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, uint8_t *wire,
-                               size_t wire_capacity, uint64_t *wire_bits) {
+                                size_t wire_capacity, uint64_t *wire_bits) {
     return rebuild_beside(segment, &(beside){donors, count, NULL, 0}, wire, wire_capacity, wire_bits);
 }
 
-int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_donor_range *donors, size_t count, const uint8_t *delta,
-                                 size_t delta_length, uint8_t *wire, size_t wire_capacity, uint64_t *wire_bits) {
+int rdk_segment_rebuild_by_delta(const rdk_segment *segment, const rdk_donor_range *donors, size_t count,
+                                 const uint8_t *delta, size_t delta_length, uint8_t *wire, size_t wire_capacity,
+                                 uint64_t *wire_bits) {
     return rebuild_beside(segment, &(beside){donors, count, delta, delta_length}, wire, wire_capacity, wire_bits);
 }
 
@@ -215,14 +231,15 @@ static bool same_wire(const uint8_t *a, const uint8_t *b, uint32_t bit, uint64_t
 }
 
 /* Rebuilds with the candidate recipe and compares with the real bits. */
-static bool proves(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, const uint8_t *wire, uint64_t wire_bits,
-                   uint8_t *scratch, size_t scratch_length) {
+static bool proves(const rdk_segment *segment, const uint8_t *recipe, size_t recipe_length, const uint8_t *wire,
+                   uint64_t wire_bits, uint8_t *scratch, size_t scratch_length) {
     uint64_t bits = 0;
     int status = rdk_segment_rebuild(segment, recipe, recipe_length, scratch, scratch_length, &bits);
     return status == RDK_OK && bits == wire_bits && same_wire(scratch, wire, segment->bit, bits);
 }
 
-static size_t write_recipe(const rdk_sink *sink, const rdk_segment *segment, uint8_t flags, uint8_t *at, size_t capacity) {
+static size_t write_recipe(const rdk_sink *sink, const rdk_segment *segment, uint8_t flags, uint8_t *at,
+                           size_t capacity) {
     const rdk_fix *fixes = sink->found_fixes.items;
     const rdk_piece *pieces = sink->found_chunks.items;
     const uint8_t *headers = sink->found_headers.items;
@@ -250,7 +267,8 @@ static size_t write_recipe(const rdk_sink *sink, const rdk_segment *segment, uin
         for (size_t i = 0; i < sink->found_chunks.count; i++) {
             if (pieces[i].header_bits == 0) continue;
             rdk_put_number(&out, pieces[i].header_bits);
-            for (uint32_t b = 0; b < (pieces[i].header_bits + 7) / 8; b++) rdk_put_byte(&out, headers[pieces[i].header_at + b]);
+            for (uint32_t b = 0; b < (pieces[i].header_bits + 7) / 8; b++)
+                rdk_put_byte(&out, headers[pieces[i].header_at + b]);
         }
     }
     return out.full ? SIZE_MAX : (size_t)(out.at - at);
@@ -284,7 +302,8 @@ static void reading_free(reading *real) {
     free(real->plain);
 }
 
-static int index_blocks(reading *real, const rdk_segment *segment, uint64_t wire_bits, size_t block_used, size_t token_used) {
+static int index_blocks(reading *real, const rdk_segment *segment, uint64_t wire_bits, size_t block_used,
+                        size_t token_used) {
     size_t token = 0, count = 0;
     real->first_token = calloc(block_used + 2, sizeof *real->first_token);
     real->stops = calloc(block_used + 2, sizeof *real->stops);
@@ -302,7 +321,8 @@ static int index_blocks(reading *real, const rdk_segment *segment, uint64_t wire
     return count > 0 && token <= token_used ? RDK_OK : RDK_E_CORRUPT;
 }
 
-static int read_real(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits, reading *real) {
+static int read_real(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
+                     reading *real) {
     enum { BLOCKS_MOST = 1 << 16 };
     uint32_t history = segment->start < 32768 ? segment->start : 32768, length = segment->stop - segment->start;
     rdk_inflate *inflate = rdk_inflate_new();
@@ -326,15 +346,22 @@ static int read_real(const rdk_segment *segment, const uint8_t *wire, size_t wir
         if (status == RDK_OK) status = index_blocks(real, segment, wire_bits, io.block_used, io.token_used);
     }
     rdk_inflate_free(inflate);
-    for (size_t i = 0; status == RDK_OK && i < real->block_count; i++) real->blocks[i].plain_start += segment->offset + segment->start;
+    for (size_t i = 0; status == RDK_OK && i < real->block_count; i++)
+        real->blocks[i].plain_start += segment->offset + segment->start;
     return status;
 }
 
 /* Follows the real tokens once; what was found is left in `sink`, which `sink_free` releases. */
 static int follow_real(const rdk_segment *segment, const rdk_model *model, const reading *real, const uint8_t *wire,
-                       size_t wire_length, uint32_t most_fixes, rdk_sink *sink, uint8_t *scratch, size_t scratch_length) {
-    rdk_real view = {.blocks = real->blocks, .block_count = real->block_count, .tokens = real->tokens,
-                     .first_token = real->first_token, .stops = real->stops, .wire = wire, .wire_length = wire_length,
+                       size_t wire_length, uint32_t most_fixes, rdk_sink *sink, uint8_t *scratch,
+                       size_t scratch_length) {
+    rdk_real view = {.blocks = real->blocks,
+                     .block_count = real->block_count,
+                     .tokens = real->tokens,
+                     .first_token = real->first_token,
+                     .stops = real->stops,
+                     .wire = wire,
+                     .wire_length = wire_length,
                      .bit = segment->bit};
     rdk_bits_open(&sink->bits, scratch, scratch_length, segment->bit);
     sink->real = &view;
@@ -354,8 +381,8 @@ static void sink_free(rdk_sink *sink) {
 
 /* Follows the real tokens, then tries the recipes from the smallest on. */
 static int plan_with_model(const rdk_segment *segment, const rdk_model *model, const uint8_t *wire, size_t wire_length,
-                           uint64_t wire_bits, uint32_t most_fixes, rdk_writer *out, uint32_t *corrections, uint8_t *scratch,
-                           size_t scratch_length) {
+                           uint64_t wire_bits, uint32_t most_fixes, rdk_writer *out, uint32_t *corrections,
+                           uint8_t *scratch, size_t scratch_length) {
     static const uint8_t shapes[3] = {0, FLAG_CHUNKS, FLAG_CHUNKS | FLAG_STOPS};
     reading real = {0};
     rdk_sink *sink = calloc(1, sizeof *sink);
@@ -368,7 +395,8 @@ static int plan_with_model(const rdk_segment *segment, const rdk_model *model, c
     if (status == RDK_OK) {
         const rdk_piece *pieces = sink->found_chunks.items;
         bool plain_notes = true;
-        for (size_t i = 0; i < sink->found_chunks.count; i++) plain_notes = plain_notes && (pieces[i].note & 0x1f) == RDK_AUTO;
+        for (size_t i = 0; i < sink->found_chunks.count; i++)
+            plain_notes = plain_notes && (pieces[i].note & 0x1f) == RDK_AUTO;
         status = RDK_E_CORRUPT;
         for (int shape = plain_notes ? 0 : 1; shape < 3 && status != RDK_OK; shape++) {
             size_t length = write_recipe(sink, segment, shapes[shape], out->at, (size_t)(out->end - out->at));
@@ -398,8 +426,8 @@ static rdk_segment narrowed(const rdk_segment *segment, const rdk_model *model) 
 }
 
 /* One model's score; untouched if it is beyond `most`. */
-static int try_model(const rdk_segment *whole, const reading *real, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
-                     uint32_t most, uint32_t *score, uint8_t *scratch, size_t scratch_length) {
+static int try_model(const rdk_segment *whole, const reading *real, const uint8_t *wire, size_t wire_length,
+                     uint64_t wire_bits, uint32_t most, uint32_t *score, uint8_t *scratch, size_t scratch_length) {
     const rdk_model *model = rdk_model_find(whole->model);
     rdk_sink *sink = calloc(1, sizeof *sink);
     int status = model && sink ? RDK_OK : model ? RDK_E_MEMORY : RDK_E_ARGUMENT;
@@ -408,11 +436,13 @@ static int try_model(const rdk_segment *whole, const reading *real, const uint8_
         sink->most_surprises = most;
         if (follow_real(&segment, model, real, wire, wire_length, most, sink, scratch, scratch_length) == RDK_OK) {
             uint64_t found = sink->found_fixes.count + (uint64_t)sink->surprises;
-            /* Following tells nothing of the member's end and of markers, and not all of where blocks end: rebuilding does. */
+            /* Following tells nothing of the member's end and of markers, and not all of where blocks end: rebuilding
+             * does. */
             if (sink->found_fixes.count == 0) {
                 /* Where segments of this model must be aligned, one that is not may need to see more. */
                 bool exact = proves(&segment, wire, 0, wire, wire_bits, scratch, scratch_length) ||
-                             (segment.length < whole->length && proves(whole, wire, 0, wire, wire_bits, scratch, scratch_length));
+                             (segment.length < whole->length &&
+                              proves(whole, wire, 0, wire, wire_bits, scratch, scratch_length));
                 found = exact ? 0 : found ? found : 1;
             }
             if (found <= most) *score = (uint32_t)found;
@@ -423,7 +453,8 @@ static int try_model(const rdk_segment *whole, const reading *real, const uint8_
 }
 
 int rdk_segment_trial(const rdk_segment *segment, const uint8_t *wire, size_t wire_length, uint64_t wire_bits,
-                      const uint16_t *models, const uint32_t *member_params, size_t count, uint32_t most, uint32_t *scores) {
+                      const uint16_t *models, const uint32_t *member_params, size_t count, uint32_t most,
+                      uint32_t *scores) {
     const rdk_model *model;
     reading real = {0};
     rdk_segment tried = *segment;
@@ -465,7 +496,8 @@ int rdk_segment_plan(const rdk_segment *segment, const uint8_t *wire, size_t wir
         free(scratch);
         return RDK_OK;
     }
-    status = plan_with_model(segment, model, wire, wire_length, wire_bits, most_corrections, &out, corrections, scratch, scratch_length);
+    status = plan_with_model(segment, model, wire, wire_length, wire_bits, most_corrections, &out, corrections, scratch,
+                             scratch_length);
     if (status == RDK_E_CORRUPT) { /* nothing the model can follow: the bits themselves */
         size_t length = write_raw(wire, segment->bit, wire_bits, recipe, recipe_capacity);
         status = RDK_E_OUTPUT_FULL;

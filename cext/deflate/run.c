@@ -1,7 +1,7 @@
 /* The driver of a simulation: takes the model's tokens and chunk ends, applies or finds corrections, writes the bits.
  *
- * Chunk ends come from one of three places: the model (a rebuild without stops), the recipe's list of chunks, or the real
- * stream (a plan). In the last two a token never crosses the end: it is cut to a literal. */
+ * Chunk ends come from one of three places: the model (a rebuild without stops), the recipe's list of chunks, or the
+ * real stream (a plan). In the last two a token never crosses the end: it is cut to a literal. */
 #include <stdlib.h>
 
 #include "sink.h"
@@ -64,11 +64,13 @@ void rdk_sink_start(rdk_run *run) {
     run->alarm = sink->tokens;
 }
 
-/* Is [position, stop) of the real stream a later part of a block, and all literals, though the block has matches elsewhere? */
+/* Is [position, stop) of the real stream a later part of a block, and all literals, though the block has matches
+ * elsewhere? */
 static bool is_literal_chunk(const rdk_run *run, uint32_t position, uint32_t stop) {
     const rdk_sink *sink = run->sink;
     const rdk_real *real = sink->real;
-    if (!real || sink->warming || !(run->model->flags & RDK_HIDES) || sink->real_block >= real->block_count) return false;
+    if (!real || sink->warming || !(run->model->flags & RDK_HIDES) || sink->real_block >= real->block_count)
+        return false;
     const rdk_block_info *info = &real->blocks[sink->real_block];
     size_t token = sink->real_token, end = token + (stop - position);
     if (!info->has_match || run->offset + position <= info->plain_start) return false;
@@ -101,7 +103,8 @@ uint32_t rdk_horizon(const rdk_run *run, uint32_t position) {
         }
     else if (sink->has_stops && !sink->warming)
         for (size_t i = sink->chunk_next; i < sink->chunk_count; i++) {
-            if (sink->chunks[i].stop == before && before > position && !(sink->chunks[i].note & RDK_NOTE_FINAL)) return before;
+            if (sink->chunks[i].stop == before && before > position && !(sink->chunks[i].note & RDK_NOTE_FINAL))
+                return before;
             before = sink->chunks[i].stop;
         }
     return run->ends ? run->length : UINT32_MAX;
@@ -131,7 +134,8 @@ static void write_block(rdk_sink *sink, const rdk_block *block) {
     static const uint8_t fixed_distances[32] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
                                                 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
     bool reuse = block->kind == RDK_REUSE || block->kind == RDK_REUSE_LITERALS;
-    bool literals = block->kind == RDK_LITERALS || block->kind == RDK_VERBATIM_LITERALS || block->kind == RDK_REUSE_LITERALS;
+    bool literals =
+        block->kind == RDK_LITERALS || block->kind == RDK_VERBATIM_LITERALS || block->kind == RDK_REUSE_LITERALS;
     if (reuse) {
         if (!sink->open) {
             sink->status = RDK_E_CORRUPT;
@@ -157,7 +161,8 @@ static void write_block(rdk_sink *sink, const rdk_block *block) {
     else rdk_put_tokens(&sink->bits, &sink->codes, block->tokens, block->token_count);
 }
 
-/* Without branches on the kind of token, which nothing predicts; neighbours count apart, for one counter is not ready for the next. */
+/* Without branches on the kind of token, which nothing predicts; neighbours count apart, for one counter is not ready
+ * for the next. */
 static void count_symbols(rdk_block *block) {
     uint32_t lengths[2][RDK_TOKEN_KINDS] = {{0}}, distances[2][32] = {{0}};
     memset(block->literal_counts, 0, sizeof block->literal_counts);
@@ -178,15 +183,17 @@ static void ask(rdk_run *run, uint8_t want) {
     if (want != RDK_AUTO) count_symbols(block); /* an earlier answer may have changed the counts */
     block->header_bits = 0;
     block->kind = want;
-    if (want != RDK_STORED && want != RDK_FIXED && want != RDK_REUSE && want != RDK_REUSE_LITERALS) run->model->choose(run, block, want);
+    if (want != RDK_STORED && want != RDK_FIXED && want != RDK_REUSE && want != RDK_REUSE_LITERALS)
+        run->model->choose(run, block, want);
 }
 
-static void take_verbatim(rdk_sink *sink, rdk_block *block, uint8_t kind, const uint8_t *header, size_t length, uint32_t bits) {
+static void take_verbatim(rdk_sink *sink, rdk_block *block, uint8_t kind, const uint8_t *header, size_t length,
+                          uint32_t bits) {
     uint32_t literals, distances;
     bool truncated;
     if (bits > RDK_HEADER_BYTES * 8 || (bits + 7) / 8 > length ||
-        rdk_read_header(header, (bits + 7) / 8, 0, block->literal_lengths, block->distance_lengths, &literals, &distances,
-                        &truncated) != bits) {
+        rdk_read_header(header, (bits + 7) / 8, 0, block->literal_lengths, block->distance_lengths, &literals,
+                        &distances, &truncated) != bits) {
         sink->status = RDK_E_CORRUPT;
         return;
     }
@@ -216,7 +223,8 @@ static bool has_match(const rdk_block *block) {
     return false;
 }
 
-static bool fits_real(const rdk_sink *sink, const rdk_block *block, const rdk_block_info *info, bool continues, bool hidden) {
+static bool fits_real(const rdk_sink *sink, const rdk_block *block, const rdk_block_info *info, bool continues,
+                      bool hidden) {
     bool literals = block->kind == RDK_LITERALS;
     if (block->kind == RDK_REUSE_LITERALS) return continues && hidden;
     if (block->kind == RDK_REUSE) return continues && (!hidden || !has_match(block));
@@ -246,7 +254,8 @@ static int keep_header(rdk_sink *sink, const rdk_block_info *info, rdk_piece *ch
     return RDK_OK;
 }
 
-/* Finds the note with which the model's chunk becomes what the real stream has here, and leaves the answer in `block`. */
+/* Finds the note with which the model's chunk becomes what the real stream has here, and leaves the answer in `block`.
+ */
 static void plan_chunk(rdk_run *run, rdk_piece *chunk) {
     rdk_sink *sink = run->sink;
     const rdk_block_info *info = &sink->real->blocks[sink->real_block];
@@ -289,18 +298,20 @@ static void replay_chunk(rdk_run *run, const rdk_piece *chunk) {
     rdk_sink *sink = run->sink;
     uint8_t kind = chunk->note & 0x1f;
     if (kind == RDK_VERBATIM || kind == RDK_VERBATIM_LITERALS)
-        take_verbatim(sink, &sink->block, kind, sink->headers + chunk->header_at, sink->headers_length - chunk->header_at,
-                      chunk->header_bits);
+        take_verbatim(sink, &sink->block, kind, sink->headers + chunk->header_at,
+                      sink->headers_length - chunk->header_at, chunk->header_bits);
     else ask(run, kind);
 }
 
-/* Closes the chunk [chunk_start, position). `kind` and `final` are the model's; a recipe or a real stream overrules them. */
+/* Closes the chunk [chunk_start, position). `kind` and `final` are the model's; a recipe or a real stream overrules
+ * them. */
 static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool final) {
     rdk_sink *sink = run->sink;
     rdk_block *block = &sink->block;
     rdk_piece found = {.stop = position};
     const rdk_piece *stated = NULL;
-    if (sink->real) final = position == sink->real->stops[sink->real_block] && sink->real->blocks[sink->real_block].final;
+    if (sink->real)
+        final = position == sink->real->stops[sink->real_block] && sink->real->blocks[sink->real_block].final;
     else if (sink->chunks) {
         if (sink->chunk_next >= sink->chunk_count) {
             fail(run, RDK_E_CORRUPT);
@@ -319,7 +330,8 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
     if (sink->real) {
         if (final) found.note |= RDK_NOTE_FINAL;
         plan_chunk(run, &found);
-        bool counted = run->block_tokens && block->token_count == run->block_tokens, grid = run->model->flags & RDK_GRID;
+        bool counted = run->block_tokens && block->token_count == run->block_tokens,
+             grid = run->model->flags & RDK_GRID;
         bool cut = grid && position < sink->asked_stop && !(run->ends && position == run->length);
         bool empty = position == sink->chunk_start, by_itself = !grid && !counted && position != run->stop;
         if (!empty) sink->unpredicted = 0;
@@ -355,8 +367,9 @@ static void close_chunk(rdk_run *run, uint32_t position, uint8_t kind, bool fina
 static void settle(rdk_run *run, uint32_t position) {
     rdk_sink *sink = run->sink;
     while (!run->done && explicit_stops(sink)) {
-        bool more = sink->real ? sink->real_block < sink->real->block_count && sink->real->stops[sink->real_block] == position
-                               : sink->chunk_next < sink->chunk_count && sink->chunks[sink->chunk_next].stop == position;
+        bool more = sink->real
+                        ? sink->real_block < sink->real->block_count && sink->real->stops[sink->real_block] == position
+                        : sink->chunk_next < sink->chunk_count && sink->chunks[sink->chunk_next].stop == position;
         if (!more) break;
         close_chunk(run, position, RDK_AUTO, false);
     }
@@ -383,7 +396,8 @@ void rdk_end_block(rdk_run *run, uint32_t position) {
         return;
     }
     if (explicit_stops(sink) && !(run->model->flags & RDK_GRID)) {
-        if (position == sink->chunk_start) sink->surprises -= sink->unpredicted; /* the end was predicted, markers and all */
+        if (position == sink->chunk_start)
+            sink->surprises -= sink->unpredicted; /* the end was predicted, markers and all */
         else sink->surprises++;
         sink->unpredicted = 0;
         return;
@@ -479,7 +493,8 @@ uint32_t rdk_emit_slow(rdk_run *run, uint32_t position, rdk_token token) {
         return run->stop;
     }
     *run->next++ = token;
-    bool by_count = run->block_tokens && !explicit_stops(sink) && run->next - sink->tokens >= (ptrdiff_t)run->block_tokens;
+    bool by_count =
+        run->block_tokens && !explicit_stops(sink) && run->next - sink->tokens >= (ptrdiff_t)run->block_tokens;
     bool by_place = reached == limit && !(run->model->flags & RDK_GRID) && (explicit_stops(sink) || !run->last);
     if (by_count || by_place) {
         close_chunk(run, reached, RDK_AUTO, false);

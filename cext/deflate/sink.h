@@ -14,8 +14,8 @@ typedef struct rdk_fix {
 
 /* A chunk as the recipe (or the plan) states it. */
 typedef struct rdk_piece {
-    uint32_t stop; /* position; equal to the one before: an empty block */
-    uint8_t note;  /* rdk_kind | RDK_NOTE_FINAL */
+    uint32_t stop;        /* position; equal to the one before: an empty block */
+    uint8_t note;         /* rdk_kind | RDK_NOTE_FINAL */
     uint32_t header_bits; /* VERBATIM only */
     uint32_t header_at;   /* offset of its bytes */
 } rdk_piece;
@@ -60,9 +60,9 @@ typedef struct rdk_sink {
     rdk_list found_fixes, found_chunks, found_headers;
     uint32_t most_fixes;
     uint32_t most_surprises; /* with the fixes: a trial is given up beyond it */
-    uint32_t surprises; /* chunk ends and notes that the model did not predict */
-    uint32_t asked_stop;  /* where a grid model's chunk would have ended by its own rule */
-    bool literal_chunk;   /* goes on in a block that has matches, but has none itself: its tokens are hidden */
+    uint32_t surprises;      /* chunk ends and notes that the model did not predict */
+    uint32_t asked_stop;     /* where a grid model's chunk would have ended by its own rule */
+    bool literal_chunk;      /* goes on in a block that has matches, but has none itself: its tokens are hidden */
     uint32_t unpredicted; /* of those, at chunk_start: the end there and markers, where the model has not spoken yet */
 } rdk_sink;
 

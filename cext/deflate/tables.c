@@ -1,15 +1,17 @@
 /* Code lengths and block headers: RFC 1951 3.2.7. */
 #include "bits.h"
 
-const uint8_t rdk_length_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+const uint8_t rdk_length_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                      2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
 const uint8_t rdk_distance_extra[30] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,
                                         6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
 const uint8_t rdk_code_length_order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
 #define EIGHT(n) n, n, n, n, n, n, n, n
 #define SIXTEEN(n) EIGHT(n), EIGHT(n)
-const uint8_t rdk_fixed_literal_lengths[288] = {
-    SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8),
-    SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(7), EIGHT(7), EIGHT(8)};
+const uint8_t rdk_fixed_literal_lengths[288] = {SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8),
+                                                SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(8), SIXTEEN(9),
+                                                SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9), SIXTEEN(9),
+                                                SIXTEEN(9), SIXTEEN(7), EIGHT(7),   EIGHT(8)};
 
 uint64_t rdk_symbol_bits(const uint32_t *counts, const uint8_t *lengths, uint32_t symbols) {
     uint64_t sum = 0;
@@ -43,8 +45,8 @@ enum { ROW = 2 * 288 };
 
 /* One row of package-merge: leaves and pairs of the row below in order of weight, a pair first where they tie.
  * `is_leaf[i]` tells what item i is; returns the number of items, at most `wanted`. */
-static uint32_t merge_row(const uint64_t *leaves, uint32_t leaf_count, const uint64_t *below, uint32_t below_count, uint64_t *row,
-                          uint8_t *is_leaf, uint32_t wanted) {
+static uint32_t merge_row(const uint64_t *leaves, uint32_t leaf_count, const uint64_t *below, uint32_t below_count,
+                          uint64_t *row, uint8_t *is_leaf, uint32_t wanted) {
     uint32_t leaf = 0, pair = 0, pairs = below_count / 2, items = 0;
     while (items < wanted && (leaf < leaf_count || pair < pairs)) {
         uint64_t weight = pair < pairs ? below[2 * pair] + below[2 * pair + 1] : UINT64_MAX;

@@ -83,8 +83,8 @@ static void write_steps(making *m) {
     }
 }
 
-int64_t rdk_token_delta(uint32_t start, const uint32_t *tokens, size_t token_count, const rdk_donor_range *donors, size_t count,
-                        uint8_t *delta, size_t capacity, uint64_t *copied) {
+int64_t rdk_token_delta(uint32_t start, const uint32_t *tokens, size_t token_count, const rdk_donor_range *donors,
+                        size_t count, uint8_t *delta, size_t capacity, uint64_t *copied) {
     rdk_old_tokens old = {.next = donors, .stop = donors + count};
     bool *same = malloc(token_count + 1);
     if (same == NULL) return RDK_E_MEMORY;

@@ -1,12 +1,12 @@
 /* Token deltas: a newer stream's tokens, told by an older stream's.
  *
- * Where `token_reuse.h` finds out what stays, a delta states it, for whoever had both streams in hand. It holds steps in order of
- * position, numbers as LEB128: kind + 4 * count, where count is not 0, and
- *   COPY    so many tokens are those of the older stream that begin at the same places
- *   STATE   so many tokens follow: 0 for a literal (the byte is known), else length - 2, distance
- *   SEARCH  so many bytes further, or to the end of the match that crosses there, the encoder decides by itself
- * What follows the last step is searched. A search begins and ends where nothing is pending: at a token's beginning, behind a
- * match. A delta can be wrong; then the stream is another one, but nothing is read or written out of bounds. */
+ * Where `token_reuse.h` finds out what stays, a delta states it, for whoever had both streams in hand. It holds steps
+ * in order of position, numbers as LEB128: kind + 4 * count, where count is not 0, and COPY    so many tokens are those
+ * of the older stream that begin at the same places STATE   so many tokens follow: 0 for a literal (the byte is known),
+ * else length - 2, distance SEARCH  so many bytes further, or to the end of the match that crosses there, the encoder
+ * decides by itself What follows the last step is searched. A search begins and ends where nothing is pending: at a
+ * token's beginning, behind a match. A delta can be wrong; then the stream is another one, but nothing is read or
+ * written out of bounds. */
 #ifndef RDK_DEFLATE_TOKEN_DELTA_H
 #define RDK_DEFLATE_TOKEN_DELTA_H
 
@@ -60,16 +60,18 @@ static inline rdk_token rdk_old_token_at(rdk_old_tokens *old, uint32_t position)
         old->token = 0;
         old->at = old->next->token_begin;
     }
-    while (old->at < (int64_t)position && old->token < old->next->token_count) old->at += rdk_old_span(old->next->tokens[old->token++]);
+    while (old->at < (int64_t)position && old->token < old->next->token_count)
+        old->at += rdk_old_span(old->next->tokens[old->token++]);
     if (old->at != (int64_t)position || old->token == old->next->token_count) return RDK_NO_TOKEN;
     rdk_token token = old->next->tokens[old->token];
     return token & RDK_STORED_SPAN ? RDK_NO_TOKEN : token;
 }
 
-/* Emits at most `count` tokens from the older one at *position on, which `rdk_old_token_at` has found, while they complete no block;
- * returns how many. */
+/* Emits at most `count` tokens from the older one at *position on, which `rdk_old_token_at` has found, while they
+ * complete no block; returns how many. */
 static inline uint32_t rdk_copy_tokens(rdk_run *run, rdk_old_tokens *old, uint32_t *position, uint32_t count) {
-    const rdk_token *in = old->next->tokens + old->token, *stop = old->next->tokens + old->next->token_count, *last = in;
+    const rdk_token *in = old->next->tokens + old->token, *stop = old->next->tokens + old->next->token_count,
+                    *last = in;
     uint32_t at = *position, end = old->next->end;
     if (stop - in > (ptrdiff_t)count) stop = in + count;
     if (stop - in > run->alarm - run->next) stop = in + (run->alarm - run->next);

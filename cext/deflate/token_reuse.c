@@ -6,8 +6,8 @@
 enum { HISTORY = 1 << 15, BLOCKS_MOST = 1 << 12, ROOM_BEHIND = 320 };
 
 /* Puts one token for each stored block that is not empty among the others; the new count, 0 if there is no room. */
-static size_t add_stored_spans(const rdk_block_info *blocks, size_t block_count, uint64_t plain_length, uint32_t *tokens, size_t count,
-                               size_t capacity) {
+static size_t add_stored_spans(const rdk_block_info *blocks, size_t block_count, uint64_t plain_length,
+                               uint32_t *tokens, size_t count, size_t capacity) {
     size_t spans = 0, from = count;
     for (size_t i = 0; i < block_count; i++) spans += blocks[i].type == 0;
     if (count + spans > capacity) return 0;
@@ -27,12 +27,13 @@ static size_t add_stored_spans(const rdk_block_info *blocks, size_t block_count,
     return count;
 }
 
-int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length, uint32_t *tokens,
-                           size_t capacity) {
+int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit, uint32_t plain_length,
+                           uint32_t *tokens, size_t capacity) {
     rdk_inflate *inflate = rdk_inflate_new();
     rdk_block_info *blocks = malloc(BLOCKS_MOST * sizeof *blocks);
     /* Matches reach back before the segment: as if a window stood there. */
-    rdk_inflate_io io = {.input = wire, .input_length = wire_length, .bit = bit, .plain_used = HISTORY, .tokens = tokens};
+    rdk_inflate_io io = {
+        .input = wire, .input_length = wire_length, .bit = bit, .plain_used = HISTORY, .tokens = tokens};
     io.plain_capacity = (size_t)HISTORY + plain_length + ROOM_BEHIND;
     io.token_capacity = capacity;
     io.blocks = blocks;
@@ -44,7 +45,8 @@ int64_t rdk_segment_tokens(const uint8_t *wire, size_t wire_length, uint32_t bit
     }
     if (status == RDK_OK) {
         /* Bits of the next segment, which may share the last byte, can look like a block. */
-        while (io.block_used && blocks[io.block_used - 1].plain_start >= plain_length) io.token_used -= blocks[--io.block_used].tokens;
+        while (io.block_used && blocks[io.block_used - 1].plain_start >= plain_length)
+            io.token_used -= blocks[--io.block_used].tokens;
         size_t count = add_stored_spans(blocks, io.block_used, plain_length, tokens, io.token_used, capacity);
         status = count || plain_length == 0 ? (int64_t)count : RDK_E_OUTPUT_FULL;
     }

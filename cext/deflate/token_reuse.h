@@ -1,15 +1,15 @@
 /* Following a donor: which tokens of an older stream an encoder with hash chains would write again.
  *
- * Such an encoder's token at a position is decided by the longest matches there and one further, among candidates within a
- * window before them. Where new and old bytes are the same that search would find the same again, unless a byte that
- * *differs* had a part in it. Tokens come in groups, literals up to and with a match: no match that was found on the way is
- * longer than the group's, or it would have been written. So comparisons in a group end no more than that length and one
- * byte behind its match, and a byte that differs has a part in it
+ * Such an encoder's token at a position is decided by the longest matches there and one further, among candidates
+ * within a window before them. Where new and old bytes are the same that search would find the same again, unless a
+ * byte that *differs* had a part in it. Tokens come in groups, literals up to and with a match: no match that was found
+ * on the way is longer than the group's, or it would have been written. So comparisons in a group end no more than that
+ * length and one byte behind its match, and a byte that differs has a part in it
  *   - where it lies before that end (the group's reach);
- *   - where a candidate that holds it within its first four bytes, new or old, has the hash of a position that is searched:
- *     chains have other members then (*taints*);
- *   - where a match with an earlier candidate goes up to it and would end there in one of both streams only: four bytes before
- *     the one that differs, and that byte itself as it is or was, come again within the group's reach (*echoes*).
+ *   - where a candidate that holds it within its first four bytes, new or old, has the hash of a position that is
+ * searched: chains have other members then (*taints*);
+ *   - where a match with an earlier candidate goes up to it and would end there in one of both streams only: four bytes
+ * before the one that differs, and that byte itself as it is or was, come again within the group's reach (*echoes*).
  * Everything else can be taken over as it is. The rest is searched as ever, and the two agree again at the next token
  * boundary that both have, because nothing is pending at a boundary that a fresh search would not find. */
 #ifndef RDK_DEFLATE_PRECEDENT_H
@@ -20,13 +20,14 @@
 
 enum {
     RDK_TAINT_SLOTS = 1 << 15,
-    RDK_TAINT_WINDOW = 1 << 15, /* deflate's */
-    RDK_TAINT_BYTES = 4,        /* what a chain is made of: encoders with longer hashes cannot follow */
+    RDK_TAINT_WINDOW = 1 << 15,    /* deflate's */
+    RDK_TAINT_BYTES = 4,           /* what a chain is made of: encoders with longer hashes cannot follow */
     RDK_REACH = RDK_MATCH_MAX + 2, /* a token depends on so many bytes from its position at most */
     RDK_GROUP_LITERALS = 256       /* how far a group's match is looked for */
 };
 
-typedef uint32_t rdk_chain_hash(const uint8_t *at); /* the encoder's own, of at most 30 bits, over RDK_TAINT_BYTES bytes */
+typedef uint32_t rdk_chain_hash(
+    const uint8_t *at); /* the encoder's own, of at most 30 bits, over RDK_TAINT_BYTES bytes */
 
 /* Which of many hashes were put in lately: during this stretch of a window's length or the one before. */
 typedef struct rdk_sieve {
@@ -37,16 +38,16 @@ typedef struct rdk_follower {
     const rdk_donor_range *donor;
     const uint8_t *plain, *old; /* old[i] stands beside plain[i], for begin <= i < end */
     uint32_t begin, end;
-    uint32_t token;        /* the next one */
-    int64_t at;            /* where it begins */
-    uint32_t group_stop;   /* the token behind the match of its group, once the group was looked at */
-    int64_t group_reach;   /* the group depends on bytes before this position only */
-    uint32_t same_from;    /* what differs before it was noted */
-    uint32_t differs;      /* the first position from there whose bytes differ; `end` if none does */
-    uint32_t last_noted;   /* the last position that was noted, plus one; 0: none */
-    uint32_t listened;     /* echoes before it were looked for */
-    uint32_t echo;         /* the last one found, plus one; 0: none */
-    uint32_t stretch;      /* of the sieves */
+    uint32_t token;      /* the next one */
+    int64_t at;          /* where it begins */
+    uint32_t group_stop; /* the token behind the match of its group, once the group was looked at */
+    int64_t group_reach; /* the group depends on bytes before this position only */
+    uint32_t same_from;  /* what differs before it was noted */
+    uint32_t differs;    /* the first position from there whose bytes differ; `end` if none does */
+    uint32_t last_noted; /* the last position that was noted, plus one; 0: none */
+    uint32_t listened;   /* echoes before it were looked for */
+    uint32_t echo;       /* the last one found, plus one; 0: none */
+    uint32_t stretch;    /* of the sieves */
     rdk_sieve taints, echoes;
     uint32_t tainted[RDK_TAINT_SLOTS]; /* by the encoder's hash: position + 1 of the last */
     uint16_t tags[RDK_TAINT_SLOTS];    /* more bits of its hash; 0: of several hashes */
@@ -66,7 +67,9 @@ static inline void rdk_sieve_turn(rdk_sieve *s, uint32_t stretch) {
     memcpy(s->either, s->stretches[~stretch & 1], sizeof s->either);
 }
 
-static inline bool rdk_in_window(uint32_t noted, uint32_t position) { return noted && noted + RDK_TAINT_WINDOW > position; }
+static inline bool rdk_in_window(uint32_t noted, uint32_t position) {
+    return noted && noted + RDK_TAINT_WINDOW > position;
+}
 
 static inline uint32_t rdk_differs_from(const rdk_follower *f, uint32_t from) {
     return from + rdk_common(f->plain + from, f->old + from, f->end - from);
@@ -117,7 +120,8 @@ static inline void rdk_taint(rdk_follower *f, uint32_t hash, uint32_t position) 
 
 /* Taints [from, to): candidates that only one of both streams could reach. */
 static inline void rdk_taint_range(rdk_follower *f, int64_t from, int64_t to, rdk_chain_hash *chain_hash) {
-    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++) rdk_taint(f, chain_hash(f->plain + c), (uint32_t)c);
+    for (int64_t c = from < f->begin ? f->begin : from; c < to; c++)
+        rdk_taint(f, chain_hash(f->plain + c), (uint32_t)c);
     if (to > f->last_noted) f->last_noted = (uint32_t)to;
 }
 

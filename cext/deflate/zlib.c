@@ -1,5 +1,5 @@
-/* zlib 1.2.5.1 and later: levels 1 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx, ...
- * And Chromium's fork of it, which Node has: another hash. */
+/* zlib 1.2.5.1 and later: levels 1 to 9, strategies, memory levels, window sizes. Also java.util.zip, Python, nginx,
+ * ... And Chromium's fork of it, which Node has: another hash. */
 #include "zlib.h"
 
 enum { DEFAULT_MEMORY = 8 };
@@ -21,7 +21,8 @@ static uint32_t detect_memory(const rdk_block_info *blocks, size_t count) {
     uint32_t votes[10] = {0}, best = 0;
     for (size_t i = 0; i < count; i++)
         for (uint32_t memory = 1; memory <= 9; memory++)
-            if (blocks[i].ended && !blocks[i].final && blocks[i].type != 0 && blocks[i].tokens == (64u << memory) - 1) votes[memory]++;
+            if (blocks[i].ended && !blocks[i].final && blocks[i].type != 0 && blocks[i].tokens == (64u << memory) - 1)
+                votes[memory]++;
     for (uint32_t memory = 1; memory <= 9; memory++)
         if (votes[memory] > votes[best]) best = memory;
     return best;
@@ -55,7 +56,8 @@ static uint32_t advance(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32
     return run->model->level > 3 ? rdk_zlib_lazy(run, walk, from, to, end) : rdk_zlib_fast(run, walk, from, to, end);
 }
 
-/* A flush ends the input for the time being: no match crosses it. Its last two bytes enter the chains with what follows. */
+/* A flush ends the input for the time being: no match crosses it. Its last two bytes enter the chains with what
+ * follows. */
 static void simulate(rdk_run *run) {
     rdk_zlib_walk *walk = run->state;
     bool lazy = run->model->level > 3, chained = strategy_of(run) < LITERALS_ONLY;
@@ -86,14 +88,22 @@ static void choose(rdk_run *run, rdk_block *block, uint8_t want) {
     rdk_zlib_choose(block, want, &policy);
 }
 
-#define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT)                                                                  \
-    {.id = (ID), .name = NAME, .level = LEVEL, .warmup_bytes = WARMUP, .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,      \
-     .segment_bytes = SEGMENT, .state_bytes = sizeof(rdk_zlib_walk), .parameter = PARAMETER, .simulate = simulate,          \
-     .choose = choose, .detect = detect_memory}
+#define MODEL(ID, NAME, LEVEL, PARAMETER, WARMUP, SEGMENT) \
+    {.id = (ID),                                           \
+     .name = NAME,                                         \
+     .level = LEVEL,                                       \
+     .warmup_bytes = WARMUP,                               \
+     .lookahead_bytes = RDK_ZLIB_LOOKAHEAD,                \
+     .segment_bytes = SEGMENT,                             \
+     .state_bytes = sizeof(rdk_zlib_walk),                 \
+     .parameter = PARAMETER,                               \
+     .simulate = simulate,                                 \
+     .choose = choose,                                     \
+     .detect = detect_memory}
 #define FAST(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_FAST_WARMUP, 4 << 20)
 #define LAZY(ID, NAME, LEVEL, P) MODEL((ID) + LEVEL, NAME #LEVEL, LEVEL, P, RDK_ZLIB_LAZY_WARMUP, 1 << 20)
-#define LAZY_LEVELS(ID, NAME, P)                                                                                            \
-    LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P),           \
+#define LAZY_LEVELS(ID, NAME, P)                                                                                  \
+    LAZY(ID, NAME, 4, P), LAZY(ID, NAME, 5, P), LAZY(ID, NAME, 6, P), LAZY(ID, NAME, 7, P), LAZY(ID, NAME, 8, P), \
         LAZY(ID, NAME, 9, P)
 #define LEVELS(ID, NAME, P) FAST(ID, NAME, 1, P), FAST(ID, NAME, 2, P), FAST(ID, NAME, 3, P), LAZY_LEVELS(ID, NAME, P)
 #define WINDOW(BITS) LEVELS(0x400 + (BITS << 4), "zlib-window-" #BITS "-level-", PARAMETER(DEFAULT, BITS))

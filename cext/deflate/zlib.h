@@ -1,7 +1,8 @@
 /* What the encoders of zlib's lineage share: hash chains, search for matches, Huffman tables.
  *
- * zlib, GNU gzip, pigz, java.util.zip and Chromium's zlib all descend from one program. They insert positions into chains of
- * equal hash, walk a chain for the longest match, and differ in the hash, the tail of the input and where blocks end. */
+ * zlib, GNU gzip, pigz, java.util.zip and Chromium's zlib all descend from one program. They insert positions into
+ * chains of equal hash, walk a chain for the longest match, and differ in the hash, the tail of the input and where
+ * blocks end. */
 #ifndef RDK_DEFLATE_ZLIB_H
 #define RDK_DEFLATE_ZLIB_H
 
@@ -9,7 +10,8 @@
 
 enum {
     RDK_ZLIB_WINDOW = 32768,
-    RDK_ZLIB_MARGIN = 262,   /* an encoder in mid-stream always sees so many bytes ahead; matches reach window - margin back */
+    RDK_ZLIB_MARGIN =
+        262, /* an encoder in mid-stream always sees so many bytes ahead; matches reach window - margin back */
     RDK_ZLIB_TOO_FAR = 4096, /* a match of 3 bytes beyond this distance is not worth it (lazy levels) */
     RDK_ZLIB_BATCH = 256,    /* lazy levels insert ahead; window - margin + batch must stay below the window */
     RDK_ZLIB_LOOKAHEAD = 1024,
@@ -33,8 +35,8 @@ enum rdk_zlib_hash {
     RDK_ZLIB_HASH4      /* Chromium's of four bytes */
 };
 
-/* Hash chains over a window of 64 KiB that follows the position. Entries are window positions; 0 is "none", so the byte at
- * `origin` is never found: so it is in the encoders at the first byte of their input or dictionary. */
+/* Hash chains over a window of 64 KiB that follows the position. Entries are window positions; 0 is "none", so the byte
+ * at `origin` is never found: so it is in the encoders at the first byte of their input or dictionary. */
 typedef struct rdk_zlib_chains {
     uint16_t newest[1 << 16];
     uint16_t older[RDK_ZLIB_WINDOW];
@@ -63,7 +65,8 @@ static inline uint32_t rdk_zlib_load(const uint8_t *at, uint32_t left, uint8_t b
 }
 
 /* Puts one position at the head of its chain; returns the one that was there. Fast levels. */
-static inline uint32_t rdk_zlib_insert(rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t window_position, uint32_t four) {
+static inline uint32_t rdk_zlib_insert(rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t window_position,
+                                       uint32_t four) {
     uint32_t hash = rdk_zlib_hash(chains, kind, four), before = chains->newest[hash];
     chains->older[window_position & (RDK_ZLIB_WINDOW - 1)] = (uint16_t)before;
     chains->newest[hash] = (uint16_t)window_position;
@@ -79,10 +82,10 @@ typedef struct rdk_zlib_search {
     uint32_t reach; /* largest distance; only the first candidate may be exactly so far */
 } rdk_zlib_search;
 
-/* The longest match of the bytes at `scan` along the chain from window position `candidate` on, or a length <= ask->best.
- * `position` is scan's window position. */
-static inline uint32_t rdk_zlib_longest(const rdk_zlib_chains *chains, const uint8_t *scan, uint32_t position, uint32_t candidate,
-                                        const rdk_zlib_search *ask, uint32_t *distance) {
+/* The longest match of the bytes at `scan` along the chain from window position `candidate` on, or a length <=
+ * ask->best. `position` is scan's window position. */
+static inline uint32_t rdk_zlib_longest(const rdk_zlib_chains *chains, const uint8_t *scan, uint32_t position,
+                                        uint32_t candidate, const rdk_zlib_search *ask, uint32_t *distance) {
     uint32_t best = ask->best, chain = ask->chain, limit = position > ask->reach ? position - ask->reach : 0;
     const uint16_t *older = chains->older;
     uint32_t want = best < 3 ? rdk_zlib_load(scan, ask->most, 0) & 0xffffff : rdk_load32(scan + best - 3);
@@ -121,8 +124,8 @@ static inline uint32_t rdk_zlib_longest(const rdk_zlib_chains *chains, const uin
 
 /* ---- tables (zlib_trees.c) ----------------------------------------------------------------------------- */
 
-/* Code lengths by a heap that prefers the shallower of two equal weights; lengths beyond `longest` are repaired afterwards.
- * At least two symbols get a code. Returns one more than the last symbol with a code. */
+/* Code lengths by a heap that prefers the shallower of two equal weights; lengths beyond `longest` are repaired
+ * afterwards. At least two symbols get a code. Returns one more than the last symbol with a code. */
 uint32_t rdk_zlib_lengths(const uint32_t *counts, uint32_t symbols, uint32_t longest, uint8_t *lengths);
 
 /* What the choice among stored, fixed and dynamic depends on. */
@@ -143,12 +146,13 @@ typedef struct rdk_zlib_walk {
     rdk_zlib_effort effort;
     enum rdk_zlib_hash hash;
     uint32_t hash_bits;
-    uint32_t reach;     /* largest distance */
-    bool filtered;      /* Z_FILTERED: matches of up to five bytes are not worth it */
-    bool gnu;           /* GNU gzip: its end of input, and blocks that end early */
+    uint32_t reach; /* largest distance */
+    bool filtered;  /* Z_FILTERED: matches of up to five bytes are not worth it */
+    bool gnu;       /* GNU gzip: its end of input, and blocks that end early */
     /* Lazy levels: the match found at `pending_at` while the literal before it was decided. */
     uint32_t pending_at, pending_length, pending_distance;
-    /* GNU gzip: the index of window position 0 once the input has ended (wraps below 0), and whether the window has moved. */
+    /* GNU gzip: the index of window position 0 once the input has ended (wraps below 0), and whether the window has
+     * moved. */
     uint32_t tail_origin;
     bool tail_seen, tail_moved;
     const rdk_token *tokens; /* where the tokens of a block begin */
@@ -158,9 +162,9 @@ typedef struct rdk_zlib_walk {
     rdk_zlib_chains chains;
 } rdk_zlib_walk;
 
-/* Emit from `from` until `to` is reached (never beyond run->stop) as an encoder whose input ends at `end`, at least `to`.
- * Return the position reached. Lazy: positions from walk->chains.inserted on are inserted as needed. Fast: all before
- * `from` that the encoder would have inserted are. */
+/* Emit from `from` until `to` is reached (never beyond run->stop) as an encoder whose input ends at `end`, at least
+ * `to`. Return the position reached. Lazy: positions from walk->chains.inserted on are inserted as needed. Fast: all
+ * before `from` that the encoder would have inserted are. */
 uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end);
 uint32_t rdk_zlib_fast(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_t to, uint32_t end);
 /* Inserts [from, to) into the chains of a fast level, as an encoder does with a dictionary and before a flush ends. */

@@ -6,10 +6,10 @@
 enum { SYMBOLS_MOST = 288, NODES_MOST = 2 * SYMBOLS_MOST };
 
 typedef struct forest {
-    uint64_t key[NODES_MOST];    /* weight << 8 | depth: the order of the heap */
+    uint64_t key[NODES_MOST]; /* weight << 8 | depth: the order of the heap */
     uint16_t parent[NODES_MOST];
-    uint16_t heap[NODES_MOST];   /* 1-based */
-    uint16_t order[NODES_MOST];  /* nodes as they left the heap */
+    uint16_t heap[NODES_MOST];  /* 1-based */
+    uint16_t order[NODES_MOST]; /* nodes as they left the heap */
     uint32_t heap_length;
 } forest;
 
@@ -35,7 +35,8 @@ static uint32_t grow(forest *f, uint32_t next) {
         uint16_t second = f->heap[1];
         f->order[gone++] = first;
         f->order[gone++] = second;
-        uint64_t depth = (f->key[first] & 0xff) > (f->key[second] & 0xff) ? f->key[first] & 0xff : f->key[second] & 0xff;
+        uint64_t depth =
+            (f->key[first] & 0xff) > (f->key[second] & 0xff) ? f->key[first] & 0xff : f->key[second] & 0xff;
         f->key[next] = ((f->key[first] >> 8) + (f->key[second] >> 8)) << 8 | (depth + 1);
         f->parent[first] = f->parent[second] = (uint16_t)next;
         f->heap[1] = (uint16_t)next++;
@@ -45,9 +46,10 @@ static uint32_t grow(forest *f, uint32_t next) {
     return gone;
 }
 
-/* Lengths beyond the limit: each repair lengthens one shorter code and so makes room for two. Then lengths are dealt out again,
- * the longest to the nodes that left the heap first. */
-static void shorten(const forest *f, uint32_t symbols, uint32_t longest, uint32_t *per_length, int overflow, uint8_t *lengths) {
+/* Lengths beyond the limit: each repair lengthens one shorter code and so makes room for two. Then lengths are dealt
+ * out again, the longest to the nodes that left the heap first. */
+static void shorten(const forest *f, uint32_t symbols, uint32_t longest, uint32_t *per_length, int overflow,
+                    uint8_t *lengths) {
     for (; overflow > 0; overflow -= 2) {
         uint32_t length = longest - 1;
         while (per_length[length] == 0) length--;
@@ -104,11 +106,15 @@ uint32_t rdk_zlib_lengths(const uint32_t *counts, uint32_t symbols, uint32_t lon
 /* ---- header ---------------------------------------------------------------------------------------------------- */
 
 /* Run-length coding of one tree; the two trees are coded apart. Returns the number of runs so far. */
-static uint32_t code_runs(const uint8_t *lengths, uint32_t symbols, rdk_length_run *runs, uint32_t made, uint32_t *counts) {
+static uint32_t code_runs(const uint8_t *lengths, uint32_t symbols, rdk_length_run *runs, uint32_t made,
+                          uint32_t *counts) {
     int before = -1;
     for (uint32_t i = 0; i < symbols;) {
         uint8_t length = lengths[i];
-        uint32_t most = length == 0 ? 138 : length == before ? 6 : 7, least = length == 0 || length == before ? 3 : 4, n = 1;
+        uint32_t most = length == 0        ? 138
+                        : length == before ? 6
+                                           : 7,
+                 least = length == 0 || length == before ? 3 : 4, n = 1;
         while (n < most && i + n < symbols && lengths[i + n] == length) n++;
         if (n < least) {
             for (uint32_t k = 0; k < n; k++) runs[made++] = (rdk_length_run){length, 0};
@@ -149,8 +155,8 @@ static void make_header(rdk_block *block) {
 
 /* ---- stored, fixed or dynamic ---------------------------------------------------------------------------------- */
 
-/* Whether the block's first byte is still in the encoder's window of twice `window` bytes when the block is written. When it
- * looks for input and is beyond the middle by `window` - margin, the window moves on by half. */
+/* Whether the block's first byte is still in the encoder's window of twice `window` bytes when the block is written.
+ * When it looks for input and is beyond the middle by `window` - margin, the window moves on by half. */
 static bool in_window(const rdk_block *block, const rdk_zlib_policy *policy) {
     uint64_t at = block->plain_offset + block->plain_length - policy->base, window = policy->window;
     if (!block->final && block->token_count) {

@@ -2,8 +2,8 @@
 #include "zlib.h"
 
 const rdk_zlib_effort rdk_zlib_efforts[10] = {
-    {0, 0, 0, 0},      {4, 4, 8, 4},        {4, 5, 16, 8},      {4, 6, 32, 32},       {4, 4, 16, 16},
-    {8, 16, 32, 32},   {8, 16, 128, 128},   {8, 32, 128, 256},  {32, 128, 258, 1024}, {32, 258, 258, 4096},
+    {0, 0, 0, 0},    {4, 4, 8, 4},      {4, 5, 16, 8},     {4, 6, 32, 32},       {4, 4, 16, 16},
+    {8, 16, 32, 32}, {8, 16, 128, 128}, {8, 32, 128, 256}, {32, 128, 258, 1024}, {32, 258, 258, 4096},
 };
 
 /* ---- chains ---------------------------------------------------------------------------------------------------- */
@@ -25,7 +25,8 @@ void rdk_zlib_slide(rdk_zlib_chains *chains) {
     chains->origin += RDK_ZLIB_WINDOW;
 }
 
-/* Lazy levels insert every position, so a chain is a matter of the plain bytes alone and can be laid ahead of the search. */
+/* Lazy levels insert every position, so a chain is a matter of the plain bytes alone and can be laid ahead of the
+ * search. */
 static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum rdk_zlib_hash kind, uint32_t position) {
     uint32_t last = run->length >= 4 ? run->length - 4 : 0;
     while (chains->inserted <= position) {
@@ -41,7 +42,8 @@ static inline void lay_ahead(const rdk_run *run, rdk_zlib_chains *chains, enum r
                 chains->inserted = UINT32_MAX;
                 return;
             }
-            rdk_zlib_insert(chains, kind, window_position, rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
+            rdk_zlib_insert(chains, kind, window_position,
+                            rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
             chains->inserted++;
             continue;
         }
@@ -59,9 +61,11 @@ static inline void fill(const rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_h
         enum { TURN = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN };
         if (at - chains->origin >= TURN) rdk_zlib_slide(chains);
         const uint32_t origin = chains->origin, turn = origin + TURN < to ? origin + TURN : to;
-        for (; at < turn && run->length - at >= 4; at++) rdk_zlib_insert(chains, kind, at - origin, rdk_load32(run->plain + at));
+        for (; at < turn && run->length - at >= 4; at++)
+            rdk_zlib_insert(chains, kind, at - origin, rdk_load32(run->plain + at));
         for (; at < turn; at++)
-            rdk_zlib_insert(chains, kind, at - origin, rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
+            rdk_zlib_insert(chains, kind, at - origin,
+                            rdk_zlib_load(run->plain + at, run->length - at, chains->beyond));
     }
 }
 
@@ -73,8 +77,8 @@ void rdk_zlib_fill(const rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint3
 /* ---- lazy levels ----------------------------------------------------------------------------------------------- */
 
 /* The match at `position`, of more than `before` bytes: the length of the match one position earlier. Otherwise < 3. */
-static inline uint32_t lazy_find(const rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t position,
-                                 uint32_t end, uint32_t before, uint32_t *distance) {
+static inline uint32_t lazy_find(const rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu,
+                                 uint32_t position, uint32_t end, uint32_t before, uint32_t *distance) {
     rdk_zlib_chains *chains = &walk->chains;
     uint32_t left = end - position, length;
     rdk_zlib_search ask = {.best = before, .most = left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, .reach = walk->reach};
@@ -93,8 +97,8 @@ static inline uint32_t lazy_find(const rdk_run *run, rdk_zlib_walk *walk, enum r
     return walk->filtered && length <= 5 ? 0 : length;
 }
 
-static inline uint32_t walk_lazy(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
-                                 uint32_t end) {
+static inline uint32_t walk_lazy(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from,
+                                 uint32_t to, uint32_t end) {
     uint32_t position = from, length = 0, distance = 0, stop = to < run->stop ? to : run->stop;
     if (walk->pending_length && walk->pending_at == from) {
         length = walk->pending_length;
@@ -134,9 +138,10 @@ uint32_t rdk_zlib_lazy(rdk_run *run, rdk_zlib_walk *walk, uint32_t from, uint32_
 
 /* ---- fast levels ----------------------------------------------------------------------------------------------- */
 
-/* What rdk_zlib_longest finds for the bytes at `scan`, window position `at`, if no edge is within 266 bytes; < 3 if nothing. */
-static inline uint32_t clear_longest(const rdk_zlib_chains *chains, const uint8_t *scan, uint32_t at, uint32_t candidate,
-                                     const rdk_zlib_effort *effort, uint32_t *distance) {
+/* What rdk_zlib_longest finds for the bytes at `scan`, window position `at`, if no edge is within 266 bytes; < 3 if
+ * nothing. */
+static inline uint32_t clear_longest(const rdk_zlib_chains *chains, const uint8_t *scan, uint32_t at,
+                                     uint32_t candidate, const rdk_zlib_effort *effort, uint32_t *distance) {
     uint32_t best = RDK_MATCH_MIN - 1, chain = effort->chain;
     const uint32_t limit = at > RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN ? at - (RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN) : 0;
     const uint64_t want = rdk_load64(scan);
@@ -144,7 +149,8 @@ static inline uint32_t clear_longest(const rdk_zlib_chains *chains, const uint8_
     do {
         const uint8_t *there = scan - (at - candidate);
         uint64_t differ = rdk_load64(there) ^ want;
-        uint32_t length = differ ? (uint32_t)(__builtin_ctzll(differ) >> 3) : 8 + rdk_common(scan + 8, there + 8, RDK_MATCH_MAX - 8);
+        uint32_t length =
+            differ ? (uint32_t)(__builtin_ctzll(differ) >> 3) : 8 + rdk_common(scan + 8, there + 8, RDK_MATCH_MAX - 8);
         *distance = length > best ? at - candidate : *distance; /* without a branch: nothing predicts it */
         best = length > best ? length : best;
         if (best >= effort->nice) break;
@@ -153,10 +159,11 @@ static inline uint32_t clear_longest(const rdk_zlib_chains *chains, const uint8_
     return best;
 }
 
-/* walk_fast() away from all edges, where nearly all of the time goes: no token can reach the end of the input, of the block, or a
- * correction. Emits at most `most` tokens and stops before the first position of which that cannot be said. */
-static inline uint32_t walk_clear(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, uint32_t from, uint32_t to,
-                                  ptrdiff_t most) {
+/* walk_fast() away from all edges, where nearly all of the time goes: no token can reach the end of the input, of the
+ * block, or a correction. Emits at most `most` tokens and stops before the first position of which that cannot be said.
+ */
+static inline uint32_t walk_clear(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, uint32_t from,
+                                  uint32_t to, ptrdiff_t most) {
     enum { ROOM = RDK_MATCH_MAX + 8, TURN = 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN + 1 };
     rdk_zlib_chains *chains = &walk->chains;
     const rdk_zlib_effort effort = walk->effort;
@@ -170,7 +177,8 @@ static inline uint32_t walk_clear(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zl
         while (position < turn && next < alarm) {
             const uint8_t *scan = plain + position;
             uint32_t at = position - origin, candidate = rdk_zlib_insert(chains, kind, at, rdk_load32(scan));
-            /* A search that begins after a wrong guess of the branches waits for the table and then for the candidate. */
+            /* A search that begins after a wrong guess of the branches waits for the table and then for the candidate.
+             */
             __builtin_prefetch(plain + (origin + chains->newest[rdk_zlib_hash(chains, kind, rdk_load32(scan + 1))]));
             __builtin_prefetch(&chains->newest[rdk_zlib_hash(chains, kind, rdk_load32(scan + 3))]);
             uint32_t length = clear_longest(chains, scan, at, candidate, &effort, &distance);
@@ -189,8 +197,8 @@ static inline uint32_t walk_clear(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zl
     return position;
 }
 
-static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from, uint32_t to,
-                                 uint32_t end) {
+static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zlib_hash kind, bool gnu, uint32_t from,
+                                 uint32_t to, uint32_t end) {
     rdk_zlib_chains *chains = &walk->chains;
     const uint32_t stop = to < run->stop ? to : run->stop, inside_most = walk->effort.lazy;
     const bool clear = walk->reach == RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN && !walk->rsyncable;
@@ -206,13 +214,17 @@ static inline uint32_t walk_fast(rdk_run *run, rdk_zlib_walk *walk, enum rdk_zli
             const uint8_t *scan = run->plain + position;
             if (position - chains->origin >= 2 * RDK_ZLIB_WINDOW - RDK_ZLIB_MARGIN + 1) rdk_zlib_slide(chains);
             uint32_t at = position - chains->origin;
-            uint32_t candidate = rdk_zlib_insert(chains, kind, at, rdk_zlib_load(scan, run->length - position, chains->beyond));
-            rdk_zlib_search ask = {2, left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, walk->effort.nice, walk->effort.chain, walk->reach};
+            uint32_t candidate =
+                rdk_zlib_insert(chains, kind, at, rdk_zlib_load(scan, run->length - position, chains->beyond));
+            rdk_zlib_search ask = {2, left < RDK_MATCH_MAX ? left : RDK_MATCH_MAX, walk->effort.nice,
+                                   walk->effort.chain, walk->reach};
             if (ask.nice > ask.most) ask.nice = ask.most;
-            if (gnu && left < RDK_MATCH_MAX && run->ends) length = rdk_gnu_tail_longest(run, walk, position, &ask, &distance);
+            if (gnu && left < RDK_MATCH_MAX && run->ends)
+                length = rdk_gnu_tail_longest(run, walk, position, &ask, &distance);
             else length = rdk_zlib_longest(chains, scan, at, candidate, &ask, &distance);
         }
-        position = length >= RDK_MATCH_MIN ? rdk_emit_match(run, position, length, distance) : rdk_emit_literal(run, position);
+        position =
+            length >= RDK_MATCH_MIN ? rdk_emit_match(run, position, length, distance) : rdk_emit_literal(run, position);
         uint32_t span = position - standing;
         if (span > 1 && span <= inside_most && (gnu || end - position >= RDK_MATCH_MIN)) {
             for (uint32_t at = standing + 1; at < position && run->length - at >= RDK_MATCH_MIN; at++)

@@ -52,7 +52,8 @@ static void run_round_trip(const uint8_t *data, size_t size) {
     require(count >= 0);
     rdk_difference *some = malloc((length + 1) * sizeof *some);
     int64_t given_up = rdk_difference_find(old, old_length, new_bytes, length, data[1], some, length + 1);
-    require(given_up == RDK_E_OUTPUT_FULL || (given_up == count && memcmp(some, found, (size_t)count * sizeof *some) == 0));
+    require(given_up == RDK_E_OUTPUT_FULL ||
+            (given_up == count && memcmp(some, found, (size_t)count * sizeof *some) == 0));
     free(some);
     rdk_difference_column columns[COLUMNS];
     rdk_difference_reader reader;
@@ -68,7 +69,8 @@ static void run_round_trip(const uint8_t *data, size_t size) {
     int c = data[0] % COLUMNS;
     columns[c].capacity = columns[c].length / 2;
     if (columns[c].length)
-        require(rdk_difference_write(old, old_length, new_bytes, length, found, (size_t)count, columns) == RDK_E_OUTPUT_FULL);
+        require(rdk_difference_write(old, old_length, new_bytes, length, found, (size_t)count, columns) ==
+                RDK_E_OUTPUT_FULL);
     for (c = 0; c < COLUMNS; c++) free(columns[c].bytes);
     free(again);
     free(found);

@@ -1,5 +1,5 @@
-/* Inflate of arbitrary bytes: in one call, in small pieces and for its tokens alone the outcome must be the same, within every
- * buffer. */
+/* Inflate of arbitrary bytes: in one call, in small pieces and for its tokens alone the outcome must be the same,
+ * within every buffer. */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     size_t step = 1 + data[0] % 64;
     outcome whole = run(data + 1, size - 1, 0, true, false), pieces = run(data + 1, size - 1, step, true, data[0] & 1);
-    outcome both = run(data + 1, size - 1, 0, true, true), tokens = run(data + 1, size - 1, data[0] & 2 ? step : 0, false, true);
+    outcome both = run(data + 1, size - 1, 0, true, true),
+            tokens = run(data + 1, size - 1, data[0] & 2 ? step : 0, false, true);
     check_same(whole, pieces);
     check_same(whole, tokens);
     check_same(both, tokens);

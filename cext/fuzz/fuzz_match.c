@@ -39,8 +39,14 @@ static size_t match_all(rdk_reference *references, const uint8_t *data, size_t l
     while (at < length) {
         shown = length - shown < step ? length : shown + step;
         rdk_match_call call = {
-            .window = data + at, .length = shown - at, .final = shown == length, .references = references,
-            .reference_count = 2, .new_bytes = new_bytes, .new_length = *new_length, .operations = out + count,
+            .window = data + at,
+            .length = shown - at,
+            .final = shown == length,
+            .references = references,
+            .reference_count = 2,
+            .new_bytes = new_bytes,
+            .new_length = *new_length,
+            .operations = out + count,
             .capacity = OPERATIONS_MOST - count < 64 ? OPERATIONS_MOST - count : 64,
         };
         require(rdk_match(matcher, &call) == RDK_OK);

@@ -16,9 +16,11 @@ static void run_operations(const uint8_t *data, size_t size) {
     if (count > 0) {
         uint8_t *plain = calloc(1, PLAIN), *out = malloc(OUT), marks[MARKS] = {0};
         uint64_t starts[64], totals[RDK_REFERENCES_MAX];
-        rdk_reference references[3] = {{plain, PLAIN, NULL, 0, 0}, {plain, PLAIN / 2, NULL, 0, 0}, {plain, 1, NULL, 0, 0}};
+        rdk_reference references[3] = {
+            {plain, PLAIN, NULL, 0, 0}, {plain, PLAIN / 2, NULL, 0, 0}, {plain, 1, NULL, 0, 0}};
         int64_t made = rdk_execute(references, 3, operations, (size_t)count, data[0], out, OUT);
-        if (made >= 0 && rdk_yields(references, 3, operations, (size_t)count, data[0], out, (uint64_t)made) != 1) abort();
+        if (made >= 0 && rdk_yields(references, 3, operations, (size_t)count, data[0], out, (uint64_t)made) != 1)
+            abort();
         if (made < 0 && rdk_yields(references, 3, operations, (size_t)count, data[0], out, OUT) == 1) abort();
         rdk_touched(operations, (size_t)count, data[1], OUT, 1, PLAIN / MARKS, marks, MARKS);
         rdk_operation_starts(operations, (size_t)count, 7, starts, 64);

@@ -12,7 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *plain = malloc(length);
     for (uint32_t i = 0; i < length; i++) {
         state = state * 1664525u + 1013904223u;
-        plain[i] = kind == 0 ? 0 : kind == 1 ? (uint8_t)(state >> 24) : (uint8_t)(state >> 30) + (kind == 2 ? (uint8_t)(i >> 6) : 0);
+        plain[i] = kind == 0   ? 0
+                   : kind == 1 ? (uint8_t)(state >> 24)
+                               : (uint8_t)(state >> 30) + (kind == 2 ? (uint8_t)(i >> 6) : 0);
     }
     rdk_segment segment = {.plain = plain, .length = length, .bit = data[3] & 7, .offset = (uint64_t)data[4] << 13};
     segment.model = rdk_model_at(data[0] % rdk_model_count());

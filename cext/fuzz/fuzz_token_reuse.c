@@ -1,5 +1,5 @@
-/* Rebuilding beside an older stream, or by a token delta against it, gives the bits of rebuilding alone, whatever was edited between
- * the two; a delta that was damaged does no harm. */
+/* Rebuilding beside an older stream, or by a token delta against it, gives the bits of rebuilding alone, whatever was
+ * edited between the two; a delta that was damaged does no harm. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,8 @@ typedef struct stream {
 } stream;
 
 static void compress(stream *s, int model) {
-    rdk_segment segment = {.plain = s->plain, .length = s->length, .stop = s->length, .ends = 1, .last = 1, .model = model};
+    rdk_segment segment = {
+        .plain = s->plain, .length = s->length, .stop = s->length, .ends = 1, .last = 1, .model = model};
     size_t capacity = 2 * (size_t)s->length + 4096;
     s->wire = calloc(1, capacity);
     if (rdk_segment_rebuild(&segment, (const uint8_t *)"", 0, s->wire, capacity, &s->bits) != RDK_OK) abort();
@@ -65,8 +66,8 @@ static size_t make_new(stream *new, const stream *old, const uint8_t *edits, siz
     return parallels + 1;
 }
 
-static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_donor_range *donors, size_t count, uint8_t *wire,
-                             size_t capacity, const uint8_t *damage, size_t damages) {
+static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_donor_range *donors, size_t count,
+                             uint8_t *wire, size_t capacity, const uint8_t *damage, size_t damages) {
     size_t room = new->length + 64;
     uint32_t *tokens = malloc(room * sizeof *tokens);
     uint8_t *delta = malloc(4 * room);
@@ -77,7 +78,8 @@ static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_
     int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, donors, count, delta, 4 * room, &copied);
     if (length < 0 || copied > new->length) abort();
     memset(wire, 0, capacity);
-    if (rdk_segment_rebuild_by_delta(segment, donors, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK) abort();
+    if (rdk_segment_rebuild_by_delta(segment, donors, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK)
+        abort();
     if (bits != new->bits || memcmp(wire, new->wire, (size_t)((bits + 7) / 8)) != 0) abort();
     for (size_t i = 0; length && i + 1 < damages; i += 2) {
         delta[(damage[i] * 251u) % (uint64_t)length] = damage[i + 1];
@@ -101,14 +103,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     compress(&old, model);
     compress(&new, model);
     uint32_t *tokens = malloc((old.length + 64) * sizeof *tokens);
-    int64_t token_count = rdk_segment_tokens(old.wire, (size_t)((old.bits + 7) / 8), 0, old.length, tokens, old.length + 64);
+    int64_t token_count =
+        rdk_segment_tokens(old.wire, (size_t)((old.bits + 7) / 8), 0, old.length, tokens, old.length + 64);
     if (token_count < 0) abort();
     for (size_t i = 0; i < count; i++) {
         const rdk_aligned_range *p = &parallels[i];
-        donors[i] = (rdk_donor_range){old.plain + p->donor_offset, (uint32_t)p->offset, (uint32_t)(p->offset + p->length), p->donor_offset,
-                                        tokens, (size_t)token_count, (int64_t)p->offset - (int64_t)p->donor_offset};
+        donors[i] = (rdk_donor_range){old.plain + p->donor_offset,
+                                      (uint32_t)p->offset,
+                                      (uint32_t)(p->offset + p->length),
+                                      p->donor_offset,
+                                      tokens,
+                                      (size_t)token_count,
+                                      (int64_t)p->offset - (int64_t)p->donor_offset};
     }
-    rdk_segment segment = {.plain = new.plain, .length = new.length, .stop = new.length, .ends = 1, .last = 1, .model = model};
+    rdk_segment segment = {
+        .plain = new.plain, .length = new.length, .stop = new.length, .ends = 1, .last = 1, .model = model};
     size_t capacity = 2 * (size_t)new.length + 4096;
     uint8_t *wire = calloc(1, capacity);
     uint64_t bits = 0;

@@ -1,4 +1,5 @@
-/* Where one blob's plain bytes run beside another's, told from their operations alone: both copy out of the same corpora. */
+/* Where one blob's plain bytes run beside another's, told from their operations alone: both copy out of the same
+ * corpora. */
 #include <stdlib.h>
 
 #include "reducto_kernel.h"
@@ -36,7 +37,8 @@ static int by_source(const void *a, const void *b) {
 
 static uint64_t distance(const rdk_aligned_range *p) { return p->offset - p->donor_offset; }
 
-/* How many bytes from `donor_offset` of the older blob are those from `source` of a reference; 0 if others stand there. */
+/* How many bytes from `donor_offset` of the older blob are those from `source` of a reference; 0 if others stand there.
+ */
 static uint64_t same_there(const trace *t, uint64_t donor_offset, uint32_t reference, uint64_t source) {
     size_t low = 0, high = t->older_count;
     if (donor_offset >= t->starts[t->older_count]) return 0;
@@ -50,7 +52,8 @@ static uint64_t same_there(const trace *t, uint64_t donor_offset, uint32_t refer
     return op->reference == reference && op->source + skip == source ? op->length - skip : 0;
 }
 
-/* Any copy of `source` of a reference in the older blob: where it stands, and for how long; without one, how far the next is. */
+/* Any copy of `source` of a reference in the older blob: where it stands, and for how long; without one, how far the
+ * next is. */
 static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, uint64_t *donor_offset, uint64_t *hole) {
     size_t low = 0, high = t->older_count;
     *hole = UINT64_MAX;
@@ -73,7 +76,8 @@ static uint64_t any_copy(const trace *t, uint32_t reference, uint64_t source, ui
     return 0;
 }
 
-/* Adds [offset, offset + length) beside donor_offset: to the parallel at hand, to what may become one, or as a new one. */
+/* Adds [offset, offset + length) beside donor_offset: to the parallel at hand, to what may become one, or as a new one.
+ */
 static int follow(trace *t, uint64_t offset, uint64_t donor_offset, uint64_t length) {
     rdk_aligned_range here = {offset, donor_offset, length}, *last = t->count ? &t->out[t->count - 1] : NULL;
     if (last && distance(last) == distance(&here) && offset <= last->offset + last->length + GAP_MOST) {
@@ -81,7 +85,8 @@ static int follow(trace *t, uint64_t offset, uint64_t donor_offset, uint64_t len
         t->evidence = 0;
         return RDK_OK;
     }
-    if (t->evidence && distance(&t->other) == distance(&here) && offset <= t->other.offset + t->other.length + GAP_MOST) {
+    if (t->evidence && distance(&t->other) == distance(&here) &&
+        offset <= t->other.offset + t->other.length + GAP_MOST) {
         t->other.length = offset + length - t->other.offset;
         t->evidence += length;
     } else {
@@ -95,7 +100,8 @@ static int follow(trace *t, uint64_t offset, uint64_t donor_offset, uint64_t len
     return RDK_OK;
 }
 
-/* One operation of offset. Where the older blob has its bytes at several places, those count that go on with what was before. */
+/* One operation of offset. Where the older blob has its bytes at several places, those count that go on with what was
+ * before. */
 static int pair(trace *t, const rdk_operation *op, uint32_t reference, uint64_t offset) {
     for (uint64_t done = 0; done < op->length;) {
         uint64_t source = op->source + done, here = offset + done, donor_offset = 0, length = 0, hole = UINT64_MAX;
@@ -130,12 +136,18 @@ static void index_older(const rdk_operation *older, size_t count, const uint64_t
     }
 }
 
-int64_t rdk_aligned_ranges(const rdk_operation *operations, size_t count, const uint32_t *donor_numbers, const rdk_operation *older,
-                      size_t older_count, rdk_aligned_range *out, size_t capacity) {
+int64_t rdk_aligned_ranges(const rdk_operation *operations, size_t count, const uint32_t *donor_numbers,
+                           const rdk_operation *older, size_t older_count, rdk_aligned_range *out, size_t capacity) {
     copy *copies = malloc((older_count + 1) * sizeof *copies);
     uint64_t *starts = malloc((older_count + 2) * sizeof *starts), at = 0;
-    trace t = {.older = older, .starts = starts, .copies = copies, .older_count = older_count, .out = out, .capacity = capacity};
-    int64_t status = copies && starts ? rdk_operation_starts(older, older_count, 1, starts, older_count + 2) : RDK_E_MEMORY;
+    trace t = {.older = older,
+               .starts = starts,
+               .copies = copies,
+               .older_count = older_count,
+               .out = out,
+               .capacity = capacity};
+    int64_t status =
+        copies && starts ? rdk_operation_starts(older, older_count, 1, starts, older_count + 2) : RDK_E_MEMORY;
     if (status >= 0) {
         status = RDK_OK;
         index_older(older, older_count, starts, copies);
@@ -143,7 +155,8 @@ int64_t rdk_aligned_ranges(const rdk_operation *operations, size_t count, const 
     for (size_t i = 0; i < count && status == RDK_OK; at += operations[i++].length) {
         uint32_t reference = operations[i].reference;
         if (reference >= RDK_REFERENCES_MAX) status = RDK_E_CORRUPT;
-        else if (donor_numbers[reference] < RDK_REFERENCES_MAX) status = pair(&t, &operations[i], donor_numbers[reference], at);
+        else if (donor_numbers[reference] < RDK_REFERENCES_MAX)
+            status = pair(&t, &operations[i], donor_numbers[reference], at);
     }
     free(copies);
     free(starts);

@@ -7,23 +7,17 @@
 #include "bytes_internal.h"
 #include "reducto_kernel.h"
 
-int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length)
-{
-    return !memcmp(left, right, length);
-}
+int rdk_equal(const uint8_t *left, const uint8_t *right, size_t length) { return !memcmp(left, right, length); }
 
-static int is_zero(const uint8_t *bytes, uint64_t length)
-{
+static int is_zero(const uint8_t *bytes, uint64_t length) {
     return bytes[0] == 0 && !memcmp(bytes, bytes + 1, length - 1);
 }
 
-uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uint64_t from, uint64_t *stop)
-{
+uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uint64_t from, uint64_t *stop) {
     uint64_t start = length, end = length;
     for (uint64_t at = from; at < length; at += block) {
         int zero = is_zero(bytes + at, length - at < block ? length - at : block);
-        if (!zero && start == length)
-            start = at;
+        if (!zero && start == length) start = at;
         if (zero && start != length) {
             end = at;
             break;
@@ -33,31 +27,17 @@ uint64_t rdk_data_run(const uint8_t *bytes, uint64_t length, uint64_t block, uin
     return start;
 }
 
-void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length)
-{
-    memmove(out, bytes, length);
-}
+void rdk_copy(uint8_t *out, const uint8_t *bytes, size_t length) { memmove(out, bytes, length); }
 
-void *rdk_allocate(size_t length)
-{
-    return malloc(length);
-}
+void *rdk_allocate(size_t length) { return malloc(length); }
 
-void rdk_release(void *buffer)
-{
-    free(buffer);
-}
+void rdk_release(void *buffer) { free(buffer); }
 
-void rdk_discard_pages(uint8_t *start, size_t length)
-{
-    (void)madvise(start, length, MADV_DONTNEED);
-}
+void rdk_discard_pages(uint8_t *start, size_t length) { (void)madvise(start, length, MADV_DONTNEED); }
 
-int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count)
-{
+int64_t rdk_leb128_take(const uint8_t *bytes, size_t length, uint64_t *out, size_t count) {
     const uint8_t *at = bytes;
     for (size_t i = 0; i < count; i++)
-        if (!rdk_get_leb128(&at, bytes + length, out + i))
-            return RDK_E_CORRUPT;
+        if (!rdk_get_leb128(&at, bytes + length, out + i)) return RDK_E_CORRUPT;
     return at - bytes;
 }

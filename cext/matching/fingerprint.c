@@ -4,12 +4,13 @@
 
 /* Odd constants with balanced bits; part of fingerprint version 1 and frozen. */
 static const uint64_t K[4] = {
-    UINT64_C(0x9ae16a3b2f90404f), UINT64_C(0xc3a5c85c97cb3127),
-    UINT64_C(0xb492b66fbe98f273), UINT64_C(0xd6e8feb86659fd93),
+    UINT64_C(0x9ae16a3b2f90404f),
+    UINT64_C(0xc3a5c85c97cb3127),
+    UINT64_C(0xb492b66fbe98f273),
+    UINT64_C(0xd6e8feb86659fd93),
 };
 
-static inline uint64_t load64(const uint8_t *p)
-{
+static inline uint64_t load64(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, sizeof v);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -19,14 +20,12 @@ static inline uint64_t load64(const uint8_t *p)
 }
 
 /* 64x64 -> 128 bit product folded to 64 bits: every input bit reaches the whole output. */
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
+static inline uint64_t fold(uint64_t a, uint64_t b) {
     unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-uint64_t rdk_fingerprint(const uint8_t *data, size_t length)
-{
+uint64_t rdk_fingerprint(const uint8_t *data, size_t length) {
     uint64_t a = K[0] ^ length, b = K[1], c = K[2], d = K[3];
     const uint8_t *p = data;
     size_t left = length;

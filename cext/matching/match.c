@@ -17,20 +17,17 @@
 
 struct rdk_matcher {
     rdk_chunk_params params;
-    rdk_entry *own;        /* open addressing over fingerprints; empty: offset UINT64_MAX */
+    rdk_entry *own; /* open addressing over fingerprints; empty: offset UINT64_MAX */
     uint64_t own_mask;
     uint64_t own_count;
-    uint32_t reference;    /* where the latest copy came from, and which source byte would follow it */
+    uint32_t reference; /* where the latest copy came from, and which source byte would follow it */
     uint64_t source;
 };
 
-rdk_matcher *rdk_matcher_new(const rdk_chunk_params *params)
-{
-    if (!rdk_chunk_params_valid(params))
-        return NULL;
+rdk_matcher *rdk_matcher_new(const rdk_chunk_params *params) {
+    if (!rdk_chunk_params_valid(params)) return NULL;
     rdk_matcher *m = calloc(1, sizeof *m);
-    if (m == NULL)
-        return NULL;
+    if (m == NULL) return NULL;
     m->params = *params;
     m->reference = NO_REFERENCE;
     m->own_mask = 1023;
@@ -43,43 +40,34 @@ rdk_matcher *rdk_matcher_new(const rdk_chunk_params *params)
     return m;
 }
 
-void rdk_matcher_free(rdk_matcher *matcher)
-{
-    if (matcher != NULL)
-        free(matcher->own);
+void rdk_matcher_free(rdk_matcher *matcher) {
+    if (matcher != NULL) free(matcher->own);
     free(matcher);
 }
 
-static rdk_entry *own_slot(rdk_entry *table, uint64_t mask, uint64_t fingerprint)
-{
+static rdk_entry *own_slot(rdk_entry *table, uint64_t mask, uint64_t fingerprint) {
     uint64_t at = fingerprint & mask;
-    while (table[at].offset != UINT64_MAX && table[at].fingerprint != fingerprint)
-        at = (at + 1) & mask;
+    while (table[at].offset != UINT64_MAX && table[at].fingerprint != fingerprint) at = (at + 1) & mask;
     return table + at;
 }
 
-static int own_grow(rdk_matcher *m)
-{
+static int own_grow(rdk_matcher *m) {
     uint64_t mask = m->own_mask * 2 + 1;
     rdk_entry *table = malloc((mask + 1) * sizeof *table);
-    if (table == NULL)
-        return RDK_E_MEMORY;
+    if (table == NULL) return RDK_E_MEMORY;
     memset(table, 0xff, (mask + 1) * sizeof *table);
     for (uint64_t i = 0; i <= m->own_mask; i++)
-        if (m->own[i].offset != UINT64_MAX)
-            *own_slot(table, mask, m->own[i].fingerprint) = m->own[i];
+        if (m->own[i].offset != UINT64_MAX) *own_slot(table, mask, m->own[i].fingerprint) = m->own[i];
     free(m->own);
     m->own = table;
     m->own_mask = mask;
     return RDK_OK;
 }
 
-static int own_insert(rdk_matcher *m, uint64_t fingerprint, uint64_t offset)
-{
+static int own_insert(rdk_matcher *m, uint64_t fingerprint, uint64_t offset) {
     if (m->own_count * 3 > m->own_mask * 2) {
         int status = own_grow(m);
-        if (status != RDK_OK)
-            return status;
+        if (status != RDK_OK) return status;
     }
     rdk_entry *slot = own_slot(m->own, m->own_mask, fingerprint);
     m->own_count += slot->offset == UINT64_MAX;
@@ -88,13 +76,10 @@ static int own_insert(rdk_matcher *m, uint64_t fingerprint, uint64_t offset)
     return RDK_OK;
 }
 
-static size_t equal_backward(const uint8_t *a, const uint8_t *b, size_t most)
-{
+static size_t equal_backward(const uint8_t *a, const uint8_t *b, size_t most) {
     size_t n = 0;
-    while (most - n >= 8 && rdk_load64(a - n - 8) == rdk_load64(b - n - 8))
-        n += 8;
-    while (n < most && a[-(ptrdiff_t)n - 1] == b[-(ptrdiff_t)n - 1])
-        n++;
+    while (most - n >= 8 && rdk_load64(a - n - 8) == rdk_load64(b - n - 8)) n += 8;
+    while (n < most && a[-(ptrdiff_t)n - 1] == b[-(ptrdiff_t)n - 1]) n++;
     return n;
 }
 
@@ -105,8 +90,7 @@ typedef struct {
     size_t gap, at, anchor;
 } progress;
 
-static const uint8_t *source_bytes(const progress *p, uint32_t reference, uint64_t *length)
-{
+static const uint8_t *source_bytes(const progress *p, uint32_t reference, uint64_t *length) {
     if (reference == RDK_OWN) {
         *length = p->call->new_length;
         return p->call->new_bytes;
@@ -115,8 +99,7 @@ static const uint8_t *source_bytes(const progress *p, uint32_t reference, uint64
     return p->call->references[reference].plain;
 }
 
-static void emit(progress *p, uint32_t reference, uint64_t source, uint64_t length, uint32_t is_new)
-{
+static void emit(progress *p, uint32_t reference, uint64_t source, uint64_t length, uint32_t is_new) {
     rdk_match_call *call = p->call;
     if (call->operation_count) {
         rdk_operation *last = call->operations + call->operation_count - 1;
@@ -128,8 +111,7 @@ static void emit(progress *p, uint32_t reference, uint64_t source, uint64_t leng
     call->operations[call->operation_count++] = (rdk_operation){length, source, reference, is_new};
 }
 
-static void flush_gap(progress *p, size_t end)
-{
+static void flush_gap(progress *p, size_t end) {
     rdk_match_call *call = p->call;
     size_t length = end - p->gap;
     if (length) {
@@ -141,17 +123,15 @@ static void flush_gap(progress *p, size_t end)
 }
 
 /* window[at..] equals the reference from source on, for `known` bytes at least: takes as much as is equal. */
-static int take(progress *p, size_t at, uint32_t reference, uint64_t source, size_t known)
-{
+static int take(progress *p, size_t at, uint32_t reference, uint64_t source, size_t known) {
     uint64_t limit;
     const uint8_t *bytes = source_bytes(p, reference, &limit), *here = p->call->window + at;
     size_t left = p->call->length - at, behind = at - p->gap;
     uint64_t ahead = limit - source;
-    size_t forward = known + rdk_equal_forward(here + known, bytes + source + known,
-                                           (left < ahead ? left : (size_t)ahead) - known);
+    size_t forward =
+        known + rdk_equal_forward(here + known, bytes + source + known, (left < ahead ? left : (size_t)ahead) - known);
     size_t backward = equal_backward(here, bytes + source, behind < source ? behind : (size_t)source);
-    if (forward + backward < COPY_MIN)
-        return 0;
+    if (forward + backward < COPY_MIN) return 0;
     flush_gap(p, at - backward);
     emit(p, reference, source - backward, backward + forward, 0);
     p->at = p->gap = at + forward;
@@ -161,94 +141,75 @@ static int take(progress *p, size_t at, uint32_t reference, uint64_t source, siz
 }
 
 /* The copy that ended at p->gap may go on a little later at the same distance. */
-static int resync(progress *p, size_t from, size_t reach)
-{
+static int resync(progress *p, size_t from, size_t reach) {
     uint64_t limit;
-    if (p->m->reference == NO_REFERENCE)
-        return 0;
+    if (p->m->reference == NO_REFERENCE) return 0;
     const uint8_t *bytes = source_bytes(p, p->m->reference, &limit), *here = p->call->window;
     uint64_t base = p->m->source + (from - p->gap);
-    if (base > limit || limit - base < RESYNC_PROBE || p->call->length - from < RESYNC_PROBE)
-        return 0;
+    if (base > limit || limit - base < RESYNC_PROBE || p->call->length - from < RESYNC_PROBE) return 0;
     uint64_t room = limit - base - RESYNC_PROBE;
     size_t most = p->call->length - from - RESYNC_PROBE;
     most = most < reach ? most : reach;
     most = room < most ? (size_t)room : most;
     for (size_t d = 0; d <= most; d++) {
-        if (rdk_load64(here + from + d) == rdk_load64(bytes + base + d)
-            && !memcmp(here + from + d, bytes + base + d, RESYNC_PROBE)
-            && take(p, from + d, p->m->reference, base + d, RESYNC_PROBE))
+        if (rdk_load64(here + from + d) == rdk_load64(bytes + base + d) &&
+            !memcmp(here + from + d, bytes + base + d, RESYNC_PROBE) &&
+            take(p, from + d, p->m->reference, base + d, RESYNC_PROBE))
             return 1;
     }
     return 0;
 }
 
-static int try_place(progress *p, uint32_t reference, uint64_t offset, size_t length)
-{
+static int try_place(progress *p, uint32_t reference, uint64_t offset, size_t length) {
     uint64_t limit;
     const uint8_t *bytes = source_bytes(p, reference, &limit);
-    if (offset > limit || limit - offset < length || memcmp(bytes + offset, p->call->window + p->at, length))
-        return 0;
+    if (offset > limit || limit - offset < length || memcmp(bytes + offset, p->call->window + p->at, length)) return 0;
     return take(p, p->at, reference, offset, length);
 }
 
-static int try_corpus(progress *p, uint32_t reference, uint64_t fingerprint, size_t length)
-{
+static int try_corpus(progress *p, uint32_t reference, uint64_t fingerprint, size_t length) {
     const rdk_reference *r = p->call->references + reference;
     uint64_t offset = rdk_index_find(r->slots, r->slot_count, r->home_slots, fingerprint);
     return offset != UINT64_MAX && try_place(p, reference, offset, length);
 }
 
-static int try_own(progress *p, uint64_t fingerprint, size_t length)
-{
+static int try_own(progress *p, uint64_t fingerprint, size_t length) {
     const rdk_entry *slot = own_slot(p->m->own, p->m->own_mask, fingerprint);
-    if (slot->offset == UINT64_MAX)
-        return 0;
-    if (slot->offset + length > p->call->new_length)
-        flush_gap(p, p->at); /* the earlier chunk is still in the gap */
+    if (slot->offset == UINT64_MAX) return 0;
+    if (slot->offset + length > p->call->new_length) flush_gap(p, p->at); /* the earlier chunk is still in the gap */
     return try_place(p, RDK_OWN, slot->offset, length);
 }
 
 /* Looks up the chunk at p->at: the reference of the latest copy first, then the others as they were elected. */
-static int try_chunk(progress *p, uint64_t fingerprint, size_t length)
-{
+static int try_chunk(progress *p, uint64_t fingerprint, size_t length) {
     uint32_t last = p->m->reference;
-    if (last != NO_REFERENCE && last != RDK_OWN && try_corpus(p, last, fingerprint, length))
-        return 1;
+    if (last != NO_REFERENCE && last != RDK_OWN && try_corpus(p, last, fingerprint, length)) return 1;
     for (uint32_t r = 1; r < p->call->reference_count; r++)
-        if (r != last && try_corpus(p, r, fingerprint, length))
-            return 1;
+        if (r != last && try_corpus(p, r, fingerprint, length)) return 1;
     return try_own(p, fingerprint, length);
 }
 
 /* Cuts one chunk at p->at and copies or keeps it. Returns 1 on progress, 0 if more data is needed. */
-static int step(progress *p)
-{
+static int step(progress *p) {
     rdk_match_call *call = p->call;
     uint32_t flags;
-    while (p->anchor < call->anchor_count && call->anchors[p->anchor] <= p->at)
-        p->anchor++;
+    while (p->anchor < call->anchor_count && call->anchors[p->anchor] <= p->at) p->anchor++;
     int anchored = p->anchor < call->anchor_count && call->anchors[p->anchor] <= call->length;
     size_t limit = (anchored ? call->anchors[p->anchor] : call->length) - p->at;
     size_t cut = rdk_next_cut(&p->m->params, call->window + p->at, limit, anchored || call->final, &flags);
-    if (cut == 0)
-        return 0;
-    if (p->at > p->gap && resync(p, p->at, 0))
-        return 1;
+    if (cut == 0) return 0;
+    if (p->at > p->gap && resync(p, p->at, 0)) return 1;
     if (cut >= LOOKUP_MIN) {
         uint64_t fingerprint = rdk_fingerprint(call->window + p->at, cut);
-        if (try_chunk(p, fingerprint, cut))
-            return 1;
+        if (try_chunk(p, fingerprint, cut)) return 1;
         int status = own_insert(p->m, fingerprint, call->new_length + (p->at - p->gap));
-        if (status != RDK_OK)
-            return status;
+        if (status != RDK_OK) return status;
     }
     p->at += cut;
     return 1;
 }
 
-int rdk_match(rdk_matcher *matcher, rdk_match_call *call)
-{
+int rdk_match(rdk_matcher *matcher, rdk_match_call *call) {
     progress p = {matcher, call, 0, 0, 0};
     if (matcher == NULL || call == NULL || call->capacity < 8 || call->reference_count > RDK_REFERENCES_MAX)
         return RDK_E_ARGUMENT;
@@ -256,16 +217,12 @@ int rdk_match(rdk_matcher *matcher, rdk_match_call *call)
     if (matcher->reference != NO_REFERENCE && matcher->reference >= call->reference_count)
         matcher->reference = NO_REFERENCE;
     while (p.at < call->length && call->capacity - call->operation_count >= 4) {
-        if (p.gap == p.at && resync(&p, p.at, RESYNC_REACH))
-            continue;
+        if (p.gap == p.at && resync(&p, p.at, RESYNC_REACH)) continue;
         int status = step(&p);
-        if (status < 0)
-            return status;
-        if (status == 0)
-            break;
+        if (status < 0) return status;
+        if (status == 0) break;
     }
-    if (matcher->reference != NO_REFERENCE)
-        matcher->source += p.at - p.gap;
+    if (matcher->reference != NO_REFERENCE) matcher->source += p.at - p.gap;
     flush_gap(&p, p.at);
     call->consumed = p.at;
     return RDK_OK;

@@ -4,73 +4,55 @@
 
 #define BLOCK 512u
 
-uint64_t rdk_path_hash(const uint8_t *path, size_t length)
-{
+uint64_t rdk_path_hash(const uint8_t *path, size_t length) {
     uint8_t folded[4096];
     size_t out = 0, at = 0;
-    while (length - at >= 2 && path[at] == '.' && path[at + 1] == '/')
-        at += 2;
-    while (at < length && path[at] == '/')
-        at++;
+    while (length - at >= 2 && path[at] == '.' && path[at + 1] == '/') at += 2;
+    while (at < length && path[at] == '/') at++;
     for (; at < length && out < sizeof folded; at++) {
         int digit = path[at] >= '0' && path[at] <= '9';
-        if (digit && out && folded[out - 1] == '#')
-            continue;
+        if (digit && out && folded[out - 1] == '#') continue;
         folded[out++] = digit ? '#' : path[at];
     }
     return rdk_fingerprint(folded, out);
 }
 
-void rdk_tar_start(rdk_tar_walk *walk)
-{
-    memset(walk, 0, sizeof *walk);
-}
+void rdk_tar_start(rdk_tar_walk *walk) { memset(walk, 0, sizeof *walk); }
 
-static size_t field_length(const uint8_t *field, size_t limit)
-{
+static size_t field_length(const uint8_t *field, size_t limit) {
     size_t n = 0;
-    while (n < limit && field[n])
-        n++;
+    while (n < limit && field[n]) n++;
     return n;
 }
 
 /* A numeric header field: octal digits, or base 256 when the first bit is set (GNU and POSIX pax agree on both). */
-static int parse_number(const uint8_t *field, size_t width, uint64_t *value)
-{
+static int parse_number(const uint8_t *field, size_t width, uint64_t *value) {
     uint64_t v = 0;
     if (field[0] & 0x80) {
         v = field[0] & 0x7f;
         for (size_t i = 1; i < width; i++) {
-            if (v >> 55)
-                return 0;
+            if (v >> 55) return 0;
             v = v << 8 | field[i];
         }
         *value = v;
         return 1;
     }
     size_t i = 0;
-    while (i < width && field[i] == ' ')
-        i++;
-    for (; i < width && field[i] >= '0' && field[i] <= '7'; i++)
-        v = v << 3 | (uint64_t)(field[i] - '0');
-    if (i < width && field[i] != ' ' && field[i] != 0)
-        return 0;
+    while (i < width && field[i] == ' ') i++;
+    for (; i < width && field[i] >= '0' && field[i] <= '7'; i++) v = v << 3 | (uint64_t)(field[i] - '0');
+    if (i < width && field[i] != ' ' && field[i] != 0) return 0;
     *value = v;
     return 1;
 }
 
-static int checksum_matches(const uint8_t *block)
-{
+static int checksum_matches(const uint8_t *block) {
     uint64_t stated, sum = 0;
-    if (!parse_number(block + 148, 8, &stated))
-        return 0;
-    for (size_t i = 0; i < BLOCK; i++)
-        sum += i >= 148 && i < 156 ? ' ' : block[i];
+    if (!parse_number(block + 148, 8, &stated)) return 0;
+    for (size_t i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : block[i];
     return sum == stated;
 }
 
-static uint64_t header_path_hash(const uint8_t *block)
-{
+static uint64_t header_path_hash(const uint8_t *block) {
     uint8_t path[256];
     size_t n = 0, prefix = field_length(block + 345, 155), name = field_length(block, 100);
     if (prefix && !memcmp(block + 257, "ustar\0", 6)) {
@@ -83,15 +65,13 @@ static uint64_t header_path_hash(const uint8_t *block)
 }
 
 /* The path of a PAX record list ("<length> path=<value>\n"), 0 if it has none. */
-static uint64_t pax_path_hash(const uint8_t *record, size_t length)
-{
+static uint64_t pax_path_hash(const uint8_t *record, size_t length) {
     size_t at = 0;
     while (at < length) {
         size_t number = 0, i = at;
         while (i < length && record[i] >= '0' && record[i] <= '9' && number < length)
             number = number * 10 + (size_t)(record[i++] - '0');
-        if (i >= length || record[i] != ' ' || number < i - at + 3 || number > length - at)
-            return 0;
+        if (i >= length || record[i] != ' ' || number < i - at + 3 || number > length - at) return 0;
         if (number > i - at + 7 && !memcmp(record + i + 1, "path=", 5))
             return rdk_path_hash(record + i + 6, number - (i - at) - 7);
         at += number;
@@ -99,18 +79,14 @@ static uint64_t pax_path_hash(const uint8_t *record, size_t length)
     return 0;
 }
 
-static void record_done(rdk_tar_walk *walk)
-{
+static void record_done(rdk_tar_walk *walk) {
     size_t length = walk->record_fill;
-    if (walk->record_type == 'L')
-        walk->pending_name = rdk_path_hash(walk->record, field_length(walk->record, length));
-    else
-        walk->pending_name = pax_path_hash(walk->record, length);
+    if (walk->record_type == 'L') walk->pending_name = rdk_path_hash(walk->record, field_length(walk->record, length));
+    else walk->pending_name = pax_path_hash(walk->record, length);
 }
 
 /* One header block is complete. Returns 1 if it makes a member, which *member then holds. */
-static int header_done(rdk_tar_walk *walk, rdk_tar_member *member)
-{
+static int header_done(rdk_tar_walk *walk, rdk_tar_member *member) {
     const uint8_t *block = walk->block;
     uint64_t start = walk->next_header, length;
     static const uint8_t zeros[BLOCK];
@@ -132,8 +108,8 @@ static int header_done(rdk_tar_walk *walk, rdk_tar_member *member)
     if (type == 'x' || type == 'L' || type == 'g' || type == 'K') {
         walk->record_type = type;
         walk->record_fill = 0;
-        walk->record_left = type == 'x' || type == 'L'
-            ? (uint32_t)(length < sizeof walk->record ? length : sizeof walk->record) : 0;
+        walk->record_left =
+            type == 'x' || type == 'L' ? (uint32_t)(length < sizeof walk->record ? length : sizeof walk->record) : 0;
         return 0;
     }
     member->header = walk->member_start;
@@ -145,8 +121,7 @@ static int header_done(rdk_tar_walk *walk, rdk_tar_member *member)
     return 1;
 }
 
-int64_t rdk_tar_feed(rdk_tar_walk *walk, const uint8_t *data, size_t length, rdk_tar_member *out, size_t capacity)
-{
+int64_t rdk_tar_feed(rdk_tar_walk *walk, const uint8_t *data, size_t length, rdk_tar_member *out, size_t capacity) {
     size_t at = 0, count = 0;
     while (at < length && walk->state != 2) {
         size_t left = length - at, take;
@@ -157,8 +132,7 @@ int64_t rdk_tar_feed(rdk_tar_walk *walk, const uint8_t *data, size_t length, rdk
             walk->record_fill += (uint32_t)take;
             walk->record_left -= (uint32_t)take;
             at += take;
-            if (!walk->record_left)
-                record_done(walk);
+            if (!walk->record_left) record_done(walk);
             continue;
         }
         if (!walk->block_fill && here < walk->next_header) {
@@ -171,13 +145,11 @@ int64_t rdk_tar_feed(rdk_tar_walk *walk, const uint8_t *data, size_t length, rdk
         memcpy(walk->block + walk->block_fill, data + at, take);
         walk->block_fill += (uint32_t)take;
         at += take;
-        if (walk->block_fill < BLOCK)
-            break;
+        if (walk->block_fill < BLOCK) break;
         walk->block_fill = 0;
         rdk_tar_member member;
         if (header_done(walk, &member)) {
-            if (count == capacity)
-                return RDK_E_OUTPUT_FULL;
+            if (count == capacity) return RDK_E_OUTPUT_FULL;
             out[count++] = member;
         }
     }

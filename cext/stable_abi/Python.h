@@ -78,7 +78,11 @@ void PyObject_Free(void *pointer);
 /* The interpreter's lock, given up around every call into the kernel. */
 PyThreadState *PyEval_SaveThread(void);
 void PyEval_RestoreThread(PyThreadState *state);
-#define Py_BEGIN_ALLOW_THREADS { PyThreadState *rdk_thread_state = PyEval_SaveThread();
-#define Py_END_ALLOW_THREADS PyEval_RestoreThread(rdk_thread_state); }
+#define Py_BEGIN_ALLOW_THREADS \
+    {                          \
+        PyThreadState *rdk_thread_state = PyEval_SaveThread();
+#define Py_END_ALLOW_THREADS                \
+    PyEval_RestoreThread(rdk_thread_state); \
+    }
 
 #endif
