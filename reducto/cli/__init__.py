@@ -1,7 +1,8 @@
-"""The command line ``reducto``. `main` finds the command in `commands.COMMANDS` and runs it.
+"""The command line ``reducto``. `main` finds the command in `command_table.COMMANDS` and runs it.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; the others are in `reducto.errors` beside their error;
-130 interrupted; 141 the reader of a pipe went away; 143 terminated.
+Exit codes: 0 the command succeeded; 1 it failed; 2 its usage or the configuration is wrong; 3 to 9 stand with their
+errors in `reducto.errors`; 130 it was interrupted; 141 the reader of its output pipe closed the pipe; 143 it was
+terminated.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _LEADING_FLAGS = ("--json", "--quiet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code. ``argv`` is without the program's name."""
+    """Runs one command and returns its exit code. ``argv`` does not contain the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["-V"]):
         print(f"reducto {describe()}")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find(words: Sequence[str]) -> CommandEntry | None:
-    """The entry with the most words that ``words`` begins with."""
+    """The command whose words begin ``words``; of several, the one with the most words. None without a match."""
     matching = [e for e in COMMANDS if tuple(words[: len(e.words)]) == e.words]
     return max(matching, key=lambda e: len(e.words), default=None)
 
@@ -57,8 +58,10 @@ def _run(entry: CommandEntry, rest: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"reducto {entry.name}", description=f"{entry.help.capitalize()}.")
     common = parser.add_argument_group("common options")
     common.add_argument("--json", action="store_true", help="show the result as one JSON document")
-    common.add_argument("--quiet", action="store_true", help="show no progress and no notes")
-    common.add_argument("--config", type=Path, metavar="FILE", help="read this configuration (TOML or YAML) only")
+    common.add_argument("--quiet", action="store_true", help="show neither progress bars nor notes")
+    common.add_argument(
+        "--config", type=Path, metavar="FILE", help="read the configuration from this TOML or YAML file only"
+    )
     command.configure(parser)
     try:
         arguments = parser.parse_args(rest)
@@ -69,7 +72,7 @@ def _run(entry: CommandEntry, rest: Sequence[str]) -> int:
         with _terminable():
             return command.run(arguments, Context(console, arguments.config))
     except BrokenPipeError:
-        # Python would flush standard output at exit and complain again.
+        # Python flushes standard output at exit. With the closed pipe in its place that would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except _Terminated:
@@ -85,17 +88,18 @@ def _run(entry: CommandEntry, rest: Sequence[str]) -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Makes SIGTERM end the block by an exception, so that what it holds is given up properly.
+    """Makes SIGTERM raise an exception in the block, so that its files and locks are released properly.
 
-    A command that handles the signal by itself may do so; where somebody else does already, nothing changes.
+    A command may install a handler of its own inside the block. If a handler is installed already, or if this is not
+    the main thread (only the main thread may install one), nothing changes.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
@@ -110,7 +114,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _no_command(words: Sequence[str]) -> int:
-    """Help, for all commands or a group's; an unknown command is answered with the nearest right one."""
+    """Prints the help of all commands or of one group, or an error for an unknown command; returns the exit code."""
     asked = [word for word in words if not word.startswith("-")]
     if words and asked != list(words[: len(asked)]):
         asked = []

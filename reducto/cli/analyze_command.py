@@ -1,4 +1,4 @@
-"""``reducto analyze``: what reducing one input would save, and where the bytes go."""
+"""``reducto analyze``: a report of what reducing one input would save and what its bytes are replaced by."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from reducto.cli import baselines
 from reducto.cli.console import Progress, format_bytes
 from reducto.cli.context import Context
 from reducto.cli.corpus_options import add_corpus_options, open_corpora
-from reducto.cli.inputs import Input
-from reducto.cli.reduce import encode, encode_options
+from reducto.cli.inputs import INPUT_HELP, Input
+from reducto.cli.reduce import LEVEL_HELP, encode, encode_options
 from reducto.codec import Receipt
 from reducto.gzip import open_unframer
 from reducto.gzip.analysis import identify
@@ -26,15 +26,15 @@ _SNIFF_BYTES = 64
 
 
 class Analyze:
-    """Encodes without writing anything and reports."""
+    """Encodes the input, writes no file, and reports the sizes."""
 
     def configure(self, parser: ArgumentParser) -> None:
         """As `Command.configure`."""
-        parser.add_argument("--input", required=True, metavar="F", help="file, directory (as a tar), or - for a pipe")
+        parser.add_argument("--input", required=True, metavar="F", help=INPUT_HELP)
         parser.add_argument(
             "--report-format", choices=("text", "json", "html"), default="text", help="form of the report"
         )
-        parser.add_argument("--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level of new bytes")
+        parser.add_argument("--level", type=int, choices=range(1, 20), metavar="1-19", help=LEVEL_HELP)
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -93,7 +93,7 @@ def _report(
 
 
 def _identify(source: Input, pool: ThreadPoolExecutor) -> dict[str, Any]:
-    """What made a gzip input, and how surely; nothing for other input."""
+    """The report's rows about the encoder that made a gzip input; no rows for any other input."""
     head = next(iter(source.pieces()), b"")
     if bytes(head[: len(MAGIC)]) != MAGIC:
         return {}
@@ -108,7 +108,7 @@ def _identify(source: Input, pool: ThreadPoolExecutor) -> dict[str, Any]:
 
 
 def _plain(source: Input) -> Iterator[bytes]:
-    """The plain bytes of ``source``, as compressors get to see them."""
+    """The plain (decompressed) bytes of ``source``, which the other compressors are measured with."""
     unframer, out = None, []
     for piece in source.pieces():
         if unframer is None:
@@ -129,9 +129,12 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("input", f"{report['input']}: {format_bytes(report['input_bytes'])}, made by {report['encoder']}"),
         ("content", format_bytes(report["plain_bytes"])),
-        ("held by corpora", part("copied_bytes")),
-        ("repeats itself", part("repeated_bytes")),
-        ("near twin in a corpus", f"{part('delta_bytes')}, stored in {format_bytes(report['delta_stored_bytes'])}"),
+        ("found in corpora", part("copied_bytes")),
+        ("repeated in the input", part("repeated_bytes")),
+        (
+            "similar to a corpus",
+            f"{part('delta_bytes')}, stored in {format_bytes(report['delta_stored_bytes'])}",
+        ),
         ("new", f"{part('literal_bytes')}, stored in {format_bytes(report['literal_stored_bytes'])}"),
         ("recipe", f"{format_bytes(report['recipe_bytes'])} to rebuild the compressed bytes exactly{_encoder(report)}"),
         ("gzip", format_bytes(report["gzip_bytes"])),
@@ -143,7 +146,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _encoder(report: dict[str, Any]) -> str:
-    """What is known of a gzip input's encoder."""
+    """The text about a gzip input's encoder, or an empty text for any other input."""
     if report.get("gzip_encoder"):
         return f"; {report['gzip_encoder']}, {report['gzip_mispredictions']} mispredictions"
     return f"; not rebuilt: {report['gzip_refused']}" if report.get("gzip_refused") else ""
@@ -176,7 +179,7 @@ th {{ font-weight: 600; white-space: nowrap }}
 
 
 def render_html(report: dict[str, Any]) -> str:
-    """One page that needs nothing else."""
+    """The report as one HTML page that loads nothing from elsewhere."""
     sizes = [(name, report[f"{name}_bytes"]) for name in ("input", "gzip", "zstd", "output")]
     most = max(size for _, size in sizes) or 1
     bars = "\n".join(

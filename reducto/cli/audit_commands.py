@@ -1,4 +1,4 @@
-"""``reducto audit verify``: whether an audit log is what was written."""
+"""``reducto audit verify``: checks that an audit log is complete and was not changed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ class AuditVerify:
     """Checks the hash chain of an audit log, and its signed checkpoints when there are trusted keys."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", nargs="+", type=Path, help="the log's files, oldest first")
+        parser.add_argument("file", nargs="+", type=Path, help="the audit log's files, the oldest first")
         parser.add_argument(
             "--trusted-key",
             action="append",
             default=[],
             metavar="FILE",
-            help="public key; checkpoints must be there",
+            help="public key that signed the checkpoints; the log must then hold checkpoints; may be repeated",
         )
         parser.add_argument(
-            "--max-age", metavar="TIME", help="the last checkpoint must not be older, as in 15m: shows a cut-off end"
+            "--max-age",
+            metavar="TIME",
+            help="fail if the last checkpoint is older than this time, such as 15m: lines may be missing after it",
         )
         parser.add_argument(
-            "--from-start", action="store_true", help="the first file must be the log's very first, none archived"
+            "--from-start", action="store_true", help="fail if the first file does not begin with the log's first line"
         )
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -42,7 +44,7 @@ class AuditVerify:
         if arguments.from_start and report.first_seq != 0:
             raise AuditBroken(str(arguments.file[0]), f"begins with line {report.first_seq}; older files are missing")
         if (trust is not None or arguments.max_age) and not report.checkpoints:
-            raise AuditBroken(last, "holds no checkpoint: nothing shows that this is the log that was written")
+            raise AuditBroken(last, "holds no checkpoint, so nothing proves that this is the log that was written")
         if arguments.max_age:
             _check_age(report, arguments.max_age, last)
         document = {
@@ -76,13 +78,13 @@ def _check_age(report: AuditReport, text: str, position: str) -> None:
     age = (datetime.now(UTC) - report.last_checkpoint_time).total_seconds()
     if age > limit:
         raise AuditBroken(
-            position, f"the last checkpoint is {age:.0f} s old: the end was cut off, or the writer stopped"
+            position, f"the last checkpoint is {age:.0f} s old: the log's end was cut off, or its writer stopped"
         )
 
 
 def _text(report: AuditReport, verified: bool) -> str:
     lines = [f"unbroken: {report.lines} lines, {report.first_seq} to {report.head.seq}"]
-    state = "signatures good" if verified else "signatures not checked, no trusted keys given"
+    state = "signatures good" if verified else "signatures not checked, because no trusted keys were given"
     lines.append(f"{report.checkpoints} checkpoints, {state}; {report.unsigned_tail} lines after the last")
     if report.recovered or report.torn_tail_bytes:
         torn = f", {report.torn_tail_bytes} bytes torn at the end" if report.torn_tail_bytes else ""

@@ -1,4 +1,4 @@
-"""What gzip and zstd make of the same bytes, measured beside the codec."""
+"""The same bytes compressed by gzip and by zstd, for comparison with the codec."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _GZIP_FRAMING = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """One compressor's outcome. ``seconds`` is its own time, without reading."""
+    """One compressor's result. ``seconds`` is the time spent in the compressor, without reading the input."""
 
     output_bytes: int
     seconds: float
 
 
 def gzip(pieces: Iterable[bytes | memoryview]) -> Baseline:
-    """As ``gzip -6``."""
+    """Compresses ``pieces`` like ``gzip -6``."""
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FRAMING)
     return _measure(pieces, compressor.compress, compressor.flush)
 
 
 def zstd(pieces: Iterable[bytes | memoryview]) -> Baseline:
-    """As ``zstd -3``."""
+    """Compresses ``pieces`` like ``zstd -3``."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
     return _measure(pieces, compressor.compress, compressor.flush)
 

@@ -1,4 +1,5 @@
-"""``reducto benchmark``: a sample of a folder through gzip, zstd and Reducto, and a plain answer."""
+"""``reducto benchmark``: compresses a sample of a folder by gzip, zstd and Reducto, and recommends or advises against
+Reducto."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ _SMALLER_THAN_ZSTD = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was measured, in bytes and seconds."""
+    """The sizes in bytes and times in seconds that were measured."""
 
     sample_bytes: int
     gzip: baselines.Baseline
@@ -47,11 +48,11 @@ class Outcome:
 
 
 class Benchmark:
-    """Answers whether Reducto is worth it for a folder."""
+    """Answers whether Reducto pays for the data of a folder."""
 
     def configure(self, parser: ArgumentParser) -> None:
         """As `Command.configure`."""
-        parser.add_argument("--input", required=True, metavar="DIR", help="folder (or file) of the data in question")
+        parser.add_argument("--input", required=True, metavar="DIR", help="folder or file that is sampled")
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -77,7 +78,10 @@ class Benchmark:
 
 
 def choose(source: Path, limit_bytes: int) -> list[Path]:
-    """Files that stand for all of ``source``: picked by the hash of their name, so that no folder is preferred."""
+    """A sample of the files in ``source``, of at most ``limit_bytes`` in all. Raises `UsageError` if there is none.
+
+    Files are taken in the order of the hashes of their names, so no folder is preferred and each run takes the same.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -96,9 +100,9 @@ def choose(source: Path, limit_bytes: int) -> list[Path]:
 
 
 def halves(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Two halves of about the same length; a single file is cut by `join` and `make_corpus` alike."""
+    """The files with even and with odd index, which are about as long. Raises `UsageError` for fewer than two."""
     if len(files) < 2:
-        raise UsageError("one file alone has nothing to be compared with; give --corpus, or a folder")
+        raise UsageError("a single file cannot serve as corpus and as data; give --corpus, or a folder")
     return files[::2], files[1::2]
 
 
@@ -108,7 +112,7 @@ def _contents(path: Path) -> bytes:
 
 
 def make_corpus(files: list[Path], target: Path) -> Corpus:
-    """An unsigned corpus of ``files``."""
+    """Writes an unsigned corpus of ``files`` to ``target`` and opens it."""
     with IndexedCorpusWriter(target) as writer:
         for path in files:
             writer.append(_contents(path), [writer.plain_length] if writer.plain_length else [])
@@ -117,14 +121,14 @@ def make_corpus(files: list[Path], target: Path) -> Corpus:
 
 
 def join(files: list[Path], target: Path) -> None:
-    """Writes the files' bytes one after the other."""
+    """Writes the bytes of all files, one after the other, to ``target``."""
     with target.open("wb") as out:
         for path in files:
             out.write(_contents(path))
 
 
 def measure(sample: Path, corpora: list[Corpus], options: EncodeOptions, spool: Path, submit: Any) -> Outcome:
-    """Runs all three over ``sample``."""
+    """Compresses ``sample`` by gzip, zstd and Reducto, and rebuilds it from Reducto's output."""
     source = Input(str(sample))
     gzip, zstd = baselines.gzip(source.pieces()), baselines.zstd(source.pieces())
     started = time.perf_counter()
@@ -143,7 +147,7 @@ def measure(sample: Path, corpora: list[Corpus], options: EncodeOptions, spool: 
 
 
 def answer(outcome: Outcome) -> tuple[dict[str, Any], str]:
-    """The document and the text of the answer."""
+    """The answer as a JSON document and as text."""
     recommended, reasons = decide(outcome)
     verdict = "RECOMMENDED" if recommended else "NOT RECOMMENDED"
     rows = [
@@ -172,7 +176,10 @@ def answer(outcome: Outcome) -> tuple[dict[str, Any], str]:
 
 
 def decide(outcome: Outcome) -> tuple[bool, list[str]]:
-    """YES or NO, and why. YES needs a clear gain over zstd, no slower than gzip."""
+    """Whether Reducto is recommended, and the reasons.
+
+    It is when its output is at least 20 % smaller than zstd's and it is not slower than gzip.
+    """
     share = outcome.output_bytes / max(outcome.zstd.output_bytes, 1)
     speed = outcome.gzip.seconds / max(outcome.encode_seconds, 1e-6)
     smaller, fast = share <= _SMALLER_THAN_ZSTD, speed >= 1

@@ -1,4 +1,4 @@
-"""``reducto config get|set|check|schema``."""
+"""The commands on the configuration: ``reducto config get|set|check|schema``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from reducto.config.load import find_key
 
 
 class ConfigGet:
-    """Shows effective values and where they come from."""
+    """Shows the effective value of one key or of all keys, and where each comes from."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("key", nargs="?", help="such as upstream.url; all keys without it")
+        parser.add_argument("key", nargs="?", help="the key to show, such as upstream.url (default: all keys)")
 
     def run(self, arguments: Namespace, context: Context) -> int:
         keys = [find_key(arguments.key)] if arguments.key else list(all_keys().values())
         loaded = load(context.config_file)
-        rows = {key.name: (_held(loaded, key), loaded.origin(key.name)) for key in keys}
+        rows = {key.name: (_plain_value(loaded, key), loaded.origin(key.name)) for key in keys}
         document = {name: {"value": value, "origin": origin} for name, (value, origin) in rows.items()}
         if arguments.key:
             text = _shown(rows[arguments.key][0])
@@ -39,8 +39,10 @@ class ConfigSet:
     """Changes one key of a TOML file."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("key", help="such as compression.compression_level")
-        parser.add_argument("value", help="lists are comma-separated; an empty value unsets an optional key")
+        parser.add_argument("key", help="the key to change, such as compression.compression_level")
+        parser.add_argument(
+            "value", help="the new value; lists are comma-separated, and an empty value unsets an optional key"
+        )
 
     def run(self, arguments: Namespace, context: Context) -> int:
         file = file_to_edit(context.config_file, os.environ)
@@ -51,10 +53,12 @@ class ConfigSet:
 
 
 class ConfigCheck:
-    """Says whether the configuration can be used: every problem at once."""
+    """Says whether the configuration can be used, and otherwise lists every problem at once."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--files", action="store_true", help="check, too, that files it names can be read")
+        parser.add_argument(
+            "--files", action="store_true", help="also check that the files which the configuration names can be read"
+        )
 
     def run(self, arguments: Namespace, context: Context) -> int:
         loaded = load(context.config_file)
@@ -77,7 +81,7 @@ class ConfigSchema:
         return 0
 
 
-def _held(loaded: Loaded, key: ConfigKey) -> Any:
+def _plain_value(loaded: Loaded, key: ConfigKey) -> Any:
     return plain(key, value_of(loaded.config, key))
 
 
@@ -88,7 +92,7 @@ def _shown(value: Any) -> str:
 
 
 def _unreadable(loaded: Loaded) -> list[str]:
-    """A line for each file that the configuration names and this user cannot read."""
+    """One line for each file that the configuration names and that this user cannot read."""
     problems = []
     for key in all_keys().values():
         value = value_of(loaded.config, key)

@@ -1,4 +1,4 @@
-"""What a command shows: results on standard output, everything else on standard error."""
+"""The output of a command: its result on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def format_bytes(count: float) -> str:
-    """``count`` bytes for people: ``1.5 MiB``."""
+    """A number of bytes in a form for people, such as ``1.5 MiB``."""
     for unit in _UNITS[:-1]:
         if abs(count) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -26,7 +26,7 @@ def format_bytes(count: float) -> str:
 
 
 class Progress:
-    """How far a piece of work is. `advance` is cheap enough to call per chunk of work."""
+    """A progress bar. `advance` may be called for each buffer, since the bar is redrawn every 0.1 s at most."""
 
     def __init__(self, stream: TextIO | None, label: str, total_bytes: int | None) -> None:
         self._stream = stream
@@ -37,7 +37,7 @@ class Progress:
         self._started = time.monotonic()
 
     def advance(self, count_bytes: int) -> None:
-        """Adds ``count_bytes`` to what is done."""
+        """Adds ``count_bytes`` to the bytes that are done."""
         self._done += count_bytes
         now = time.monotonic()
         if self._stream is not None and now - self._shown >= _REFRESH_SECONDS:
@@ -56,14 +56,14 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """Takes the bar off the screen."""
+        """Removes the bar from the screen."""
         if self._stream is not None and self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
 
 class Console:
-    """Where a command writes. With ``as_json`` results are one JSON document on standard output."""
+    """The two streams that a command writes to. With ``as_json`` the result is one JSON document."""
 
     def __init__(
         self, *, as_json: bool = False, quiet: bool = False, out: TextIO | None = None, err: TextIO | None = None
@@ -74,17 +74,17 @@ class Console:
         self._err = err or sys.stderr
 
     def result(self, document: Mapping[str, Any], text: str) -> None:
-        """Shows the outcome: ``document`` with ``--json``, else ``text``."""
+        """Writes the result to standard output: ``document`` with ``--json``, otherwise ``text``."""
         self._out.write((json.dumps(document, indent=2) if self.as_json else text.rstrip("\n")) + "\n")
         self._out.flush()
 
     def note(self, text: str) -> None:
-        """Says something by the way, unless quiet was asked for."""
+        """Writes a note to standard error, unless the user gave ``--quiet``."""
         if not self._quiet:
             self._err.write(text.rstrip("\n") + "\n")
 
     def error(self, error: BaseException, exit_code: int) -> None:
-        """Says why the command failed."""
+        """Writes to standard error why the command failed, as JSON with ``--json``."""
         name = type(error).__name__ if isinstance(error, ReductoError) else "Failed"
         if self.as_json:
             document = {"error": {"kind": name, "message": str(error), "exit_code": exit_code}}
@@ -94,7 +94,7 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total_bytes: int | None = None) -> Iterator[Progress]:
-        """A progress bar while the block runs: on a terminal only."""
+        """Shows a progress bar while the block runs, if standard error is a terminal."""
         shown = self._err.isatty() and not self._quiet and not self.as_json
         progress = Progress(self._err if shown else None, label, total_bytes)
         try:

@@ -1,4 +1,4 @@
-"""What every command is given: where to write, the configuration, and whom to trust."""
+"""What every command is given: the console, the configuration, and the trusted keys."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """One run of the program. The configuration is read when it is first asked for."""
+    """The surroundings of one run of a command. The configuration is read when `config` is first used."""
 
     console: Console
     config_file: Path | None = None
     overrides: dict[str, object] = field(default_factory=dict)
-    """Values by dotted name that flags set over the configuration's."""
+    """Values by dotted key name, from command-line options, that override the configuration's."""
 
     @cached_property
     def config(self) -> Config:
-        """The configuration. Raises `ConfigError`."""
+        """The effective configuration. Raises `ConfigError`."""
         from reducto.config import load
 
         return load(self.config_file, self.overrides).config
 
     def trust(self, *more: str | Path) -> TrustStore | None:
-        """The keys that the configuration and ``more`` (files, directories) trust; None if there are none."""
+        """The public keys that the configuration and ``more`` (files or directories) name; None without any key."""
         from reducto.keyfiles import load_trust
 
         store = load_trust([*self.config.security.signing.trusted_keys, *more])
         return store if len(store) else None
 
     def signer(self, source: str | None) -> Signer | None:
-        """The signer of ``source`` (a file or ``env:NAME``), else of the configuration; None if there is none."""
+        """The signer for the private key in ``source`` (a file or ``env:NAME``), or else in the configured key.
+
+        None if neither names a key.
+        """
         from reducto.keyfiles import load_signer
 
         chosen = source or self.config.security.signing.key
@@ -50,6 +53,6 @@ class Context:
 
     @contextmanager
     def workers(self) -> Iterator[ThreadPoolExecutor]:
-        """Threads for kernel work, as many as the configuration says."""
+        """A pool of ``compression.workers`` threads for kernel work; one for each processor core by default."""
         with ThreadPoolExecutor(self.config.compression.workers or os.cpu_count() or 1, "reducto") as pool:
             yield pool

@@ -1,4 +1,4 @@
-"""``reducto corpus verify|inspect|push|fetch``: what can be asked of a corpus, and how it travels."""
+"""The commands on corpus files: ``reducto corpus verify|inspect|push|fetch``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reducto.values import ByteRange
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:
-    """What is known of an open corpus, as JSON."""
+    """The properties of an open corpus, as a JSON object."""
     return {
         "path": str(corpus.path),
         "id": corpus.id,
@@ -41,7 +41,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
 
 
 class CorpusInspect:
-    """Shows what corpora hold, without reading their plain bytes."""
+    """Shows the properties of corpora without reading their plain bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
         add_corpus_options(parser, required=True)
@@ -50,7 +50,7 @@ class CorpusInspect:
         trust = context.trust(*arguments.trust)
         documents = []
         for path in corpus_files(arguments.corpus, arguments, context):
-            # To look at a corpus is not to use it: an unsigned one is shown as such.
+            # An unsigned corpus may be opened here because nothing is rebuilt from it; it is shown as not signed.
             with Corpus.open(path, trust=trust, allow_unsigned=True) as corpus:
                 documents.append(describe(corpus))
         context.console.result({"corpora": documents}, "\n\n".join(map(_text, documents)))
@@ -58,7 +58,7 @@ class CorpusInspect:
 
 
 class CorpusVerify:
-    """Checks every byte of corpora and their signatures."""
+    """Checks every byte of corpora against the hashes that their signatures cover."""
 
     def configure(self, parser: ArgumentParser) -> None:
         add_corpus_options(parser, required=True)
@@ -87,9 +87,15 @@ class CorpusPush:
     """Stores corpora in a registry as one artifact."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--to", required=True, metavar="ADDRESS", help="oci://host/repository:tag")
         parser.add_argument(
-            "--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level (configuration)"
+            "--to", required=True, metavar="ADDRESS", help="address to push to, as oci://host/repository:tag"
+        )
+        parser.add_argument(
+            "--level",
+            type=int,
+            choices=range(1, 20),
+            metavar="1-19",
+            help="zstd level (default: compression.compression_level)",
         )
         add_corpus_options(parser, required=True)
 
@@ -99,7 +105,7 @@ class CorpusPush:
             raise UsageError(f"{arguments.to} names a digest; a corpus is pushed under a tag")
         with ExitStack() as stack:
             corpora = [
-                # Its bytes are verified while they are packed. Who signed it is for its readers to judge.
+                # Packing verifies the bytes. The signer is not checked here, because those who fetch the corpus do.
                 stack.enter_context(Corpus.open(path, allow_unsigned=True))
                 for path in corpus_files(arguments.corpus, arguments, context)
             ]
@@ -124,15 +130,24 @@ class CorpusPush:
 
 
 class CorpusFetch:
-    """Brings a corpus onto this machine and checks it."""
+    """Downloads a corpus to this machine and checks it."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--corpus-id", required=True, metavar="NAME", help="a name, an oci:// or https:// address")
+        parser.add_argument(
+            "--corpus-id",
+            required=True,
+            metavar="NAME",
+            help="corpus to download: a name, an oci:// or https:// address",
+        )
         where = parser.add_mutually_exclusive_group()
         where.add_argument(
-            "--local-cache", action="store_true", help="keep it in the cache (corpus.cache_dir); default"
+            "--local-cache",
+            action="store_true",
+            help="keep the corpus in the cache, corpus.cache_dir; this is the default",
         )
-        where.add_argument("--output", type=Path, metavar="PATH", help="put a copy at this file or into this directory")
+        where.add_argument(
+            "--output", type=Path, metavar="PATH", help="also copy the corpus to this file or into this directory"
+        )
         add_trust_options(parser)
         add_registry_options(parser)
 
@@ -155,7 +170,7 @@ class CorpusFetch:
 
 
 def _target(output: Path, path: Path, number: int, count: int) -> Path:
-    """Where the n-th file of a fetched corpus goes."""
+    """The path of the copy of a fetched corpus's file, which is the ``number``-th (from 1) of ``count`` files."""
     if output.is_dir():
         return output / path.name
     return output if count == 1 else output.with_name(f"{output.stem}-{number:03}{output.suffix}")

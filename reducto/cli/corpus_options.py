@@ -17,38 +17,44 @@ if TYPE_CHECKING:
     from reducto.fetch.artifact import Advance
     from reducto.fetch.corpora import CorpusFinder
 
-CORPUS_HELP = "corpus: a file, a directory, a name, an oci:// or https:// address; may be repeated"
+CORPUS_HELP = "corpus to use: a file, a directory, a name, an oci:// or https:// address; may be repeated"
 
 
 def add_corpus_options(parser: ArgumentParser, *, required: bool = False) -> None:
-    """``--corpus`` and what goes with it."""
+    """Adds ``--corpus`` and the options that say which corpora are trusted and how registries are reached."""
     parser.add_argument("--corpus", action="append", required=required, default=[], metavar="NAME", help=CORPUS_HELP)
     add_trust_options(parser)
     add_registry_options(parser)
 
 
 def add_trust_options(parser: ArgumentParser) -> None:
-    """The options by which a command learns which corpora to believe."""
+    """Adds the options that say which corpora are trusted."""
     parser.add_argument(
         "--trust",
         action="append",
         default=[],
         metavar="KEY",
-        help="public key (PEM file or directory of them) whose signature is believed; may be repeated",
+        help="public key (a PEM file, or a directory of them) whose signature is accepted; may be repeated",
     )
-    parser.add_argument("--allow-unsigned", action="store_true", help="use corpora that nobody signed")
+    parser.add_argument("--allow-unsigned", action="store_true", help="also use corpora without a signature")
 
 
 def add_registry_options(parser: ArgumentParser) -> None:
-    """How to speak to registries."""
+    """Adds the options that say how registries are reached."""
     parser.add_argument(
-        "--plain-http", action="store_true", default=None, help="speak HTTP to registries, not only to local ones"
+        "--plain-http",
+        action="store_true",
+        default=None,
+        help="use http:// for every registry (default: only for registries on this machine)",
     )
 
 
 def finder(arguments: Namespace, context: Context, advance: Advance = lambda _: None) -> CorpusFinder:
-    """What finds and fetches corpora as configuration and options say. ``advance`` is told of bytes that arrive."""
-    from reducto.fetch.corpora import CorpusFinder  # it takes longer to import than a small file to compress
+    """A finder that looks up and downloads corpora as the configuration and the options say.
+
+    It calls ``advance`` with the number of bytes whenever some have arrived.
+    """
+    from reducto.fetch.corpora import CorpusFinder  # Imported here: that takes longer than compressing a small file.
 
     return CorpusFinder(
         context.config.corpus,
@@ -60,7 +66,7 @@ def finder(arguments: Namespace, context: Context, advance: Advance = lambda _: 
 
 
 def corpus_files(names: Iterable[str], arguments: Namespace, context: Context) -> list[Path]:
-    """The files that ``--corpus`` arguments name, each once, fetched where that is needed."""
+    """The files that ``--corpus`` arguments name, each once. Corpora that are not on this machine are downloaded."""
     found = cache(lambda: finder(arguments, context))
     files = [path for name in names for path in local_files(name) or found().find(name)]
     return list(dict.fromkeys(files))
@@ -68,7 +74,7 @@ def corpus_files(names: Iterable[str], arguments: Namespace, context: Context) -
 
 @contextmanager
 def open_corpora(arguments: Namespace, context: Context) -> Iterator[list[Corpus]]:
-    """The corpora that the command names, opened and verified. Raises what `Corpus.open` and `find` raise."""
+    """Opens and verifies the corpora that ``--corpus`` names. Raises what `Corpus.open` and `find` raise."""
     trust = context.trust(*arguments.trust)
     with ExitStack() as stack:
         yield [

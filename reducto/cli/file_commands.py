@@ -1,4 +1,4 @@
-"""``reducto compress``, ``decompress`` and ``inspect``."""
+"""The commands on files: ``reducto compress``, ``decompress`` and ``inspect``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import BinaryIO, cast
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
 from reducto.cli.corpus_options import add_corpus_options, open_corpora
-from reducto.cli.inputs import Input, is_pipe
-from reducto.cli.reduce import encode, encode_options
+from reducto.cli.inputs import INPUT_HELP, Input, is_pipe
+from reducto.cli.reduce import LEVEL_HELP, encode, encode_options
 from reducto.codec import Decoder, Instructions, Receipt
 from reducto.crypt import Keyring
 from reducto.errors import UsageError
@@ -27,24 +27,27 @@ from reducto.sealed_file import SealingWriter, is_sealed, open_sealed
 from reducto.values import ByteRange
 
 _RANGE = re.compile(r"(\d+)-(\d*)")
+_KEY_HELP = "key of an encrypted .reducto file: a file, or env:NAME; may be repeated"
 
 
 def load_keyring(sources: Sequence[str]) -> Keyring | None:
-    """The keys of ``sources`` (files or ``env:NAME``), or None."""
+    """The encryption keys that ``sources`` (files or ``env:NAME``) hold; None without a source."""
     from reducto.keyfiles import read_secret
 
     return Keyring.load(sources, (), read_secret) if sources else None
 
 
 class Compress:
-    """Reduces a file against corpora."""
+    """Writes the input in its reduced form, which refers to corpora for what they hold."""
 
     def configure(self, parser: ArgumentParser) -> None:
         """As `Command.configure`."""
-        parser.add_argument("--input", required=True, metavar="F", help="file, directory (as a tar), or - for a pipe")
-        parser.add_argument("--output", required=True, metavar="O", help="the .reducto file to write, or -")
-        parser.add_argument("--level", type=int, choices=range(1, 20), metavar="1-19", help="zstd level of new bytes")
-        parser.add_argument("--encrypt", metavar="KEY", help="encrypt with this key: a file, or env:NAME")
+        parser.add_argument("--input", required=True, metavar="F", help=INPUT_HELP)
+        parser.add_argument(
+            "--output", required=True, metavar="O", help="the .reducto file to write, or - for standard output"
+        )
+        parser.add_argument("--level", type=int, choices=range(1, 20), metavar="1-19", help=LEVEL_HELP)
+        parser.add_argument("--encrypt", metavar="KEY", help="encrypt the output with this key: a file, or env:NAME")
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -75,13 +78,13 @@ class Compress:
 
 
 def _spool_parent(output: str) -> Path | None:
-    """Beside the output, where there is room for it anyway."""
+    """The directory of the output, because its disk must have enough space anyway; None if the output is a pipe."""
     return None if is_pipe(output) else Path(output).absolute().parent
 
 
 @contextmanager
 def open_output(path: str) -> Iterator[BinaryIO]:
-    """Where a result goes: a file appears whole or not at all, a pipe is written as it comes."""
+    """Opens the output: a file appears complete or not at all, a pipe receives the bytes as they are made."""
     if path == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -89,7 +92,7 @@ def open_output(path: str) -> Iterator[BinaryIO]:
         with Path(path).open("wb") as pipe:
             yield pipe
     else:
-        # As with cp and zstd, the system writes it to the disk in its own time.
+        # Not durable means without fsync, as with cp and zstd: the system writes the file to the disk later.
         with AtomicFile(path, durable=False) as target:
             yield target.file
             target.publish()
@@ -106,9 +109,12 @@ def _summary(receipt: Receipt) -> str:
 
 @contextmanager
 def open_reduced(name: str, keys: Sequence[str]) -> Iterator[memoryview]:
-    """The bytes of a `.reducto` file, mapped; standard input and what is encrypted goes to a temporary file first."""
+    """The bytes of a `.reducto` file, mapped into memory.
+
+    Standard input is copied to a temporary file first, and an encrypted file is decrypted to one.
+    """
     with ExitStack() as stack:
-        source = stack.enter_context(_kept_input() if name == "-" else _open(name))
+        source = stack.enter_context(_copied_input() if name == "-" else _open(name))
         head = source.read(8)
         source.seek(0)
         if is_sealed(head):
@@ -130,7 +136,7 @@ def _open(name: str) -> BinaryIO:
         raise UsageError(f"{name}: {error.strerror}") from None
 
 
-def _kept_input() -> BinaryIO:
+def _copied_input() -> BinaryIO:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
     shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     file.seek(0)
@@ -138,14 +144,18 @@ def _kept_input() -> BinaryIO:
 
 
 class Decompress:
-    """Rebuilds a file, or a range of it."""
+    """Rebuilds the original of a `.reducto` file, or a range of its bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
         """As `Command.configure`."""
-        parser.add_argument("--input", required=True, metavar="F", help="the .reducto file, or - for a pipe")
-        parser.add_argument("--output", required=True, metavar="O", help="file to write, or -")
-        parser.add_argument("--range", metavar="FIRST-LAST", help="only these bytes, counted from 0, LAST included")
-        parser.add_argument("--key", action="append", default=[], metavar="KEY", help="key of an encrypted file")
+        parser.add_argument(
+            "--input", required=True, metavar="F", help="the .reducto file to read, or - for standard input"
+        )
+        parser.add_argument("--output", required=True, metavar="O", help="file to write, or - for standard output")
+        parser.add_argument(
+            "--range", metavar="FIRST-LAST", help="rebuild only these bytes, counted from 0, LAST included"
+        )
+        parser.add_argument("--key", action="append", default=[], metavar="KEY", help=_KEY_HELP)
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -189,12 +199,12 @@ def _span(text: str | None, length: int) -> ByteRange:
 
 
 class Inspect:
-    """Shows what a `.reducto` file says."""
+    """Shows what a `.reducto` file is made of and which corpora it needs."""
 
     def configure(self, parser: ArgumentParser) -> None:
         """As `Command.configure`."""
-        parser.add_argument("file", metavar="FILE", help="a .reducto file")
-        parser.add_argument("--key", action="append", default=[], metavar="KEY", help="key of an encrypted file")
+        parser.add_argument("file", metavar="FILE", help="the .reducto file to show")
+        parser.add_argument("--key", action="append", default=[], metavar="KEY", help=_KEY_HELP)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         """As `Command.run`."""

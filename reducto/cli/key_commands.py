@@ -1,4 +1,4 @@
-"""``reducto keys``: signing keys, key-encryption keys, and API keys of the control port."""
+"""The commands on keys, ``reducto keys``: signing keys, key-encryption keys, and API keys of the control port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reducto.keys import KeyState, TrustedKey
 
 
 def describe(key: TrustedKey) -> dict[str, Any]:
-    """What is known of a public key, as JSON."""
+    """The properties of a public key, as a JSON object."""
     return {
         "key_id": key.key_id,
         "state": key.state.value,
@@ -35,7 +35,7 @@ def describe(key: TrustedKey) -> dict[str, Any]:
 
 
 class KeysGenerate:
-    """Makes a key and writes it with mode 0600; a signing key's public half goes beside it."""
+    """Makes a key and writes it to a file of mode 0600. The public half of a signing key goes to a file beside it."""
 
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("path", type=Path, help="file to write the private key to")
@@ -45,7 +45,7 @@ class KeysGenerate:
             default="signing",
             help="signing: Ed25519 key pair (default); kek: AES-256 key that wraps the keys of encrypted blobs",
         )
-        parser.add_argument("--comment", default="", help="a line in the public key's file: who holds the key")
+        parser.add_argument("--comment", default="", help="a line in the public key's file, such as the key's owner")
         _add_trust_dir(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -63,16 +63,16 @@ class KeysGenerate:
         write_private_file(path, text.encode() + b"\n")
         key_id = Keyring.load([str(path)], [], read_secret).key_ids[0]
         context.console.result({"key_id": key_id, "private": str(path)}, f"key {key_id}\nprivate {path}")
-        context.console.note("keep a copy of it elsewhere: what it wraps cannot be read without it")
+        context.console.note("keep a copy of the key elsewhere, because data encrypted under it are lost without it")
         return 0
 
 
 class KeysShow:
-    """Shows key ids and states of key files, or of everything that the configuration trusts. Never a private key."""
+    """Shows the ids and states of keys in files, or of the keys that the configuration names. Shows no private key."""
 
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "source", nargs="*", help="key files, directories, or env:NAME (default: the configuration)"
+            "source", nargs="*", help="key files, directories, or env:NAME (default: the configuration's keys)"
         )
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -111,11 +111,14 @@ def _read(path: Path) -> bytes:
 
 
 class KeysRotate:
-    """Replaces a signing key by a fresh one. The old public key stays trusted, as retired; nothing is signed anew."""
+    """Replaces a signing key by a new one.
+
+    The old public key stays trusted with the state retired, so everything that the old key signed stays valid.
+    """
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("path", type=Path, help="the private key's file")
-        parser.add_argument("--comment", default="", help="a line in the public keys' files")
+        parser.add_argument("path", type=Path, help="file of the private key to replace")
+        parser.add_argument("--comment", default="", help="a line in the new public key's file, such as its owner")
         _add_trust_dir(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -129,16 +132,16 @@ class KeysRotate:
         lines = [f"key {files.signer.key_id}", f"private {files.private}", f"public  {files.public}"]
         context.console.result(document, "\n".join([*lines, f"retired {aside}"]))
         context.console.note(
-            f"give every verifier {files.public} first; then restart the signers; then destroy {aside}"
+            f"first give {files.public} to every verifier, then restart the signers, then destroy {aside}"
         )
         return 0
 
 
 class KeysRevoke:
-    """Marks a public key as revoked: nothing that it signed is believed any more."""
+    """Marks a public key as revoked, so that nothing it signed is accepted any more."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        parser.add_argument("path", type=Path, help="the public key's file")
+        parser.add_argument("path", type=Path, help="file of the public key to revoke")
 
     def run(self, arguments: Namespace, context: Context) -> int:
         from reducto.keyfiles import format_public_key
@@ -157,15 +160,21 @@ def _add_trust_dir(parser: ArgumentParser) -> None:
 
 
 class KeysApiCreate:
-    """Makes an API key of the control port and shows its token: once, it is stored as a hash only."""
+    """Makes an API key of the control port and shows its token once, because only a hash of it is stored."""
 
     def configure(self, parser: ArgumentParser) -> None:
         _add_file(parser)
-        parser.add_argument("--name", required=True, help="who uses the key")
+        parser.add_argument("--name", required=True, help="name of the person or program that uses the key")
         parser.add_argument(
-            "--scope", action="append", required=True, choices=[s.value for s in ApiScope], help="may be repeated"
+            "--scope",
+            action="append",
+            required=True,
+            choices=[s.value for s in ApiScope],
+            help="what the key may be used for; may be repeated",
         )
-        parser.add_argument("--expires-in", metavar="TIME", help="how long it is good, as in 90d (default: no end)")
+        parser.add_argument(
+            "--expires-in", metavar="TIME", help="how long the key is valid, such as 90d (default: for ever)"
+        )
 
     def run(self, arguments: Namespace, context: Context) -> int:
         path = _api_file(arguments, context)
@@ -179,12 +188,12 @@ class KeysApiCreate:
         key, token = ApiKey.create(arguments.name, map(ApiScope, arguments.scope), expires)
         write_private_file(path, keys.with_key(key).to_text().encode(), replace=True)
         context.console.result({"id": key.key_id, "token": token}, token)
-        context.console.note(f"key {key.key_id} is in {path}; the token is shown only now")
+        context.console.note(f"key {key.key_id} is in {path}; its token is shown only this once")
         return 0
 
 
 class KeysApiList:
-    """Lists the API keys: names, scopes, ends; no tokens, there are none."""
+    """Lists the API keys with their names, scopes and ends. Tokens cannot be listed, because only hashes are stored."""
 
     def configure(self, parser: ArgumentParser) -> None:
         _add_file(parser)
@@ -201,11 +210,11 @@ class KeysApiList:
 
 
 class KeysApiRevoke:
-    """Removes an API key; a running sidecar notices within a second."""
+    """Removes an API key. A running sidecar refuses it within a second."""
 
     def configure(self, parser: ArgumentParser) -> None:
         _add_file(parser)
-        parser.add_argument("id", help="the key's id, as reducto keys api list shows it")
+        parser.add_argument("id", help="id of the API key to revoke, as shown by reducto keys api list")
 
     def run(self, arguments: Namespace, context: Context) -> int:
         path = _api_file(arguments, context)
@@ -226,7 +235,7 @@ def _add_file(parser: ArgumentParser) -> None:
 def _api_file(arguments: Namespace, context: Context) -> Path:
     chosen: Path | None = arguments.file or context.config.security.access.api_keys_file
     if chosen is None:
-        raise UsageError("name the file of API keys: --file, or security.access.api_keys_file in the configuration")
+        raise UsageError("give the file of API keys by --file, or set security.access.api_keys_file")
     return chosen
 
 

@@ -15,9 +15,14 @@ from reducto.kernel.chunking import ChunkParams
 from reducto.recipe import Submit
 from reducto.values import Reason, Stored
 
+LEVEL_HELP = "zstd level of the bytes that no corpus holds (default: compression.compression_level)"
+
 
 def encode_options(context: Context, level: int | None = None) -> EncodeOptions:
-    """What the configuration and ``level`` say about encoding a file: always a file comes out of it."""
+    """The options for encoding a file, from the configuration and ``level``, which overrides the configured level.
+
+    The gate is off and no gain is too small, because the user asked for an output file and must get one.
+    """
     compression, gate = context.config.compression, context.config.gate
     return EncodeOptions(
         chunking=ChunkParams(int(compression.chunk_size)),
@@ -31,14 +36,14 @@ def encode_options(context: Context, level: int | None = None) -> EncodeOptions:
 
 
 class Readable(Protocol):
-    """What `encode` reads; `Input` is one."""
+    """An input of `encode` that can be read more than once, such as `Input`."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The name that messages show."""
 
     def pieces(self) -> Iterator[memoryview | bytes]:
-        """All bytes in order, as often as it is called; a piece is valid until the next one is asked for."""
+        """All bytes in order, from the beginning at each call. A piece is valid until the next one is asked for."""
 
 
 def encode(
@@ -49,7 +54,11 @@ def encode(
     submit: Submit,
     advance: Callable[[int], None],
 ) -> tuple[Encoder, Reduced]:
-    """Encodes all of ``source``; gzip whose encoder is not known is taken as it is. Close the encoder afterwards."""
+    """Encodes all of ``source`` and returns the encoder, which the caller closes, and the result.
+
+    A gzip file whose encoder is not known is read a second time and encoded without decompressing it.
+    Raises `UsageError` if the source is empty or cannot be encoded.
+    """
     refused = Stored(Reason.FAILED)
     for unframe in (True, False):
         encoder = Encoder(FixedReferences(corpora), spool, options, submit, unframe=unframe)
