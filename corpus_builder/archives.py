@@ -1,7 +1,7 @@
-"""Layers inside image archives: what ``docker save`` and ``skopeo copy ... oci-archive:`` write.
+"""Layers inside image archives, the tar files that ``docker save`` and ``skopeo copy ... oci-archive:`` write.
 
-Such a tar holds layers as files. Taken as a plain tar its members would be those files; here they are read where they
-lie, so that what is inside the layers is seen.
+Such a tar holds layers as files, which may be compressed. Each layer is a source of its own here, because a corpus
+should hold the files inside the layers and not the layers' compressed bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from reducto.errors import Corrupt, ReductoError
 from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20
+#: Names that the first member of an image archive may have. Any other name means an ordinary tar.
 _FIRST = re.compile(r"(\./)?(blobs(/.*)?|[0-9a-f]{64}(\.json|/.*)?|oci-layout|index\.json|manifest\.json|repositories)")
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedLayer:
-    """A layer that lies in an image archive; a `PlainSource`."""
+    """A layer inside an image archive, as a `PlainSource`. ``offset`` and ``length`` give its place in the archive."""
 
     archive: Path
     member: str
@@ -66,7 +67,10 @@ def _first_bytes(pieces: Iterator[bytes], length: int, name: str) -> Iterator[by
 
 
 def archived_layers(path: Path) -> list[ArchivedLayer]:
-    """The layers of an image archive, each once; nothing if ``path`` is no such archive. Raises `Corrupt`."""
+    """The layers of an image archive, each once. The list is empty if ``path`` is no image archive.
+
+    Raises `Corrupt` if the archive names a layer that it does not hold.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             first = tar.next()
@@ -82,7 +86,7 @@ def archived_layers(path: Path) -> list[ArchivedLayer]:
     for name, images in counts.items():
         member = members.get(name)
         if member is not None and (member.issym() or member.islnk()):
-            # Older versions of docker link a layer that two images share.
+            # Older versions of docker write a layer that two images share once, and a link to it for the other image.
             continue
         if member is None or not member.isreg():
             raise Corrupt(f"{path}: the archive names layer {name[:160]!r} and does not hold it")
@@ -91,14 +95,14 @@ def archived_layers(path: Path) -> list[ArchivedLayer]:
 
 
 def _layer_names(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> Counter[str]:
-    """Layers' member names, with the number of images that have each, in order."""
+    """The member names of layers in the order of the images, and for each the number of images that have it."""
     if "manifest.json" in members:
         try:
             images = json.loads(_content(tar, members["manifest.json"]))
         except (ValueError, RecursionError):
             images = None
         if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-            raise Corrupt(f"{tar.name!s}: its manifest.json is no list of images")
+            raise Corrupt(f"{tar.name!s}: manifest.json is not a list of images")
         return Counter(str(layer) for image in images for layer in image.get("Layers") or ())
     if "oci-layout" not in members or "index.json" not in members:
         return Counter()
@@ -121,6 +125,8 @@ def _blob_name(digest: Digest) -> str:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member) if member.isreg() and member.size <= _DOCUMENT_LIMIT_BYTES else None
     if file is None:
-        raise Corrupt(f"{tar.name!s}: {member.name[:160]!r} is no document")
+        raise Corrupt(
+            f"{tar.name!s}: {member.name[:160]!r} is not a file or is larger than {_DOCUMENT_LIMIT_BYTES} bytes"
+        )
     with file:
         return file.read()

@@ -1,7 +1,7 @@
-"""Makes a corpus out of sources: count every chunk, decide, write what is kept.
+"""Makes a corpus out of sources: counts every chunk, decides which ones are kept, and writes those.
 
-Sources are read twice, since what a chunk is worth is known only when all were seen. Sources that the catalogue knows
-as done are not read at all.
+Sources are read twice, because the worth of a chunk is known only after all sources were counted. Sources that the
+catalogue marks as done are not read at all.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from corpus_builder.targets import Targets
 from reducto.errors import UsageError
 
 Advance = Callable[[str, int], None]
-"""Told the name of the phase and how many plain bytes were read."""
+"""Called with the name of the phase and the number of plain bytes that were read since the last call."""
 
-#: Header, dictionary, info and manifest of a file.
+#: Bytes that are set aside in a size limit for a file's header, dictionary, info and manifest.
 _FILE_OVERHEAD_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What to build. ``max_bytes`` bounds all files together."""
+    """What to build. ``max_bytes`` limits the length of all corpus files together; None means no limit."""
 
     parts: PartOptions
     max_bytes: int | None = None
@@ -38,7 +38,7 @@ class BuildOptions:
 
 @dataclass
 class BuildReport:
-    """What a build did, in bytes of plain data unless the name says otherwise."""
+    """The result of a build. Bytes are plain bytes, except ``file_bytes``, the length of all corpus files."""
 
     sources: int = 0
     sources_known: int = 0
@@ -60,17 +60,17 @@ class BuildReport:
 def build(
     sources: Sequence[PlainSource], catalogue: Catalogue, options: BuildOptions, advance: Advance = lambda *_: None
 ) -> BuildReport:
-    """Adds to the catalogue's corpus what ``sources`` hold and it does not. Raises `UsageError` without sources.
+    """Adds the chunks of ``sources`` that the catalogue's corpus lacks to it. Raises `UsageError` without sources.
 
-    Interrupted at any moment it leaves whole files only, and a catalogue with which the same call goes on.
+    A build that is interrupted at any moment leaves complete files only, and the same call continues it.
     """
     if not sources:
         raise UsageError("there is nothing to build a corpus from")
     started = time.monotonic()
     report = BuildReport(sources=len(sources))
-    fresh = _count(sources, catalogue, options, report, advance)
-    _write(fresh, catalogue, options, report, advance)
-    for identity, _ in fresh:
+    new_sources = _count(sources, catalogue, options, report, advance)
+    _write(new_sources, catalogue, options, report, advance)
+    for identity, _ in new_sources:
         catalogue.done(identity)
     report.file_bytes = sum(part.path.stat().st_size for part in catalogue.parts)
     report.left_out_bytes = max(report.distinct_bytes - report.kept_bytes, 0)
@@ -78,13 +78,16 @@ def build(
     return report
 
 
-_Fresh = list[tuple[str, PlainSource]]
+_NewSources = list[tuple[str, PlainSource]]
 
 
 def _count(
     sources: Sequence[PlainSource], catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance
-) -> _Fresh:
-    """Counts the chunks of all sources that are new; returns those that are not done, with identity."""
+) -> _NewSources:
+    """Counts the chunks of all sources that were not counted yet.
+
+    Returns the sources that are not done, each after its identity.
+    """
     distinct: dict[str, PlainSource] = {}
     weights: Counter[str] = Counter()
     for source in sources:
@@ -92,7 +95,8 @@ def _count(
         distinct.setdefault(identity, source)
         weights[identity] += source.weight
     states = {identity: catalogue.source(identity) for identity in distinct}
-    # What an interrupted build began goes first: its chunks must not meet a later source before it is counted.
+    # Sources that an interrupted build began are counted first, because a chunk remembers only the last source that
+    # counted it: a later source in between would make the chunk count twice for the interrupted one.
     for identity in sorted(distinct, key=lambda identity: states[identity] is None):
         source, state = distinct[identity], states[identity]
         if state is not None and state.counted:
@@ -103,18 +107,20 @@ def _count(
             report.input_bytes += len(piece.data)
             advance("counting", len(piece.data))
         catalogue.counted(identity)
-    fresh = [(i, source) for i, source in distinct.items() if not ((state := states[i]) and state.done)]
-    report.sources_known = len(sources) - len(fresh)
-    return fresh
+    new_sources = [(i, source) for i, source in distinct.items() if not ((state := states[i]) and state.done)]
+    report.sources_known = len(sources) - len(new_sources)
+    return new_sources
 
 
-def _write(fresh: _Fresh, catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance) -> None:
+def _write(
+    new_sources: _NewSources, catalogue: Catalogue, options: BuildOptions, report: BuildReport, advance: Advance
+) -> None:
     plan = _plan(catalogue, options, report)
     targets = options.targets
     with_targets = targets.measure() if targets else None
     writer = PartWriter(catalogue, options.parts, report.distinct_bytes)
     try:
-        for _, source in fresh:
+        for _, source in new_sources:
             writer.start_source()
             selection = with_targets.start_source() if with_targets else None
             for piece in cut(source, options.parts.chunking):
@@ -135,7 +141,7 @@ def _write(fresh: _Fresh, catalogue: Catalogue, options: BuildOptions, report: B
 def _plan(catalogue: Catalogue, options: BuildOptions, report: BuildReport) -> BudgetPlan:
     def candidates() -> Iterator[ChunkEntry]:
         for _, entry in catalogue.all_entries():
-            if not catalogue.is_held(entry):
+            if not catalogue.is_published(entry):
                 report.distinct_bytes += entry.length
                 yield entry
 
@@ -144,8 +150,8 @@ def _plan(catalogue: Catalogue, options: BuildOptions, report: BuildReport) -> B
         for _ in candidates():
             pass
         return BudgetPlan(catalogue.newest_source)
-    held = sum(part.path.stat().st_size for part in catalogue.parts)
-    budget = options.max_bytes - held - _FILE_OVERHEAD_BYTES
+    published_bytes = sum(part.path.stat().st_size for part in catalogue.parts)
+    budget = options.max_bytes - published_bytes - _FILE_OVERHEAD_BYTES
     return BudgetPlan.fit(candidates(), catalogue.newest_source, budget)
 
 
@@ -157,13 +163,13 @@ def _write_cut(
     writer: PartWriter,
     report: BuildReport,
 ) -> None:
-    """Writes the chunks of one cut that are not held, belong to what pays, and have a place in the plan."""
+    """Writes the chunks of one cut that are not published yet, that target data would use, and that the plan keeps."""
     entries = catalogue.entries([chunk.fingerprint for chunk in piece.chunks])
     marked: dict[int, ChunkEntry] = {}
     for number, (chunk, entry) in enumerate(zip(piece.chunks, entries, strict=True)):
         if entry is None:
             raise UsageError("a source changed while the corpus was built")
-        if chunk.fingerprint in marked or catalogue.is_held(entry) or entry.part == writer.number > 0:
+        if chunk.fingerprint in marked or catalogue.is_published(entry) or entry.part == writer.number > 0:
             continue
         if (wanted is not None and not wanted[number]) or not plan.keeps(entry):
             continue

@@ -1,15 +1,15 @@
-"""What is known of every chunk that any build ever saw, so that a corpus grows without being read again.
+"""The catalogue of all chunks that any build has seen, with which a corpus grows without reading old sources again.
 
-A RocksDB directory. Keys:
+It is a RocksDB directory with these keys and values:
 
     ``c`` + fingerprint (8, big-endian)   length, places, last source, part   (4 x u32, little-endian)
     ``s`` + BLAKE3 of a source's identity  JSON: number, name, counted, done
     ``p`` + part number (4, big-endian)    JSON: file, corpus id
     ``m``                                  JSON: format, chunking, counters
 
-A chunk is held if its part is registered. Every step may be interrupted and done again: a source that was begun
-keeps its number, and a chunk counts its last source once; a part's number is never used again, so marks left by a build
-that did not end mean nothing.
+A chunk is published if the part that its entry names is registered. Every step may be interrupted and repeated: a
+source that was begun keeps its number, and a chunk counts its last source only once. A part's number is never used
+again, so entries that name a part which an interrupted build never registered mark no chunk as published.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ _U32 = (1 << 32) - 1
 
 @dataclass(slots=True)
 class ChunkEntry:
-    """A chunk: its ``length``, in how many ``places`` it was found, the last source's number, the part it lies in."""
+    """What the catalogue knows of one chunk.
+
+    ``length`` is in bytes, ``places`` is the number of images or files in which the chunk was found, ``last_source``
+    is the number of the last source that holds it, and ``part`` the number of the corpus file that it was written to.
+    """
 
     length: int
     places: int
@@ -47,12 +51,16 @@ class ChunkEntry:
     part: int
 
     def pack(self) -> bytes:
+        """The entry's 16 bytes in the database."""
         return _ENTRY.pack(self.length, min(self.places, _U32), self.last_source, self.part)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A source that was begun; ``counted``: to its end; ``done``: what it gives to the corpus was published."""
+    """The progress of one source.
+
+    ``counted`` means that all its chunks were counted, ``done`` that all chunks it adds to the corpus are published.
+    """
 
     number: int
     counted: bool
@@ -61,7 +69,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class CorpusPart:
-    """A published corpus file."""
+    """A published corpus file and its number in the catalogue."""
 
     number: int
     path: Path
@@ -69,7 +77,7 @@ class CorpusPart:
 
 
 class Catalogue:
-    """One catalogue; a single process may hold it open."""
+    """An open catalogue. Only one process at a time may open it, because RocksDB locks its directory."""
 
     def __init__(self, path: Path, chunking: ChunkParams) -> None:
         self.path = path
@@ -78,9 +86,9 @@ class Catalogue:
         options.create_if_missing(True)
         options.set_max_open_files(256)
         try:
-            # Any: rocksdict's stubs cannot tell that raw mode means bytes.
+            # The type is Any because rocksdict's stubs do not know that values are bytes in raw mode.
             self._db: Any = Rdict(str(path), options=options)
-        except Exception as error:  # rocksdict raises bare Exception
+        except Exception as error:  # rocksdict raises Exception itself and no class of its own
             raise UsageError(f"catalogue {path} cannot be opened: {error}") from None
         self._meta: dict[str, Any] = self._read_meta(chunking)
         self._parts = dict(self._read_parts())
@@ -111,18 +119,18 @@ class Catalogue:
             path = Path(os.path.normpath(self.path / stored["file"]))
             if not path.is_file():
                 raise UsageError(
-                    f"catalogue {self.path} counts on {path}, which is gone; put it back or begin a new catalogue"
+                    f"catalogue {self.path} needs {path}, which is gone; put it back or begin a new catalogue"
                 )
             yield number, CorpusPart(number, path, parse_corpus_id(stored["id"]))
 
     def new_part(self) -> int:
-        """A part number that was never used."""
+        """A part number that was never given out before."""
         self._meta["parts"] += 1
         self._db[_META] = json.dumps(self._meta).encode()
         return int(self._meta["parts"])
 
     def register(self, part: CorpusPart) -> None:
-        """Says that the part is published: from now on chunks marked with its number are held."""
+        """Stores that the part is published. From now on the chunks whose entries name it count as published."""
         relative = os.path.relpath(part.path.resolve(), self.path.resolve())
         self._db[_PART + part.number.to_bytes(4, "big")] = json.dumps({"file": relative, "id": part.corpus_id}).encode()
         self._db.flush_wal(sync=True)
@@ -131,7 +139,7 @@ class Catalogue:
     # -- sources -----------------------------------------------------------------------------------------------
 
     def source(self, identity: str) -> SourceState | None:
-        """What is known of a source, None if it was never begun."""
+        """The progress of a source; None if it was never begun."""
         stored = self._db.get(_source_key(identity))
         if stored is None:
             return None
@@ -139,7 +147,7 @@ class Catalogue:
         return SourceState(document["number"], document["counted"], document["done"])
 
     def begin(self, identity: str, name: str) -> int:
-        """The source's number: a new one, or the one it had when it was begun before."""
+        """The source's number: the one it got when it was begun before, or else a new one."""
         known = self.source(identity)
         if known is not None:
             return known.number
@@ -153,11 +161,11 @@ class Catalogue:
         return number
 
     def counted(self, identity: str) -> None:
-        """Says that every chunk of the source was noted."""
+        """Stores that every chunk of the source was counted."""
         self._set(identity, {"counted": True})
 
     def done(self, identity: str) -> None:
-        """Says that everything the source gives to the corpus is published."""
+        """Stores that every chunk which the source adds to the corpus is published."""
         self._set(identity, {"done": True})
 
     def _set(self, identity: str, facts: dict[str, bool]) -> None:
@@ -166,13 +174,13 @@ class Catalogue:
 
     @property
     def newest_source(self) -> int:
-        """The highest number given to a source."""
+        """The highest number that was given to a source."""
         return int(self._meta["sources"])
 
     # -- chunks ------------------------------------------------------------------------------------------------
 
     def note(self, source: int, weight: int, chunks: Sequence[Chunk]) -> int:
-        """Counts chunks of a source that was found in ``weight`` places; returns how many bytes were never seen."""
+        """Counts chunks of a source that was found in ``weight`` places; returns the bytes of unseen ones."""
         batch = WriteBatch(raw_mode=True)
         lengths = {chunk.fingerprint: chunk.length for chunk in chunks}
         entries = self.entries(list(lengths))
@@ -190,7 +198,7 @@ class Catalogue:
         return unseen
 
     def entries(self, fingerprints: Sequence[int]) -> list[ChunkEntry | None]:
-        """What is known of these chunks."""
+        """The entries of these chunks in the same order; None for a chunk that was never counted."""
         if not fingerprints:
             return []
         found = self._db.get([_chunk_key(f) for f in fingerprints])
@@ -203,12 +211,12 @@ class Catalogue:
             batch.put(_chunk_key(fingerprint), entry.pack())
         self._db.write(batch)
 
-    def is_held(self, entry: ChunkEntry) -> bool:
-        """True if a registered part holds the chunk."""
+    def is_published(self, entry: ChunkEntry) -> bool:
+        """Whether a registered part holds the chunk."""
         return entry.part in self._parts
 
     def all_entries(self) -> Iterator[tuple[int, ChunkEntry]]:
-        """Every chunk (fingerprint, entry), in ascending order of fingerprint."""
+        """Every chunk as (fingerprint, entry), in ascending order of fingerprints."""
         for key, value in self._scan(_CHUNK):
             if len(value) != _ENTRY.size:
                 raise Corrupt(f"catalogue {self.path}: an entry is damaged; begin a new one")

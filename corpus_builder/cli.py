@@ -1,4 +1,4 @@
-"""``reducto corpus build|analyze``."""
+"""The commands that build and measure corpora: ``reducto corpus build|analyze``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCRATCH_GRACE_SECONDS = 60
 
 
 def size(text: str) -> int:
-    """A number of bytes such as ``512MiB``, for argparse."""
+    """The number of bytes that a text such as ``512MiB`` means. Raises `ArgumentTypeError`."""
     try:
         return parse_size(text)
     except ValueError as error:
@@ -44,43 +44,20 @@ def size(text: str) -> int:
 
 
 class CorpusBuild:
-    """Makes or extends a corpus."""
+    """Makes a corpus, or adds to one that was made with the same catalogue."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        add = parser.add_argument
-        add(
-            "--input",
-            action="append",
-            default=[],
-            type=Path,
-            metavar="PATH",
-            help="directory, tar (also .gz, .zst), OCI layout, .rc file or any other file; may be repeated",
-        )
-        add("--image", action="append", default=[], metavar="REF", help="image in a registry; may be repeated")
-        add("--output", required=True, type=Path, metavar="FILE", help="the .rc file to write")
-        add("--name", default="", help="a name that travels with the corpus, such as golden-v1")
-        add("--max-size", type=size, metavar="SIZE", help="keep what is most worth keeping in so many bytes")
-        add("--split-size", type=size, default=64 << 30, metavar="SIZE", help="begin a new file beyond this (64GiB)")
-        add("--optimize", action="store_true", help="keep what --target data (or else the last input) would use")
-        add("--target", action="append", default=[], type=Path, metavar="PATH", help="data to optimize for")
-        add(
-            "--catalogue",
-            type=Path,
-            metavar="DIR",
-            help="remember every chunk here: the next build with it adds files with what is new, "
-            "and reads nothing that it has seen",
-        )
-        add("--sign", metavar="KEY", help="sign with this private key (file or env:NAME)")
-        add("--chunk-size", type=size, metavar="SIZE", help="average chunk, a power of two (configuration: 8KiB)")
-        add("--platform", action="append", default=[], metavar="OS/ARCH", help="of --image; all by default")
+        _add_input_options(parser)
+        _add_choice_options(parser)
+        _add_output_options(parser)
         add_registry_options(parser)
-        add_trust_options(parser)  # fmt: skip
+        add_trust_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
         if arguments.target and not arguments.optimize:
-            raise UsageError("--target is for --optimize")
+            raise UsageError("--target is for --optimize only")
         chunking = ChunkParams(arguments.chunk_size or context.config.compression.chunk_size)
-        _ = chunking.native  # refuses a wrong chunk size before anything is read
+        _ = chunking.native  # This raises for a wrong chunk size before anything is read.
         trust = Trust(context.trust(*arguments.trust), arguments.allow_unsigned)
         signer = context.signer(arguments.sign)
         parts = PartOptions(arguments.output, chunking, arguments.split_size, signer, arguments.name)
@@ -109,16 +86,97 @@ class CorpusBuild:
             return build(sources, catalogue, options, advance)
 
 
+def _add_input_options(parser: ArgumentParser) -> None:
+    """Adds the options that name what the corpus is built from."""
+    add = parser.add_argument
+    add(
+        "--input",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="directory, tar (also .gz, .zst), OCI layout, .rc file or any other file to build the corpus from; "
+        "may be repeated",
+    )
+    add(
+        "--image",
+        action="append",
+        default=[],
+        metavar="REF",
+        help="image in a registry to build the corpus from; may be repeated",
+    )
+    add(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH",
+        help="platform to take from an --image of several platforms; may be repeated (default: all)",
+    )
+
+
+def _add_choice_options(parser: ArgumentParser) -> None:
+    """Adds the options that decide which chunks are kept."""
+    add = parser.add_argument
+    add(
+        "--max-size",
+        type=size,
+        metavar="SIZE",
+        help="largest size of the corpus; the chunks most likely to be used are kept (default: all chunks)",
+    )
+    add(
+        "--optimize",
+        action="store_true",
+        help="keep only the chunks that the --target data would use (without --target: the last input)",
+    )
+    add(
+        "--target",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="data like those that will be pushed, for --optimize; may be repeated",
+    )
+    add(
+        "--catalogue",
+        type=Path,
+        metavar="DIR",
+        help="directory in which every chunk is remembered; the next build with it reads new inputs only and "
+        "writes what is new into further files",
+    )
+    add(
+        "--chunk-size",
+        type=size,
+        metavar="SIZE",
+        help="average size of a chunk, a power of two (default: compression.chunk_size)",
+    )
+
+
+def _add_output_options(parser: ArgumentParser) -> None:
+    """Adds the options that say how the corpus is written."""
+    add = parser.add_argument
+    add("--output", required=True, type=Path, metavar="FILE", help="the .rc file to write")
+    add("--name", default="", help="a name that is stored in the corpus, such as golden-v1")
+    add(
+        "--split-size",
+        type=size,
+        default=64 << 30,
+        metavar="SIZE",
+        help="begin a new file when one holds this many plain bytes (default: 64GiB)",
+    )
+    add("--sign", metavar="KEY", help="sign the corpus with this private key (file or env:NAME)")
+
+
 @contextmanager
 def _scratch(output: Path) -> Iterator[str]:
-    """A temporary directory on the file system that the corpus goes to, since layers are large.
+    """Makes a temporary directory beside the corpus, because layers may be too large for the system's own.
 
-    It is locked while it is used: what a killed build left behind is not, and is removed here.
+    The directory is locked while it is used. A directory that a killed build left behind is not locked, and is
+    deleted here.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     for left in output.parent.glob(f"{_SCRATCH_PREFIX}*"):
         with suppress(OSError), _locked(left):
-            # One that was made just now may be about to be locked.
+            # A directory that is younger than 60 s may belong to a build that has not locked it yet.
             if time.time() - left.stat().st_mtime > _SCRATCH_GRACE_SECONDS:
                 shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=output.parent) as directory, _locked(Path(directory)):
@@ -127,7 +185,7 @@ def _scratch(output: Path) -> Iterator[str]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Holds a lock on a directory. Raises `BlockingIOError` if another process does."""
+    """Holds a lock on a directory while the block runs. Raises `BlockingIOError` if another process holds one."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,18 +218,18 @@ def _text(report: BuildReport) -> str:
         f"left out {format_bytes(report.left_out_bytes)}",
     ]
     if report.optimized:
-        lines.append(f"covers {report.optimized['hit_rate']:.1%} of the target data with exact chunks")
+        lines.append(f"{report.optimized['hit_rate']:.1%} of the target data are covered by exact chunks")
     lines += [f"{part['path']}: {format_bytes(part['file_bytes'])}, id {part['id']}" for part in report.parts]
     return "\n".join(lines if report.parts else [*lines, "nothing new: no file was written"])
 
 
 class CorpusAnalyze:
-    """Tells how well corpora would serve some data."""
+    """Measures how much of some data corpora hold."""
 
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("--test-data", action="append", required=True, type=Path, metavar="PATH",
-                            help="directory, tar, OCI layout or file; may be repeated")  # fmt: skip
-        parser.add_argument("--measure", action="store_true", help="encode everything as well, to know the outcome")
+                            help="directory, tar, OCI layout or file to measure; may be repeated")  # fmt: skip
+        parser.add_argument("--measure", action="store_true", help="also encode all data to measure their reduced size")
         add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -193,7 +251,7 @@ class CorpusAnalyze:
 
 
 def _reduced_bytes(source: PlainSource, corpora: list[Corpus], context: Context, progress: Progress) -> int:
-    """What ``reducto compress`` would make of the source's plain bytes."""
+    """The size that ``reducto compress`` would give the source's plain bytes."""
     with tempfile.TemporaryDirectory(prefix="reducto-") as spool, context.workers() as workers:
         options = encode_options(context)
         encoder, reduced = encode(source, corpora, options, Path(spool), workers.submit, progress.advance)
@@ -205,8 +263,8 @@ def _analysis_text(document: dict[str, Any]) -> str:
     whole = document["plain_bytes"] or 1
     rows = [
         ("found in the corpora", document["hit_bytes"]),
-        ("repeats within the data", document["repeat_bytes"]),
-        ("of a file that is there in another version", document["twin_bytes"]),
+        ("repeated within the data", document["repeat_bytes"]),
+        ("in files that the corpora hold in another version", document["twin_bytes"]),
         ("new", document["new_bytes"]),
     ]
     lines = [f"{format_bytes(document['plain_bytes'])} of test data:"]

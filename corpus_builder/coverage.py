@@ -1,4 +1,4 @@
-"""How well corpora would serve some data: exact chunks, likely twins, what is new."""
+"""Measures how much of some data corpora hold: exact chunks, files in another version, and what is new."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from reducto.kernel.index import ABSENT
 
 @dataclass
 class Usage:
-    """What data took from one corpus. ``used_bytes`` counts each chunk of the corpus once, ``hit_bytes`` each use."""
+    """The use that the data made of one corpus, in plain bytes.
+
+    ``hit_bytes`` counts a chunk of the corpus each time that the data hold it, ``used`` (fingerprint -> length) once.
+    """
 
     corpus: Corpus
     hit_bytes: int = 0
@@ -35,19 +38,23 @@ class Usage:
 
 @dataclass
 class Coverage:
-    """Bytes of one source by where they would come from; they add up to ``plain_bytes``."""
+    """The plain bytes of one source, sorted by where a rebuilt copy would take them from.
+
+    ``hit_bytes`` lie in corpora, ``repeat_bytes`` occurred earlier in the data, ``similar_bytes`` belong to a file of
+    which a corpus holds another version, and `new_bytes` are the rest of ``plain_bytes``.
+    """
 
     name: str
     plain_bytes: int = 0
     hit_bytes: int = 0
     repeat_bytes: int = 0
-    twin_bytes: int = 0
+    similar_bytes: int = 0
     reduced_bytes: int | None = None
-    """What encoding made of it, where that was measured."""
+    """The size of the encoded source; None if it was not encoded."""
 
     @property
     def new_bytes(self) -> int:
-        return self.plain_bytes - self.hit_bytes - self.repeat_bytes - self.twin_bytes
+        return self.plain_bytes - self.hit_bytes - self.repeat_bytes - self.similar_bytes
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,7 +62,7 @@ class Coverage:
             "plain_bytes": self.plain_bytes,
             "hit_bytes": self.hit_bytes,
             "repeat_bytes": self.repeat_bytes,
-            "twin_bytes": self.twin_bytes,
+            "twin_bytes": self.similar_bytes,  # The key keeps its old name because scripts read it.
             "new_bytes": self.new_bytes,
             "hit_rate": _rate(self.hit_bytes, self.plain_bytes),
             "reduced_bytes": self.reduced_bytes,
@@ -63,7 +70,7 @@ class Coverage:
 
 
 class Analysis:
-    """Measures sources against corpora; earlier corpora are asked first."""
+    """Measures sources against corpora. A chunk that several corpora hold counts for the first of them."""
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
         self.usages = [Usage(corpus) for corpus in corpora]
@@ -73,7 +80,7 @@ class Analysis:
         self._members: list[TarMember] = []
 
     def add(self, source: PlainSource, advance: Callable[[int], None] = lambda _: None) -> Coverage:
-        """Measures one source. What an earlier source or byte of this one held counts as a repeat."""
+        """Measures one source. A chunk that occurred earlier in it, or in an earlier source, counts as a repeat."""
         coverage = Coverage(source.name)
         self.coverages.append(coverage)
         self._members = []
@@ -98,13 +105,13 @@ class Analysis:
                 usage.used[chunk.fingerprint] = chunk.length
             elif chunk.fingerprint in self._seen:
                 coverage.repeat_bytes += chunk.length
-            elif at < len(self._members) and self._has_twin(self._members[at], chunk):
-                coverage.twin_bytes += chunk.length
+            elif at < len(self._members) and self._has_other_version(self._members[at], chunk):
+                coverage.similar_bytes += chunk.length
             self._seen.add(chunk.fingerprint)
         del self._members[:at]
 
-    def _has_twin(self, member: TarMember, chunk: Chunk) -> bool:
-        """True if a corpus holds a member of (nearly) the same name."""
+    def _has_other_version(self, member: TarMember, chunk: Chunk) -> bool:
+        """Whether ``chunk`` lies in ``member`` and a corpus holds a member of the same path, apart from digits."""
         if member.header > chunk.offset:
             return False
         return any(usage.corpus.paths.find(member.path_hash) for usage in self.usages)
@@ -116,7 +123,7 @@ class Analysis:
             total.plain_bytes += coverage.plain_bytes
             total.hit_bytes += coverage.hit_bytes
             total.repeat_bytes += coverage.repeat_bytes
-            total.twin_bytes += coverage.twin_bytes
+            total.similar_bytes += coverage.similar_bytes
             if coverage.reduced_bytes is not None:
                 total.reduced_bytes = (total.reduced_bytes or 0) + coverage.reduced_bytes
         document = total.to_json()

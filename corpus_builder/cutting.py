@@ -1,4 +1,4 @@
-"""Cuts a source's plain bytes as the codec cuts what it encodes: same chunker, same anchors, same chunks."""
+"""Cuts a source's plain bytes into the same chunks that the codec would cut them into when it encodes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reducto.kernel.chunking import FORCED, PIECE_BYTES, Chunker, ChunkParams, T
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A tar member, in offsets of the stream."""
+    """A tar member: where its header and content begin in the plain stream, its length, and the hash of its path."""
 
     header: int
     content: int
@@ -20,13 +20,17 @@ class TarMember:
 
     @property
     def stop(self) -> int:
-        """Where its content ends."""
+        """The offset at which the member's content ends."""
         return self.content + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk, in offsets of the stream. ``forced``: it ends there whatever its content (an anchor, mostly)."""
+    """A chunk and its offset in the plain stream.
+
+    ``forced`` means that the chunk ends because of an anchor, the largest length or the end of the data, and not
+    because of its content.
+    """
 
     offset: int
     fingerprint: int
@@ -36,7 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Consecutive chunks with their bytes. ``members`` are those whose header was seen by now and not before."""
+    """Consecutive chunks with their bytes. ``members`` are the tar members that were found since the previous cut."""
 
     offset: int
     data: memoryview
@@ -44,13 +48,13 @@ class Cut:
     members: list[TarMember]
 
     def bytes_of(self, chunk: Chunk) -> memoryview:
-        """The bytes of one of ``chunks``; valid until the next cut."""
+        """The bytes of one of this cut's chunks. They are valid until the next cut."""
         at = chunk.offset - self.offset
         return self.data[at : at + chunk.length]
 
 
 def cut(source: PlainSource, chunking: ChunkParams) -> Iterator[Cut]:
-    """All chunks of a source in order, some megabytes at a time."""
+    """All chunks of a source in order, in cuts of about 8 MiB (`PIECE_BYTES`) or less."""
     cutter = _Cutter(source, chunking)
     for piece in source.pieces():
         yield from cutter.feed(piece)
@@ -58,6 +62,8 @@ def cut(source: PlainSource, chunking: ChunkParams) -> Iterator[Cut]:
 
 
 class _Cutter:
+    """Collects the pieces of one source into a window and cuts the window into chunks."""
+
     def __init__(self, source: PlainSource, chunking: ChunkParams) -> None:
         self._chunker = Chunker(chunking)
         self._walk = TarWalk()
@@ -65,8 +71,8 @@ class _Cutter:
         self._offset = 0
         self._members: list[TarMember] = []
         self._anchors: list[int] = []
-        self._given = source.anchors()
-        self._next_given = next(self._given, None)
+        self._source_anchors = source.anchors()
+        self._next_source_anchor = next(self._source_anchors, None)
 
     def feed(self, piece: bytes) -> Iterator[Cut]:
         for member in self._walk.feed(piece):
@@ -81,9 +87,9 @@ class _Cutter:
 
     def _cut(self, *, final: bool) -> Iterator[Cut]:
         end = self._offset + len(self._window)
-        while self._next_given is not None and self._next_given <= end:
-            self._anchors.append(self._next_given)
-            self._next_given = next(self._given, None)
+        while self._next_source_anchor is not None and self._next_source_anchor <= end:
+            self._anchors.append(self._next_source_anchor)
+            self._next_source_anchor = next(self._source_anchors, None)
         self._anchors = sorted(set(self._anchors))
         window, at = memoryview(bytes(self._window)), 0
         while at < len(window):

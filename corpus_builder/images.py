@@ -1,4 +1,4 @@
-"""Layers of images in registries, fetched when they are wanted and kept while a build lasts."""
+"""Layers of images in registries. Each is downloaded when it is first read, and kept until the build ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reducto.values import Digest
 
 @dataclass(frozen=True, slots=True)
 class RemoteLayer:
-    """A layer in a registry; a `PlainSource`. Fetched into ``spool_dir`` at the first reading."""
+    """A layer in a registry, as a `PlainSource`. It is downloaded into ``spool_dir`` when it is first read."""
 
     registry: Registry
     digest: Digest
@@ -44,8 +44,9 @@ class RemoteLayer:
 
 
 def image_layers(registry: Registry, spool_dir: Path, platforms: frozenset[str]) -> list[RemoteLayer]:
-    """The layers of the image that ``registry.reference`` names, of those ``platforms`` (``linux/amd64``; empty: all).
+    """The layers of the image that ``registry.reference`` names, each once.
 
+    ``platforms`` (such as ``linux/amd64``) chooses from an image of several platforms; an empty set means all.
     Raises what `Registry.manifest` raises.
     """
     reference: Reference = registry.reference
@@ -57,7 +58,7 @@ def image_layers(registry: Registry, spool_dir: Path, platforms: frozenset[str])
         platform = entry.get("platform")
         if not isinstance(platform, dict):
             return True
-        if platform.get("os") == "unknown":  # buildkit's attestations
+        if platform.get("os") == "unknown":  # buildkit gives this platform to attestations, which hold no layers
             return False
         spelled = f"{platform.get('os')}/{platform.get('architecture')}"
         variant = platform.get("variant")

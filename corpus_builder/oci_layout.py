@@ -17,7 +17,7 @@ _DEPTH_LIMIT = 4
 
 @dataclass(frozen=True, slots=True)
 class LayerDescriptor:
-    """A layer as manifests name it; ``images`` of them do."""
+    """A layer as manifests name it, and the number of images that have it."""
 
     digest: Digest
     size: int
@@ -26,7 +26,7 @@ class LayerDescriptor:
 
 @dataclass(frozen=True, slots=True)
 class LayoutLayer:
-    """A layer that lies in a layout."""
+    """A layer in a layout, the path of its blob, and the number of images that have it."""
 
     path: Path
     digest: Digest
@@ -34,12 +34,12 @@ class LayoutLayer:
 
 
 def is_oci_layout(path: Path) -> bool:
-    """True if the directory says that it is an image layout."""
+    """Whether the directory holds the two files that every OCI image layout has."""
     return (path / "oci-layout").is_file() and (path / "index.json").is_file()
 
 
 def layout_layers(root: Path) -> Iterator[LayoutLayer]:
-    """Every layer of every image of a layout once, in the order in which images name them. Raises `Corrupt`."""
+    """Every layer of every image in a layout, each once, in the order in which images name them. Raises `Corrupt`."""
 
     def load(digest: Digest) -> dict[str, Any]:
         path = blob_path(root, digest)
@@ -54,7 +54,7 @@ def layout_layers(root: Path) -> Iterator[LayoutLayer]:
 
 
 def blob_path(root: Path, digest: Digest) -> Path:
-    """Where a layout keeps a blob."""
+    """The path of a blob in a layout."""
     return root / "blobs" / digest.algorithm / digest.hex
 
 
@@ -63,9 +63,10 @@ def layers_of(
     load: Callable[[Digest], dict[str, Any]],
     wanted: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> list[LayerDescriptor]:
-    """The layers of image manifests, and of the manifests that indexes name and ``wanted`` accepts.
+    """The layers of the images in ``documents`` (image manifests and indexes), each once.
 
-    ``load`` gets a named manifest. The order is that of the first image to name each. Raises `Corrupt`.
+    ``load`` returns the manifest with a digest, and ``wanted`` decides about each entry of an index. Layers are in
+    the order in which images first name them. Raises `Corrupt`.
     """
     found: dict[Digest, tuple[int, int]] = {}
     for manifest in _manifests(documents, load, wanted, 0):
@@ -89,7 +90,9 @@ def _manifests(
             yield document
             continue
         if not isinstance(document.get("manifests"), list) or depth == _DEPTH_LIMIT:
-            raise Corrupt("neither an image manifest nor an index of such, or indexes are nested too deep")
+            raise Corrupt(
+                f"neither an image manifest nor an index, or indexes are nested more than {_DEPTH_LIMIT} deep"
+            )
         for entry in document["manifests"]:
             if isinstance(entry, dict) and wanted(entry):
                 try:

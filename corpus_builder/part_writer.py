@@ -1,4 +1,4 @@
-"""Writes kept chunks into corpus files, a new file whenever one is full."""
+"""Writes the chunks that are kept into corpus files, and begins a new file when one reaches its size limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reducto.keys import Signer
 
 @dataclass(frozen=True, slots=True)
 class PartOptions:
-    """How corpus files are written. ``split_bytes`` bounds the plain bytes of one file."""
+    """How corpus files are written. ``split_bytes`` limits the plain bytes of one file."""
 
     output: Path
     chunking: ChunkParams = field(default_factory=ChunkParams)
@@ -28,12 +28,12 @@ class PartOptions:
 
 
 def part_path(output: Path, ordinal: int) -> Path:
-    """Where the n-th file of a corpus lies (from 1): ``golden.rc``, ``golden-002.rc``, ``golden-003.rc`` ..."""
+    """The path of a corpus's file number ``ordinal`` from 1: ``golden.rc``, ``golden-002.rc``, ``golden-003.rc``."""
     return output if ordinal == 1 else output.with_name(f"{output.stem}-{ordinal:03}{output.suffix}")
 
 
 class PartWriter:
-    """The corpus in the making. `finish` publishes; leaving the ``with`` block without it leaves no unfinished file."""
+    """Writes the files of one corpus. `finish` publishes a file; `close` without it leaves no unfinished file."""
 
     def __init__(self, catalogue: Catalogue, options: PartOptions, expected_bytes: int) -> None:
         self._catalogue = catalogue
@@ -43,33 +43,33 @@ class PartWriter:
         self._trainer = DictionaryTrainer(expected_bytes)
         self._members: deque[TarMember] = deque()
         self._source_end = -1
-        self._forced = True
+        self._last_forced = True
         self.number = 0
-        """The catalogue's number of the file that is being written."""
+        """The catalogue's number of the file that is being written; 0 before the first."""
         self.published: list[CorpusPart] = []
 
     def start_source(self) -> None:
-        """What comes next does not continue what came last."""
+        """Begins a new source: its first chunk does not follow the last chunk of the previous source."""
         self._members.clear()
-        self._source_end, self._forced = -1, True
+        self._source_end, self._last_forced = -1, True
 
     def note_members(self, members: list[TarMember]) -> None:
-        """Takes the members that begin in what comes next, in order."""
+        """Announces tar members that begin in the chunks to come, in order."""
         self._members += members
 
     def add(self, cut: Cut, chunk: Chunk) -> None:
-        """Keeps a chunk. Chunks of one source come in order."""
+        """Writes a chunk to the corpus. The chunks of one source must come in order."""
         writer = self._open(chunk.length)
         offset = writer.plain_length
-        seam = self._forced or chunk.offset != self._source_end
+        starts_anew = self._last_forced or chunk.offset != self._source_end
         data = cut.bytes_of(chunk)
-        writer.append(data, anchors=[offset] if seam else [])
+        writer.append(data, anchors=[offset] if starts_anew else [])
         self._note_members(writer, chunk, offset)
-        self._source_end, self._forced = chunk.offset + chunk.length, chunk.forced
+        self._source_end, self._last_forced = chunk.offset + chunk.length, chunk.forced
         self._trainer.offer(chunk.fingerprint, data)
 
     def _note_members(self, writer: IndexedCorpusWriter, chunk: Chunk, offset: int) -> None:
-        """Notes every member whose first kept byte is in ``chunk``."""
+        """Adds every tar member whose first byte in the corpus lies in ``chunk`` to the path index."""
         stop = chunk.offset + chunk.length
         while self._members and self._members[0].header < stop:
             member = self._members.popleft()
@@ -85,7 +85,7 @@ class PartWriter:
             self._writer = IndexedCorpusWriter(path, chunking=self._options.chunking, signer=self._options.signer)
             self._path = path
             self._trainer = DictionaryTrainer(min(self._expected_bytes, self._options.split_bytes))
-            self._source_end, self._forced = -1, True
+            self._source_end, self._last_forced = -1, True
         return self._writer
 
     def _next_path(self) -> Path:
@@ -96,7 +96,7 @@ class PartWriter:
         return part_path(self._options.output, ordinal)
 
     def finish(self) -> None:
-        """Publishes the file that is being written, if there is one, and tells the catalogue."""
+        """Publishes the file that is being written, if there is one, and registers it in the catalogue."""
         if self._writer is None:
             return
         dictionary = self._trainer.train() if self._options.train_dictionary else b""
@@ -107,7 +107,7 @@ class PartWriter:
         self._writer = None
 
     def close(self) -> None:
-        """Gives up what was not published. Idempotent."""
+        """Deletes the file that was not published. Idempotent."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -1,4 +1,4 @@
-"""Plain bytes out of whatever a file holds: gzip and zstd are undone, everything else passes."""
+"""The plain bytes of a file: gzip and zstd are decompressed, anything else is passed on unchanged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from reducto.errors import Corrupt, LimitExceeded
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PIECE_BYTES = 1 << 20
-#: More than any layer or archive that is worth a place in a corpus; stops decompression bombs.
+#: 1 TiB is more than any layer or archive that a corpus is built from. The limit stops decompression bombs.
 PLAIN_LIMIT_BYTES = 1 << 40
 
 
 def plain_pieces(pieces: Iterable[bytes], name: str, limit_bytes: int = PLAIN_LIMIT_BYTES) -> Iterator[bytes]:
-    """The plain bytes of a stream. Raises `Corrupt` for damaged compression, `LimitExceeded` for too much of it."""
+    """The plain bytes of a stream. ``name`` is for messages.
+
+    Raises `Corrupt` if the compressed data are damaged, and `LimitExceeded` beyond ``limit_bytes`` plain bytes.
+    """
     stream = iter(pieces)
     head = b""
     for piece in stream:
@@ -46,7 +49,7 @@ def _chain(head: bytes, stream: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gunzip(head: bytes, stream: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """All members; what follows the last and is no member (padding) is left out, as gzip(1) does."""
+    """The plain bytes of all gzip members. Bytes after the last member (padding) are ignored, as gzip(1) does."""
     inflate = zlib.decompressobj(wbits=31)
     data = head
     try:
@@ -83,7 +86,7 @@ def _unzstd(head: bytes, stream: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 class _Stream:
-    """Pieces as a file, which is what python-zstandard reads."""
+    """An iterator of pieces as a file object, because python-zstandard reads from file objects."""
 
     def __init__(self, head: bytes, stream: Iterator[bytes]) -> None:
         self._rest = head
@@ -97,6 +100,6 @@ class _Stream:
 
 
 def file_pieces(file: Any) -> Iterator[bytes]:
-    """A file's bytes from where it stands."""
+    """A file's bytes from its present position to its end, in pieces of up to 1 MiB."""
     while piece := file.read(PIECE_BYTES):
         yield piece

@@ -1,8 +1,9 @@
-"""Which chunks are worth their place when not all fit.
+"""Chooses the chunks to keep when not all of them fit into a size limit.
 
-A chunk's worth per byte is the chance that the next image brings it again. It grows with the number of places that
-it was found in, shrinks with the number of sources that came since without it, and is a little less for short chunks,
-whose table entries weigh more. The constants are a judgement, not a measurement; `--optimize` measures.
+A chunk's worth per byte estimates how likely the next image holds the chunk again. It grows with the number of places
+in which the chunk was found, and halves with every 64 later sources that do not hold the chunk. It is lower for short
+chunks, because their table entries take a larger share of the file: a chunk of 64 bytes has half the worth of a long
+one. These constants were chosen and not measured; `--optimize` measures instead.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 
 from corpus_builder.catalogue import ChunkEntry
 
-#: After so many sources without it a chunk is worth half.
+#: After this many later sources that do not hold a chunk, its worth is halved.
 HALF_LIFE_SOURCES = 64
-#: Table slot, path entry and anchor of a chunk, about.
+#: Approximate bytes of a chunk's table slot, path entry and anchor.
 CHUNK_OVERHEAD_BYTES = 32
 _STEPS = 1000
 
 
 def worth(entry: ChunkEntry, newest_source: int) -> int:
-    """A whole number that is higher for chunks more worth keeping, per byte."""
+    """The worth of one byte of the chunk, as a whole number in thousandths."""
     age = newest_source - entry.last_source
     spread = math.log2(1 + entry.places)
     size = entry.length / (entry.length + 2 * CHUNK_OVERHEAD_BYTES)
@@ -30,22 +31,25 @@ def worth(entry: ChunkEntry, newest_source: int) -> int:
 
 
 def cost_bytes(entry: ChunkEntry) -> int:
-    """What keeping the chunk adds to the file."""
+    """The bytes that the chunk adds to the corpus file."""
     return entry.length + CHUNK_OVERHEAD_BYTES
 
 
 @dataclass
 class BudgetPlan:
-    """The decision about each chunk: all above a worth are kept, those at it while there is room."""
+    """The decision about each chunk under a size limit.
+
+    Chunks whose worth is above ``threshold`` are kept. Those at the threshold are kept while ``left_bytes`` suffice.
+    """
 
     newest_source: int
     threshold: int = 0
-    room_bytes: int | None = None
-    """Left for chunks exactly at the threshold; None: no limit."""
+    left_bytes: int | None = None
+    """Bytes left for chunks whose worth equals the threshold; None means that every chunk is kept."""
 
     @classmethod
     def fit(cls, candidates: Iterable[ChunkEntry], newest_source: int, budget_bytes: int | None) -> BudgetPlan:
-        """The plan that keeps the best of ``candidates`` in ``budget_bytes`` (None: everything)."""
+        """The plan that keeps the chunks of most worth in ``budget_bytes``; None means that every chunk is kept."""
         if budget_bytes is None:
             return cls(newest_source)
         costs: Counter[int] = Counter()
@@ -59,11 +63,11 @@ class BudgetPlan:
         return cls(newest_source, 0, left)
 
     def keeps(self, entry: ChunkEntry) -> bool:
-        """Decides about one chunk, in the order in which they would be written; ask once for each."""
+        """Whether the chunk is kept. Call it once for each chunk, in the order in which chunks are written."""
         value = worth(entry, self.newest_source)
-        if self.room_bytes is None or value > self.threshold:
+        if self.left_bytes is None or value > self.threshold:
             return True
-        if value < self.threshold or cost_bytes(entry) > self.room_bytes:
+        if value < self.threshold or cost_bytes(entry) > self.left_bytes:
             return False
-        self.room_bytes -= cost_bytes(entry)
+        self.left_bytes -= cost_bytes(entry)
         return True

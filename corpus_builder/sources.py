@@ -1,4 +1,4 @@
-"""What a corpus is made from: named streams of plain bytes, each readable more than once."""
+"""The sources of a corpus: named streams of plain bytes that can be read more than once."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".rc")
 
 
 class PlainSource(Protocol):
-    """One input. Two sources of the same ``identity`` hold the same bytes; a catalogue reads them once."""
+    """One input of a build. Two sources of the same ``identity`` hold the same bytes, so only one of them is read."""
 
     @property
     def name(self) -> str:
-        """For people and reports."""
+        """The name that messages and reports show."""
 
     @property
     def identity(self) -> str:
-        """Changes when the content does."""
+        """A text that is different whenever the content is."""
 
     @property
     def weight(self) -> int:
-        """In how many places (images) this content was found."""
+        """The number of places (images) in which this content was found."""
 
     def pieces(self) -> Iterator[bytes]:
-        """The plain bytes, the same at each call. Raises `Corrupt`."""
+        """The plain bytes, from the beginning at each call. Raises `Corrupt`."""
 
     def anchors(self) -> Iterator[int]:
-        """Plain offsets where chunks end besides tar members' starts, ascending."""
+        """Plain offsets, ascending, at which chunks must end in addition to the beginnings of tar members."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectorySource:
-    """A directory as a deterministic tar; archives in it are sources of their own."""
+    """A directory as a deterministic tar, without the archives in it (``skip``), which are sources of their own."""
 
     root: Path
     skip: frozenset[Path]
@@ -68,7 +68,7 @@ class DirectorySource:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file: a tar, compressed or not, or anything else."""
+    """A file of any kind. It is decompressed if it is gzip or zstd."""
 
     path: Path
     weight: int = 1
@@ -92,7 +92,7 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class BlobSource:
-    """A layer that lies in a file under its digest, which is checked each time."""
+    """A layer in a file whose content has ``digest``, which is checked at each reading. ``label`` names its origin."""
 
     path: Path
     digest: Digest
@@ -119,7 +119,7 @@ class BlobSource:
     def pieces(self) -> Iterator[bytes]:
         wire = self._wire()
         yield from plain_pieces(wire, self.name)
-        for _ in wire:  # What follows the last gzip member is covered by the digest, too.
+        for _ in wire:  # Bytes after the last gzip member must be read as well, because the digest covers them.
             pass
 
     def anchors(self) -> Iterator[int]:
@@ -128,7 +128,7 @@ class BlobSource:
 
 @dataclass(frozen=True, slots=True)
 class CorpusSource:
-    """A corpus that was made before, to be extended, merged or thinned out."""
+    """An existing corpus as input: it is extended, merged with other sources, or reduced to its best chunks."""
 
     corpus: Corpus
     weight: int = 1
@@ -151,16 +151,17 @@ class CorpusSource:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Which corpora may serve as input."""
+    """Which corpora may be read as input: those signed by a key in ``store``, or also unsigned ones."""
 
     store: TrustStore | None = None
     allow_unsigned: bool = False
 
 
 def collect(path: Path, trust: Trust) -> Iterator[PlainSource]:
-    """The sources at ``path``: layers of an OCI layout or image archive, a directory and archives in it, or one file.
+    """The sources at ``path``: the layers of an OCI layout or image archive, a directory and the archives in it, or
+    one file.
 
-    Raises `UsageError` if there is nothing, and what `Corpus.open` raises.
+    Raises `UsageError` if ``path`` does not exist, and what `Corpus.open` raises.
     """
     if path.is_dir():
         if is_oci_layout(path):

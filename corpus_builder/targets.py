@@ -1,7 +1,8 @@
-"""`--optimize`: measures what target data would have used, and keeps that.
+"""`corpus build --optimize`: keeps only the chunks that target data would use.
 
-Target data stand for what will be pushed. Of a source's chunks those pay that occur in the target data, those of a
-member whose name occurs there (they will serve the delta stage), and those that follow a hit in the same member.
+Target data are an example of what will be pushed. A chunk of a source is kept if it occurs in the target data, if its
+tar member has a path that occurs there (the delta stage will use the member as delta base), or if it follows a chunk
+of the same member that occurs there.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from reducto.kernel.chunking import ChunkParams
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The data to measure against."""
+    """The target data, and how they are cut into chunks."""
 
     sources: Sequence[PlainSource]
     chunking: ChunkParams
 
     def measure(self) -> TargetIndex:
-        """Reads the targets and remembers their chunks and member names."""
+        """Reads all target data, and returns an index of their chunks and member paths."""
         measured = TargetIndex()
         for source in self.sources:
             for piece in cut(source, self.chunking):
@@ -37,21 +38,24 @@ class Targets:
 
 @dataclass
 class TargetIndex:
-    """What targets hold, and what of it the corpus turned out to have."""
+    """The chunks and member paths of the target data, and how much of them the sources turned out to hold."""
 
     target_bytes: int = 0
     lengths: dict[int, int] = field(default_factory=dict)
-    """Bytes of the targets that each chunk covers."""
+    """For each fingerprint the bytes of the target data that such chunks cover."""
     paths: set[int] = field(default_factory=set)
+    """Hashes of the paths of the target data's tar members."""
     hits: set[int] = field(default_factory=set)
+    """Fingerprints that occurred in a source."""
     dropped_bytes: int = 0
+    """Bytes of source chunks that the target data would not use."""
 
     def start_source(self) -> Selection:
-        """The decision about the chunks of one source."""
+        """A `Selection` for the chunks of one source."""
         return Selection(self)
 
     def to_json(self) -> dict[str, Any]:
-        """What was measured."""
+        """The measurement as a JSON object."""
         covered = sum(self.lengths[fingerprint] for fingerprint in self.hits)
         return {
             "target_bytes": self.target_bytes,
@@ -62,7 +66,7 @@ class TargetIndex:
 
 
 class Selection:
-    """Goes along one source and tells which of its chunks pay."""
+    """Decides, along the chunks of one source in order, which of them the target data would use."""
 
     def __init__(self, measured: TargetIndex) -> None:
         self._measured = measured
@@ -70,7 +74,7 @@ class Selection:
         self._member_hit = -1
 
     def wanted(self, piece: Cut) -> list[bool]:
-        """One answer for each chunk of ``piece``; pieces come in order."""
+        """For each chunk of ``piece`` whether it is kept. Cuts must come in order."""
         self._members += piece.members
         out = []
         for chunk in piece.chunks:

@@ -1,5 +1,4 @@
-"""``reducto benchmark``: compresses a sample of a folder by gzip, zstd and Reducto, and recommends or advises against
-Reducto."""
+"""``reducto benchmark``: compresses a sample of a folder by gzip, zstd and Reducto, and says which one pays."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class KeysRotate:
 
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("path", type=Path, help="file of the private key to replace")
-        parser.add_argument("--comment", default="", help="a line in the new public key's file, such as its owner")
+        parser.add_argument("--comment", default="", help="a line in the files of the new and the old public key")
         _add_trust_dir(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
