@@ -12,7 +12,7 @@ from corpus_builder.dictionary import DictionaryTrainer
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams
-from reducto.keys import Signer
+from reducto.trust.signatures import Signer
 
 
 @dataclass(frozen=True, slots=True)

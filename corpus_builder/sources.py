@@ -11,11 +11,11 @@ from typing import Protocol
 from corpus_builder.archives import archived_layers
 from corpus_builder.oci_layout import is_oci_layout, layout_layers
 from corpus_builder.plain import file_pieces, plain_pieces
-from reducto.corpus.layout import MAGIC, SEGMENT_BYTES
+from reducto.corpus.corpus_format import MAGIC, SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
-from reducto.directory import directory_tar, tree_identity, walk
+from reducto.directory_tar import directory_tar, tree_identity, walk
 from reducto.errors import Corrupt, UsageError
-from reducto.keys import TrustStore
+from reducto.trust.signatures import TrustStore
 from reducto.values import Digest
 
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".rc")

@@ -18,9 +18,9 @@ from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import INPUT_HELP, Input
 from reducto.cli.reduce import LEVEL_HELP, encode, encode_options
 from reducto.codec import Receipt
-from reducto.gzip import open_unframer
-from reducto.gzip.analysis import identify
-from reducto.gzip.framing import MAGIC
+from reducto.gzip import open_container
+from reducto.gzip.gzip_header import MAGIC
+from reducto.gzip.identification import identify
 
 _SNIFF_BYTES = 64
 
@@ -112,7 +112,7 @@ def _plain(source: Input) -> Iterator[bytes]:
     unframer, out = None, []
     for piece in source.pieces():
         if unframer is None:
-            unframer = open_unframer(bytes(piece[:_SNIFF_BYTES]))
+            unframer = open_container(bytes(piece[:_SNIFF_BYTES]))
         unframer.feed(piece, lambda plain: out.append(bytes(plain)))
         yield from out
         out.clear()

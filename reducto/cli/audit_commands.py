@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reducto.audit import LINE_LIMIT_BYTES, AuditBroken, AuditReport, verify
 from reducto.cli.context import Context
 from reducto.config.fields import parse_seconds
 from reducto.errors import UsageError
+from reducto.trust.audit_chain import LINE_LIMIT_BYTES, AuditBroken, AuditReport, verify
 
 
 class AuditVerify:

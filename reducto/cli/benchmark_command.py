@@ -18,7 +18,7 @@ from reducto.cli.context import Context
 from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import Input
 from reducto.cli.reduce import encode, encode_options
-from reducto.codec import Decoder, EncodeOptions, Receipt
+from reducto.codec import BlobDecoder, EncodeOptions, Receipt
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.reader import Corpus
 from reducto.errors import UsageError
@@ -136,7 +136,7 @@ def measure(sample: Path, corpora: list[Corpus], options: EncodeOptions, spool: 
     target = spool / "sample.reducto"
     with closing(encoder), target.open("wb") as out:
         reduced.write_file(out)
-    decoder = Decoder(target.read_bytes(), {corpus.id: corpus for corpus in corpora}, spool, submit)
+    decoder = BlobDecoder(target.read_bytes(), {corpus.id: corpus for corpus in corpora}, spool, submit)
     with closing(decoder):
         decoding = time.perf_counter()
         for _ in decoder.rebuild():

@@ -15,7 +15,7 @@ from reducto.cli.console import Console
 
 if TYPE_CHECKING:
     from reducto.config import Config
-    from reducto.keys import Signer, TrustStore
+    from reducto.trust.signatures import Signer, TrustStore
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Context:
 
     def trust(self, *more: str | Path) -> TrustStore | None:
         """The public keys that the configuration and ``more`` (files or directories) name; None without any key."""
-        from reducto.keyfiles import load_trust
+        from reducto.trust.key_files import load_trust
 
         store = load_trust([*self.config.security.signing.trusted_keys, *more])
         return store if len(store) else None
@@ -46,7 +46,7 @@ class Context:
 
         None if neither names a key.
         """
-        from reducto.keyfiles import load_signer
+        from reducto.trust.key_files import load_signer
 
         chosen = source or self.config.security.signing.key
         return load_signer(str(chosen)) if chosen else None

@@ -11,7 +11,7 @@ from typing import Any
 from reducto.cli.console import format_bytes
 from reducto.cli.context import Context
 from reducto.cli.corpus_options import add_corpus_options, add_registry_options, add_trust_options, corpus_files, finder
-from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.corpus.corpus_format import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.errors import Untrusted, UsageError
 from reducto.fetch.artifact import push

@@ -19,11 +19,11 @@ from reducto.cli.context import Context
 from reducto.cli.corpus_options import add_corpus_options, open_corpora
 from reducto.cli.inputs import INPUT_HELP, Input, is_pipe
 from reducto.cli.reduce import LEVEL_HELP, encode, encode_options
-from reducto.codec import Decoder, Instructions, Receipt
+from reducto.codec import BlobDecoder, Instructions, Receipt
 from reducto.crypt import Keyring
+from reducto.crypt.encrypted_file import SealingWriter, is_sealed, open_sealed
 from reducto.errors import UsageError
 from reducto.files import AtomicFile
-from reducto.sealed_file import SealingWriter, is_sealed, open_sealed
 from reducto.values import ByteRange
 
 _RANGE = re.compile(r"(\d+)-(\d*)")
@@ -32,7 +32,7 @@ _KEY_HELP = "key of an encrypted .reducto file: a file, or env:NAME; may be repe
 
 def load_keyring(sources: Sequence[str]) -> Keyring | None:
     """The encryption keys that ``sources`` (files or ``env:NAME``) hold; None without a source."""
-    from reducto.keyfiles import read_secret
+    from reducto.trust.key_files import read_secret
 
     return Keyring.load(sources, (), read_secret) if sources else None
 
@@ -166,7 +166,7 @@ class Decompress:
             context.workers() as pool,
             tempfile.TemporaryDirectory(prefix="reducto-", dir=_spool_parent(arguments.output)) as spool,
         ):
-            decoder = Decoder(data, {corpus.id: corpus for corpus in corpora}, spool, pool.submit)
+            decoder = BlobDecoder(data, {corpus.id: corpus for corpus in corpora}, spool, pool.submit)
             span = _span(arguments.range, decoder.wire_length)
             with (
                 closing(decoder),
@@ -210,7 +210,7 @@ class Inspect:
         """As `Command.run`."""
         with open_reduced(arguments.file, arguments.key) as data:
             parsed = Instructions.parse(data)
-            decoder = Decoder(data, {})
+            decoder = BlobDecoder(data, {})
             with closing(decoder):
                 needs = list(decoder.needs)
         meta = parsed.meta

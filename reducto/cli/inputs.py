@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from reducto.directory import directory_tar
+from reducto.directory_tar import directory_tar
 from reducto.errors import UsageError
 
 INPUT_HELP = "file to read, directory (packed as a tar), or - for standard input"

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reducto.apikeys import ApiKey, ApiKeys, ApiScope
 from reducto.cli.context import Context
 from reducto.config.fields import parse_seconds
 from reducto.errors import UsageError
-from reducto.keyfiles import (
+from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
+from reducto.trust.key_files import (
     generate_key,
     load_signer,
     load_trust,
@@ -20,7 +20,7 @@ from reducto.keyfiles import (
     rotate_key,
     write_private_file,
 )
-from reducto.keys import KeyState, TrustedKey
+from reducto.trust.signatures import KeyState, TrustedKey
 
 
 def describe(key: TrustedKey) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class KeysRevoke:
         parser.add_argument("path", type=Path, help="file of the public key to revoke")
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        from reducto.keyfiles import format_public_key
+        from reducto.trust.key_files import format_public_key
 
         key = parse_public_key(_read(arguments.path).decode(), str(arguments.path))
         revoked = TrustedKey(key.public, KeyState.REVOKED, key.purposes, key.not_after, key.source)

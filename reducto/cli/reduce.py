@@ -8,12 +8,12 @@ from typing import Protocol
 
 from reducto.cli.context import Context
 from reducto.cli.inputs import Input
-from reducto.codec import EncodeOptions, Encoder, FixedReferences, Reduced
+from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector, Reduced
 from reducto.corpus.reader import Corpus
 from reducto.errors import UsageError
 from reducto.kernel.chunking import ChunkParams
-from reducto.recipe import Submit
 from reducto.values import Reason, Stored
+from reducto.workers import Submit
 
 LEVEL_HELP = "zstd level of the bytes that no corpus holds (default: compression.compression_level)"
 
@@ -53,7 +53,7 @@ def encode(
     spool: Path,
     submit: Submit,
     advance: Callable[[int], None],
-) -> tuple[Encoder, Reduced]:
+) -> tuple[BlobEncoder, Reduced]:
     """Encodes all of ``source`` and returns the encoder, which the caller closes, and the result.
 
     A gzip file whose encoder is not known is read a second time and encoded without decompressing it.
@@ -61,7 +61,7 @@ def encode(
     """
     refused = Stored(Reason.FAILED)
     for unframe in (True, False):
-        encoder = Encoder(FixedReferences(corpora), spool, options, submit, unframe=unframe)
+        encoder = BlobEncoder(FixedSelector(corpora), spool, options, submit, unframe=unframe)
         try:
             for piece in source.pieces(encoder.room) if isinstance(source, Input) else source.pieces():
                 encoder.feed(piece)

@@ -1,27 +1,27 @@
 """Encodes blobs as instructions over corpora, and rebuilds them. Knows no network and no event loop."""
 
-from reducto.codec.decode import Decoder
-from reducto.codec.encode import Encoder
+from reducto.codec.blob_decoder import BlobDecoder
+from reducto.codec.blob_encoder import BlobEncoder
 from reducto.codec.instructions import Instructions, Meta
 from reducto.codec.options import CORPORA_LIMIT, EncodeOptions
 from reducto.codec.receipt import Receipt
 from reducto.codec.reduced import Reduced
-from reducto.codec.references import FixedReferences, Reference, References, hooks_of
-from reducto.codec.unpack import Source, Unpacked
+from reducto.codec.references import FixedSelector, ReferenceCorpus, ReferenceSelector, hooks_of
+from reducto.codec.unpacked import ReadableCorpus, UnpackedCorpus
 
 __all__ = [
     "CORPORA_LIMIT",
-    "Decoder",
+    "BlobDecoder",
+    "BlobEncoder",
     "EncodeOptions",
-    "Encoder",
-    "FixedReferences",
+    "FixedSelector",
     "Instructions",
     "Meta",
+    "ReadableCorpus",
     "Receipt",
     "Reduced",
-    "Reference",
-    "References",
-    "Source",
-    "Unpacked",
+    "ReferenceCorpus",
+    "ReferenceSelector",
+    "UnpackedCorpus",
     "hooks_of",
 ]

@@ -10,8 +10,8 @@ from typing import IO, cast
 
 import zstandard
 
-from reducto.codec import prefixed
-from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
+from reducto.codec import zstd_prefix
+from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.difference import DifferenceReader
@@ -90,7 +90,7 @@ def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParam
 
 def compress_delta(data: bytes | memoryview, prefix: bytes | memoryview, level: int) -> bytes | memoryview:
     """``data`` as one zstd frame that may refer to ``prefix`` (raw content), which decoding needs as well."""
-    return prefixed.compress(data, prefix, _delta_parameters(level, len(data) + len(prefix)))
+    return zstd_prefix.compress(data, prefix, _delta_parameters(level, len(data) + len(prefix)))
 
 
 def compress_related(
@@ -181,13 +181,13 @@ class _Zstd:
         arrived: Callable[[int], None],
     ) -> None:
         source = cast(IO[bytes], _Arriving(stored, arrived))
-        self._reader: prefixed.Reader
+        self._reader: zstd_prefix.Reader
         if kind is FrameKind.DELTA:
-            self._reader = prefixed.open_reader(source, prefix, _WINDOW_LOG_LIMIT)
+            self._reader = zstd_prefix.open_reader(source, prefix, _WINDOW_LOG_LIMIT)
             return
         dictionary = zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << _WINDOW_LOG_LIMIT)
-        self._reader = cast(prefixed.Reader, decompressor.stream_reader(source, read_size=1 << 17))
+        self._reader = cast(zstd_prefix.Reader, decompressor.stream_reader(source, read_size=1 << 17))
 
     def read_into(self, out: memoryview) -> None:
         done = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import zstandard
 
-from reducto.codec.references import Reference
+from reducto.codec.references import ReferenceCorpus
 from reducto.kernel.chunking import Chunker, ChunkParams, ChunkTable
 from reducto.kernel.index import ABSENT
 from reducto.values import ChunkId
@@ -50,7 +50,7 @@ class Sample:
         return [ChunkId(chunk[1]) for chunk in self.chunks]
 
 
-def judge(sample: Sample, references: Sequence[Reference], minimum_score: float) -> Verdict:
+def judge(sample: Sample, references: Sequence[ReferenceCorpus], minimum_score: float) -> Verdict:
     """What reducing the blob would save, judged by ``sample``.
 
     A compressible blob without relatives is accepted whatever its score: nothing can ever refer to a blob that is
@@ -73,7 +73,7 @@ def judge(sample: Sample, references: Sequence[Reference], minimum_score: float)
     return Verdict(score, hit_rate, False, f"{part}, less than {minimum_score:.1%}")
 
 
-def _missed(sample: Sample, references: Sequence[Reference]) -> list[tuple[int, int, int, int]]:
+def _missed(sample: Sample, references: Sequence[ReferenceCorpus]) -> list[tuple[int, int, int, int]]:
     missed = list(sample.chunks)
     for reference in references:
         offsets = reference.corpus.index.find_many([chunk[1] for chunk in missed])

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from reducto.codec.frames import Frame, FrameKind, compress_literal, prove
 from reducto.codec.packed import PackedTable, write_packed
 from reducto.corpus.reader import Corpus
-from reducto.recipe import Submit
 from reducto.values import ByteRange
+from reducto.workers import Submit
 
 #: Plain bytes of a frame: what must be fetched and decoded to read anything in it.
 FRAME_BYTES = 4 << 20

@@ -20,9 +20,9 @@ import zstandard
 from blake3 import blake3
 
 from reducto import bounded, varint
-from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
+from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, FrameKind
-from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
+from reducto.corpus.corpus_format import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
 from reducto.errors import Corrupt, LimitExceeded, NotReducto
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import REFERENCES_LIMIT, Extent

@@ -17,17 +17,17 @@ FEW_HOOKS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceCorpus:
     """A corpus to match against, and what else must be at hand before it can itself be unpacked from the registry."""
 
     corpus: Corpus
     requires: frozenset[CorpusId] = frozenset()
 
 
-class References(Protocol):
+class ReferenceSelector(Protocol):
     """All corpora that one encoder may refer to."""
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
         """The at most ``limit`` corpora that share most of these fingerprints, best first."""
 
 
@@ -55,14 +55,14 @@ def hooks_of_plain(plain: memoryview, chunking: ChunkParams, anchors: Sequence[i
     return large if len(large) >= FEW_HOOKS else every
 
 
-class FixedReferences:
+class FixedSelector:
     """A few corpora that the caller named: those with hits come first, the others fill up."""
 
-    def __init__(self, references: Iterable[Reference | Corpus] = ()) -> None:
-        self._references = [r if isinstance(r, Reference) else Reference(r) for r in references]
+    def __init__(self, references: Iterable[ReferenceCorpus | Corpus] = ()) -> None:
+        self._references = [r if isinstance(r, ReferenceCorpus) else ReferenceCorpus(r) for r in references]
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
-        """As `References.elect`; a named corpus is used even without a hit, since its owner expects one."""
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
+        """As `ReferenceSelector.elect`; a named corpus is used even without a hit, since its owner expects one."""
         scored = sorted(self._references, key=lambda r: -_hits(r.corpus, hooks))
         return scored[:limit]
 

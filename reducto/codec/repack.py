@@ -19,7 +19,7 @@ from reducto.codec.frames import (
     prove,
 )
 from reducto.codec.packed import PackedTable, write_packed
-from reducto.codec.unpack import Source, Unpacked, gather
+from reducto.codec.unpacked import ReadableCorpus, UnpackedCorpus, gather
 from reducto.mapped import joined
 from reducto.values import CorpusId
 
@@ -28,7 +28,7 @@ _WINDOW_LOG = 27
 
 def repack(
     packed: memoryview,
-    sources: Mapping[CorpusId, Source],
+    sources: Mapping[CorpusId, ReadableCorpus],
     into: Path,
     spool_dir: str | os.PathLike[str],
     level: int,
@@ -39,7 +39,7 @@ def repack(
     Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`, `ProofFailed`.
     """
     table, at = PackedTable.parse(packed)
-    source = Unpacked(packed, sources, spool_dir)
+    source = UnpackedCorpus(packed, sources, spool_dir)
     frames: list[Frame] = []
     try:
         with tempfile.TemporaryFile(dir=spool_dir) as spool:
@@ -77,7 +77,7 @@ def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
 
 def _again(
     group: Sequence[Frame],
-    source: Unpacked,
+    source: UnpackedCorpus,
     prefix: bytes | memoryview,
     level: int,
     spool_dir: str | os.PathLike[str],

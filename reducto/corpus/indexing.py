@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
+from reducto.corpus.corpus_format import SignatureBlock
+from reducto.corpus.fingerprint_table import ENTRY
 from reducto.corpus.info import CorpusInfo
-from reducto.corpus.layout import SignatureBlock
-from reducto.corpus.table import ENTRY
 from reducto.corpus.writer import CorpusWriter
 from reducto.kernel.buffers import copy_bytes, uncleared
 from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
-from reducto.keys import Signer
+from reducto.trust.signatures import Signer
 from reducto.values import CorpusId
 
 

@@ -14,8 +14,7 @@ from typing import Self
 from blake3 import blake3
 
 from reducto.corpus.anchors import decode_anchors
-from reducto.corpus.info import CorpusInfo
-from reducto.corpus.layout import (
+from reducto.corpus.corpus_format import (
     HASH_BYTES,
     HASHED_SECTIONS,
     HEADER_BYTES,
@@ -27,14 +26,15 @@ from reducto.corpus.layout import (
     segment_count,
     signed_message,
 )
-from reducto.corpus.paths import PathIndex
-from reducto.corpus.table import Table
+from reducto.corpus.fingerprint_table import Table
+from reducto.corpus.info import CorpusInfo
+from reducto.corpus.path_index import PathIndex
 from reducto.errors import Corrupt, NotReducto, SegmentCorrupt, Untrusted, UsageError
 from reducto.kernel.chunking import ChunkParams
-from reducto.keys import TrustStore
 from reducto.mapped import Mapped
-from reducto.recipe import Submit
+from reducto.trust.signatures import TrustStore
 from reducto.values import ByteRange, CorpusId
+from reducto.workers import Submit
 
 _VERIFY_BATCH_SEGMENTS = 16
 _PARALLEL_HASH_BYTES = 4 << 20

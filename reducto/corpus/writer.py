@@ -12,8 +12,7 @@ from typing import Self
 from blake3 import blake3
 
 from reducto.corpus.anchors import encode_anchors
-from reducto.corpus.info import CorpusInfo
-from reducto.corpus.layout import (
+from reducto.corpus.corpus_format import (
     HASHED_SECTIONS,
     HEADER_BYTES,
     SEGMENT_BYTES,
@@ -25,12 +24,13 @@ from reducto.corpus.layout import (
     places,
     signed_message,
 )
-from reducto.corpus.paths import PathCollector
-from reducto.corpus.spool import Pairs, PairSpool
+from reducto.corpus.info import CorpusInfo
+from reducto.corpus.pair_spool import Pairs, PairSpool
+from reducto.corpus.path_index import PathCollector
 from reducto.errors import UsageError
 from reducto.files import AtomicFile
 from reducto.kernel.chunking import ChunkParams
-from reducto.keys import Signer
+from reducto.trust.signatures import Signer
 from reducto.values import CorpusId
 
 

@@ -2,7 +2,8 @@
 
 Wrapping is AES-256 Key Wrap (RFC 3394, NIST SP 800-38F): deterministic and without a nonce, so there is none that could
 repeat. It takes no associated data; instead each blob key is wrapped under a key derived (HKDF-SHA256, RFC 5869) for
-its id, so that one blob's envelope cannot pass for another's. Pure functions of bytes; `reducto.keyfiles` reads files.
+its id, so that one blob's envelope cannot pass for another's. These are pure functions of bytes;
+`reducto.trust.key_files` reads files.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Keyring:
     def load(cls, sources: Iterable[str], repositories: Iterable[str], read_secret: Callable[[str], bytes]) -> Self:
         """The keyring of key sources, and of ``PATTERN=SOURCE`` texts for repositories with a key of their own.
 
-        ``read_secret`` is `reducto.keyfiles.read_secret`. Raises `UsageError`.
+        ``read_secret`` is `reducto.trust.key_files.read_secret`. Raises `UsageError`.
         """
         pairs = []
         for text in repositories:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from reducto.codec.pack import pack_corpus
-from reducto.codec.unpack import Unpacked
+from reducto.codec.unpacked import UnpackedCorpus
+from reducto.corpus.corpus_format import SignatureBlock
 from reducto.corpus.info import INFO_LIMIT_BYTES, CorpusInfo
-from reducto.corpus.layout import SignatureBlock
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.fetch.registry import Registry
-from reducto.recipe import Submit
 from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
+from reducto.workers import Submit
 
 ARTIFACT_TYPE = "application/vnd.reducto.corpus.v1"
 PACKED_TYPE = "application/vnd.reducto.corpus.packed.v1"
@@ -143,7 +143,7 @@ def fetch_part(
     """
     info = CorpusInfo.parse(b"".join(registry.stream(part.info.digest, part.info.size)))
     with _downloaded(registry, part.packed, spool_dir, advance) as packed:
-        unpacked = Unpacked(packed, {}, spool_dir, plain_limit_bytes)
+        unpacked = UnpackedCorpus(packed, {}, spool_dir, plain_limit_bytes)
         try:
             if unpacked.id != part.corpus_id:
                 raise Corrupt(f"corpus artifact: the blob holds corpus {unpacked.id}, not {part.corpus_id}")

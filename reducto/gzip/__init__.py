@@ -1,53 +1,54 @@
-"""gzip blobs rebuilt bit for bit: the framing side of the codec (see ``reducto.recipe``).
+"""gzip blobs rebuilt bit for bit: the container side of the codec (see ``reducto.container``).
 
-`open_unframer` reads a blob, whatever it is; `recipe_from_bytes` reads a serialised recipe of either kind.
+`open_container` reads a blob, whatever it is; `recipe_from_bytes` reads a serialised recipe of either kind.
 """
 
 from __future__ import annotations
 
+from reducto.container import ContainerReader, Recipe
 from reducto.errors import Corrupt
-from reducto.gzip.analysis import Identification, identify
-from reducto.gzip.framing import MAGIC
-from reducto.gzip.identity import IdentityRecipe, IdentityUnframer
-from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.precedent import Precedent
-from reducto.gzip.recipe import KIND, GzipRecipe
+from reducto.gzip.container_limits import ContainerLimits
+from reducto.gzip.donor import Precedent
+from reducto.gzip.gzip_header import MAGIC
+from reducto.gzip.gzip_reader import GzipReader
+from reducto.gzip.gzip_recipe import KIND, GzipRecipe
+from reducto.gzip.identification import Identification, identify
+from reducto.gzip.raw_container import RawReader, RawRecipe
 from reducto.gzip.token_delta import TOKEN_DELTA_LIMIT_BYTES, TokenDelta, make_token_delta
-from reducto.gzip.unframe import GzipUnframer
-from reducto.recipe import Recipe, Submit, Unframer
+from reducto.workers import Submit
 
 __all__ = [
     "TOKEN_DELTA_LIMIT_BYTES",
+    "ContainerLimits",
+    "GzipReader",
     "GzipRecipe",
-    "GzipUnframer",
     "Identification",
-    "IdentityRecipe",
     "Precedent",
+    "RawRecipe",
     "TokenDelta",
-    "UnframeLimits",
     "identify",
     "make_token_delta",
-    "open_unframer",
+    "open_container",
     "recipe_from_bytes",
 ]
 
 
-def open_unframer(head: bytes, submit: Submit | None = None, limits: UnframeLimits | None = None) -> Unframer:
+def open_container(head: bytes, submit: Submit | None = None, limits: ContainerLimits | None = None) -> ContainerReader:
     """The unframer for a blob that begins with ``head`` (at least 3 bytes unless the blob is shorter; feed them too).
 
-    gzip gets a `GzipUnframer`; everything else, zstd included, is its own plain bytes. With ``submit`` segments are
+    gzip gets a `GzipReader`; everything else, zstd included, is its own plain bytes. With ``submit`` segments are
     planned on workers while `feed` reads on; at most ``limits.segments_in_flight`` tasks at once.
     """
-    limits = limits or UnframeLimits()
+    limits = limits or ContainerLimits()
     if head[: len(MAGIC)] == MAGIC:
-        return GzipUnframer(limits, submit)
-    return IdentityUnframer(limits.plain_limit_bytes)
+        return GzipReader(limits, submit)
+    return RawReader(limits.plain_limit_bytes)
 
 
 def recipe_from_bytes(data: bytes) -> Recipe:
     """Reads what any recipe's ``to_bytes`` wrote. Raises `Corrupt`."""
     if data[:1] == bytes([KIND]):
         return GzipRecipe.from_bytes(data)
-    if data[:1] == bytes([IdentityRecipe.KIND]):
-        return IdentityRecipe.from_bytes(data)
+    if data[:1] == bytes([RawRecipe.KIND]):
+        return RawRecipe.from_bytes(data)
     raise Corrupt("recipe: unknown kind")

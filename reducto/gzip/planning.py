@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reducto.gzip.boundaries import Boundaries
+from reducto.gzip.block_starts import Boundaries
 from reducto.kernel import gzip as kernel
 
 #: Plain bytes of a first trial of a model.
@@ -40,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Telltales:
+class EncoderEvidence:
     """What a member shows of its encoder without a trial: header and first blocks (`kernel.BLOCK` entries)."""
 
     header: bytes
@@ -83,7 +83,7 @@ class Job:
     """Models to try, most likely first. ``plain`` has warm-up and lookahead enough for any model."""
     trailer: bytes = b""
     """The member's trailer if the segment is all of the member: then it is tried to compute it."""
-    telltales: Telltales | None = None
+    evidence: EncoderEvidence | None = None
     """With these all other models are asked, too, when none of ``choices`` is exact."""
 
     def seen_by(self, model: kernel.EncoderModel) -> tuple[kernel.SegmentShape, memoryview]:
@@ -123,9 +123,9 @@ class Planned:
 def plan(job: Job) -> Planned | None:
     """The smallest proved recipe of the segment among its models; None if no model comes near."""
     best = _best(job, job.choices, None)
-    if (best is not None and best.exact) or job.telltales is None:
+    if (best is not None and best.exact) or job.evidence is None:
         return best
-    others = [choice for choice in job.telltales.candidates() if choice not in job.choices]
+    others = [choice for choice in job.evidence.candidates() if choice not in job.choices]
     most = max(best.corrections if best else 0, _most_in_trial(len(job.wire)))
     scores = _scores(job.shape, job.plain, job.wire, others, most)
     best = _best(job, sorted(scores, key=lambda choice: scores[choice])[:1], best)
@@ -188,7 +188,7 @@ class Sample:
     boundaries: Boundaries
     """Of each block start, and of the end if ``complete``."""
     complete: bool
-    telltales: Telltales
+    evidence: EncoderEvidence
 
     @property
     def is_one_trial(self) -> bool:
@@ -209,7 +209,7 @@ def classify(sample: Sample, hint: Sequence[Choice] = ()) -> tuple[Choice, ...] 
         return None
     if hint and sample.is_one_trial:
         return tuple(hint)
-    candidates = list(dict.fromkeys([*hint, *sample.telltales.candidates()]))
+    candidates = list(dict.fromkeys([*hint, *sample.evidence.candidates()]))
     scores, left = {}, candidates
     while left:
         found = _trial(sample, spans[0], left)

@@ -1,7 +1,7 @@
 """From plain bytes back to wire bytes, segment by segment, ahead on workers.
 
-Consecutive parts (`reducto.gzip.parts`) of about a segment's size are rebuilt together as one *group*, so that a blob
-of many small members costs few tasks.
+Consecutive parts (`reducto.gzip.wire_parts`) of about a segment's size are rebuilt together as one *group*, so that a
+blob of many small members costs few tasks.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import islice
 
+from reducto.container import PlainReader
 from reducto.errors import Corrupt
-from reducto.gzip.layout import Layout, Segment
-from reducto.gzip.parts import Part, parts_of
+from reducto.gzip.donor import FindDonor, Precedent
+from reducto.gzip.gzip_layout import Layout, Segment
 from reducto.gzip.planning import member_trailer
-from reducto.gzip.precedent import FindPrecedent, Precedent
+from reducto.gzip.wire_parts import Part, parts_of
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
-from reducto.recipe import PlainSource, Submit
 from reducto.values import ByteRange
+from reducto.workers import Submit
 
 GROUP_WIRE_BYTES = 256 << 10
 #: The first group is one segment, rebuilt with all workers at its service, for somebody waits for the first byte.
@@ -32,7 +33,7 @@ Group = tuple[int, int, int]
 
 
 def rebuild(
-    layout: Layout, plain: PlainSource, wire: ByteRange, submit: Submit | None, find_precedent: FindPrecedent
+    layout: Layout, plain: PlainReader, wire: ByteRange, submit: Submit | None, find_donor: FindDonor
 ) -> Iterator[bytes | memoryview]:
     """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
 
@@ -46,7 +47,7 @@ def rebuild(
     ahead = deque[tuple[Group, Future[bytes | memoryview] | None]]((group, None) for group in islice(groups, 1))
 
     def run(first: int, stop: int, wire_stop: int) -> bytes | memoryview:
-        return _rebuild_group(layout, plain, find_precedent(), parts, first, stop, wire_stop)
+        return _rebuild_group(layout, plain, find_donor(), parts, first, stop, wire_stop)
 
     try:
         while ahead:
@@ -81,7 +82,7 @@ def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> 
 
 def _rebuild_group(
     layout: Layout,
-    plain: PlainSource,
+    plain: PlainReader,
     precedent: Precedent | None,
     parts: list[Part],
     first: int,
@@ -104,7 +105,7 @@ def _rebuild_group(
 
 def _rebuild_segment(
     layout: Layout,
-    plain: PlainSource,
+    plain: PlainReader,
     precedent: Precedent | None,
     part: Part,
     segment: Segment,

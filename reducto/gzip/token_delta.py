@@ -23,13 +23,13 @@ import zstandard
 from blake3 import blake3
 
 from reducto import bounded
+from reducto.container import PlainReader
 from reducto.errors import Corrupt, ProofFailed
-from reducto.gzip.layout import Layout
-from reducto.gzip.parts import Part, parts_of
-from reducto.gzip.precedent import Precedent
+from reducto.gzip.donor import Precedent
+from reducto.gzip.gzip_layout import Layout
+from reducto.gzip.wire_parts import Part, parts_of
 from reducto.kernel import gzip as kernel
 from reducto.kernel.matching import AlignedRange
-from reducto.recipe import PlainSource
 from reducto.varint import Numbers, put
 
 MAGIC = b"\x89RDT\r\n\x1a\n"
@@ -101,7 +101,7 @@ class TokenDelta:
 def make_token_delta(
     newer: Layout,
     newer_wire: memoryview,
-    newer_plain: PlainSource,
+    newer_plain: PlainReader,
     older: Layout,
     older_wire: memoryview,
     parallels: Sequence[AlignedRange],
@@ -124,7 +124,7 @@ def make_token_delta(
 
 
 def _segment_delta(
-    newer: Layout, wire: memoryview, plain: PlainSource, precedent: Precedent, part: Part
+    newer: Layout, wire: memoryview, plain: PlainReader, precedent: Precedent, part: Part
 ) -> tuple[bytes, int]:
     """The delta, and how many bytes the older tokens stand for; empty where that is none."""
     segment, shape = part.segment, part.shape

@@ -9,7 +9,7 @@ from reducto.config import Config
 from reducto.corpus.reader import Corpus
 from reducto.errors import ReductoError
 from reducto.fetch.corpora import CorpusFinder
-from reducto.keyfiles import load_trust
+from reducto.trust.key_files import load_trust
 from reducto.values import CorpusId
 from sidecar.cache.corpora import Corpora
 from sidecar.codec.interface import LocalCorpus

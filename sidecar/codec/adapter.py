@@ -7,9 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from reducto.codec import Decoder as BlobDecoder
-from reducto.codec import EncodeOptions, Reduced, Reference, Source, Unpacked
-from reducto.codec import Encoder as BlobEncoder
+from reducto.codec import (
+    BlobDecoder,
+    BlobEncoder,
+    EncodeOptions,
+    ReadableCorpus,
+    Reduced,
+    ReferenceCorpus,
+    UnpackedCorpus,
+)
 from reducto.codec.frames import LongReaders
 from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
@@ -49,7 +55,7 @@ class ReductoCodec:
         return _Encoder(references, spool_dir, self.options, self._submit)
 
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
-        sources = cast(Mapping[CorpusId, Source], corpora)
+        sources = cast(Mapping[CorpusId, ReadableCorpus], corpora)
         submit = None if alone else self._submit
         return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
 
@@ -83,7 +89,7 @@ class ReductoCodec:
         arrived: Callable[[int], None] | None = None,
     ) -> LocalCorpus:
         return _unpacked(
-            packed, expect, cast(Mapping[CorpusId, Source], parents), self._spool_dir, arrived, self._readers
+            packed, expect, cast(Mapping[CorpusId, ReadableCorpus], parents), self._spool_dir, arrived, self._readers
         )
 
     def head_length(self, packed: Path) -> int:
@@ -91,17 +97,17 @@ class ReductoCodec:
             return PackedTable.header_length(file.read(HEAD_BYTES))
 
     def release(self, corpus: LocalCorpus) -> None:
-        assert isinstance(corpus, Unpacked)
+        assert isinstance(corpus, UnpackedCorpus)
         corpus.close()
 
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
-        assert isinstance(corpus, Unpacked)
+        assert isinstance(corpus, UnpackedCorpus)
         corpus.write_corpus(into)
 
     def repack(
         self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus], level: int
     ) -> None:
-        sources = cast(Mapping[CorpusId, Source], parents)
+        sources = cast(Mapping[CorpusId, ReadableCorpus], parents)
         repack(_mapped_bytes(packed), sources, into, self._spool_dir, level)
         # What will be stored is read back whole before any record names it.
         again = _unpacked(into, expect, sources, self._spool_dir)
@@ -121,12 +127,12 @@ class _Elections:
     def __init__(self, references: References) -> None:
         self._references = references
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[Reference]:
+    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
         """The corpora that are worth most for a blob with these hooks."""
         found = []
         for corpus, requires in self._references.elect(hooks, limit):
             assert isinstance(corpus, Corpus)
-            found.append(Reference(corpus, requires))
+            found.append(ReferenceCorpus(corpus, requires))
         return found
 
 
@@ -171,12 +177,12 @@ def _new_corpus(outcome: Reduced) -> NewCorpus | None:
 def _unpacked(
     path: Path,
     expect: CorpusId,
-    sources: Mapping[CorpusId, Source],
+    sources: Mapping[CorpusId, ReadableCorpus],
     spool_dir: Path,
     arrived: Callable[[int], None] | None = None,
     readers: LongReaders | None = None,
-) -> Unpacked:
-    corpus = Unpacked(_mapped_bytes(path), sources, spool_dir, arrived=arrived, readers=readers)
+) -> UnpackedCorpus:
+    corpus = UnpackedCorpus(_mapped_bytes(path), sources, spool_dir, arrived=arrived, readers=readers)
     if corpus.id != expect:
         raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
     return corpus

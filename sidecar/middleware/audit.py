@@ -18,9 +18,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDictProxy
 
-from reducto.apikeys import ApiKey
 from reducto.oci import routes
 from reducto.oci.errors import RegistryError
+from reducto.trust.api_keys import ApiKey
 from sidecar.api.exchange import CALL
 from sidecar.middleware.client_address import ClientAddresses
 from sidecar.upstream.client import Refused

@@ -3,7 +3,7 @@
 `AuditLog.record` never blocks. The thread writes what has gathered in one go and syncs it to disk, so a line is durable
 some milliseconds after its event; a process that is killed loses at most these. A disk that takes no lines makes the
 sidecar not ready (`problem`); events beyond the queue are counted in a line of kind ``lost`` as soon as one can be
-written. `reducto.audit` has the format.
+written. `reducto.trust.audit_chain` has the format.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from reducto import audit
-from reducto.audit import Head
 from reducto.errors import Corrupt, UsageError
-from reducto.keys import Signer
+from reducto.trust import audit_chain
+from reducto.trust.audit_chain import Head
+from reducto.trust.signatures import Signer
 
 QUEUE_LIMIT_EVENTS = 10_000
 BATCH_LIMIT_EVENTS = 1_000
@@ -108,16 +108,16 @@ class AuditFile:
             return
         self.head, torn = _tail(self.path)
         with self.path.open("rb") as file:
-            first = audit.parse_line(file.readline(audit.LINE_LIMIT_BYTES + 1).removesuffix(b"\n"))
+            first = audit_chain.parse_line(file.readline(audit_chain.LINE_LIMIT_BYTES + 1).removesuffix(b"\n"))
         self._first_seq = first["seq"] if first else 0
         if not torn:
             return
-        entry = None if b"\n" in torn else audit.parse_line(torn)
+        entry = None if b"\n" in torn else audit_chain.parse_line(torn)
         if entry is not None and entry["prev"] == self.head.line_hash:
             self.append(b"\n")  # only the newline was missing
-            self.head = Head(entry["seq"], audit.line_hash(torn))
+            self.head = Head(entry["seq"], audit_chain.line_hash(torn))
             return
-        line, head = audit.recovered(self.head, torn)
+        line, head = audit_chain.recovered(self.head, torn)
         self.append(b"\n" + line + b"\n")
         self.head = head
 
@@ -128,15 +128,15 @@ def _tail(path: Path) -> tuple[Head, bytes]:
     Raises `Corrupt` when the file does not end like an audit log: nothing may be appended to that.
     """
     with path.open("rb") as file:
-        start = max(0, file.seek(0, os.SEEK_END) - 4 * audit.LINE_LIMIT_BYTES)
+        start = max(0, file.seek(0, os.SEEK_END) - 4 * audit_chain.LINE_LIMIT_BYTES)
         file.seek(start)
         content = file.read()
     end = len(content)
     while (newline := content.rfind(b"\n", 0, end)) >= 0:
         line_start = content.rfind(b"\n", 0, newline) + 1
-        entry = audit.parse_line(content[line_start:newline])
+        entry = audit_chain.parse_line(content[line_start:newline])
         if entry is not None:
-            return Head(entry["seq"], audit.line_hash(content[line_start:newline])), content[newline + 1 :]
+            return Head(entry["seq"], audit_chain.line_hash(content[line_start:newline])), content[newline + 1 :]
         end = newline
     if start or not _LINE_START.startswith(content[: len(_LINE_START)]):
         raise Corrupt(f"{path} does not end like an audit log; check it with reducto audit verify, then move it away")
@@ -188,7 +188,7 @@ class AuditLog:
     def record(self, event: dict[str, Any]) -> None:
         """Queues one event. Its values must be JSON; never a credential."""
         try:
-            self._queue.put_nowait({"time": audit.timestamp(), "event": event})
+            self._queue.put_nowait({"time": audit_chain.timestamp(), "event": event})
         except queue.Full:
             with self._lost_lock:
                 self._lost += 1
@@ -252,14 +252,14 @@ class AuditLog:
     def _lines_of(self, batch: list[dict[str, Any]], lost: int, closing: bool) -> tuple[bytes, Head, bool]:
         head, lines = self._head, []
         for item in batch:
-            line, head = audit.write_line(head, "event", item["event"], item["time"])
+            line, head = audit_chain.write_line(head, "event", item["event"], item["time"])
             lines.append(line)
         if lost:
-            line, head = audit.write_line(head, "lost", {"events": lost})
+            line, head = audit_chain.write_line(head, "lost", {"events": lost})
             lines.append(line)
         signed = self._signer is not None and (closing or time.monotonic() >= self._checkpoint_due)
         if signed and self._signer is not None:
-            line, head = audit.checkpoint(head, self._signer)
+            line, head = audit_chain.checkpoint(head, self._signer)
             lines.append(line)
         return b"".join(line + b"\n" for line in lines), head, signed
 

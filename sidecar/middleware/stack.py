@@ -16,7 +16,7 @@ from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
 from reducto.errors import UsageError
-from reducto.keys import Signer
+from reducto.trust.signatures import Signer
 from sidecar.middleware.access import ApiKeyFile, guarded
 from sidecar.middleware.audit import audit_control, audited
 from sidecar.middleware.audit_log import AuditLog

@@ -1,4 +1,4 @@
-"""Older layers at hand, whose tokens help to rebuild a newer one (`reducto.gzip.precedent`).
+"""Older layers at hand, whose tokens help to rebuild a newer one (`reducto.gzip.donor`).
 
 An edge that served last week's image has its layers in the cache. When this week's is pulled, the most related of them
 saves most of the encoder's search. It is looked for while the layer's own decoder is made, never delays a first byte,

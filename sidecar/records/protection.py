@@ -1,7 +1,8 @@
 """Signing of records and encryption of what is stored: where keys meet the sidecar.
 
-Without keys nothing is sealed. All calls block: from workers only. `reducto.statement` and `reducto.crypt` have the
-formats; a blob's wrapped key (its *envelope*) lies in the record that names the blob, beside its digest.
+Without keys nothing is sealed. All calls block: from workers only. `reducto.trust.signed_records` and
+`reducto.crypt` have the formats; a blob's wrapped key (its *envelope*) lies in the record that names the blob, beside
+its digest.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reducto import statement
 from reducto.config import Bind, Config
 from reducto.crypt import Content, Envelope, Keyring, Opener, Sealer
 from reducto.errors import KeyUnavailable
-from reducto.keyfiles import load_signer, load_trust, read_secret
-from reducto.keys import Signer, TrustedKey, TrustStore
 from reducto.oci.names import RepositoryName
+from reducto.trust import signed_records
+from reducto.trust.key_files import load_signer, load_trust, read_secret
+from reducto.trust.signatures import Signer, TrustedKey, TrustStore
 from reducto.values import CorpusId, Digest
 
 _PIECE_BYTES = 1 << 20
@@ -41,7 +42,7 @@ class Seal:
 
     def sign(self, repository: RepositoryName, manifest: bytes) -> bytes:
         """The record with its signature: valid for this repository. Deterministic."""
-        return manifest if self.signer is None else statement.sign(manifest, str(repository), self.signer)
+        return manifest if self.signer is None else signed_records.sign(manifest, str(repository), self.signer)
 
     def verify(self, repository: RepositoryName, manifest: bytes) -> None:
         """Returns when the record may be believed. Raises `Untrusted`.
@@ -49,9 +50,9 @@ class Seal:
         With trusted keys a signature that is there must be good; one that is missing is refused when signatures are
         required.
         """
-        if self.trust is None or not (self._required or statement.is_signed(manifest)):
+        if self.trust is None or not (self._required or signed_records.is_signed(manifest)):
             return
-        statement.verify(manifest, str(repository), self.trust, self._bind, self._trusted_origins)
+        signed_records.verify(manifest, str(repository), self.trust, self._bind, self._trusted_origins)
 
     # -- blobs
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from reducto.crypt import generate_kek
-from reducto.keyfiles import generate_key, write_private_file
+from reducto.trust.key_files import generate_key, write_private_file
 from tests.bench.data.cache import dataset
 from tests.bench.report import Report, benchmark
 from tests.trust.sidecars import Client, config_of, sidecar

@@ -12,7 +12,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from reducto.corpus.layout import HASH_BYTES, HASHED_SECTIONS, Manifest, segment_count
+from reducto.corpus.corpus_format import HASH_BYTES, HASHED_SECTIONS, Manifest, segment_count
 from reducto.corpus.writer import CorpusWriter
 from tests.bench.report import Report, benchmark
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reducto.gzip import GzipRecipe, open_unframer, recipe_from_bytes
+from reducto.gzip import GzipRecipe, open_container, recipe_from_bytes
 from tests.bench.codec_runs import children_seconds
 from tests.bench.data import dataset
 from tests.bench.report import ROOT
@@ -102,7 +102,7 @@ class Outcomes:
 
 def plan(wire: bytes) -> object:
     """The recipe or why there is none."""
-    unframer = open_unframer(wire[:16])
+    unframer = open_container(wire[:16])
     for at in range(0, len(wire), FEED_BYTES):
         unframer.feed(wire[at : at + FEED_BYTES], lambda piece: None)
     return unframer.finish()

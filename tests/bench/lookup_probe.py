@@ -17,8 +17,8 @@ import time
 from array import array
 from pathlib import Path
 
+from reducto.corpus.fingerprint_table import Table
 from reducto.corpus.reader import Corpus
-from reducto.corpus.table import Table
 from reducto.kernel._lib import ffi
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reducto.apikeys import ApiKeys, ApiScope
 from reducto.cli import main
 from reducto.crypt.keyring import parse_kek
-from reducto.keyfiles import load_signer, load_trust
-from reducto.keys import KeyState
+from reducto.trust.api_keys import ApiKeys, ApiScope
+from reducto.trust.key_files import load_signer, load_trust
+from reducto.trust.signatures import KeyState
 from sidecar.middleware.audit_log import AuditFile, AuditLog
 
 

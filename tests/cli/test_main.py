@@ -13,7 +13,7 @@ import pytest
 from reducto.cli import main
 from reducto.cli.command_table import COMMANDS, GROUPS, CommandEntry
 from reducto.cli.console import Console
-from reducto.keyfiles import generate_key, load_signer
+from reducto.trust.key_files import generate_key, load_signer
 from tests.corpus.samples import noise, write_small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "corpus" / "small-v1.rc"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Reduced
+from reducto.codec import BlobDecoder, BlobEncoder, EncodeOptions, FixedSelector, Reduced
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import TarWalk
@@ -61,7 +61,7 @@ def encode(
     piece: int = 1 << 20,
 ) -> bytes | Stored:
     """The self-contained `.reducto` bytes of ``blob``."""
-    encoder = Encoder(FixedReferences(corpora), spool, options, workers.submit if workers else None)
+    encoder = BlobEncoder(FixedSelector(corpora), spool, options, workers.submit if workers else None)
     try:
         for at in range(0, len(blob), piece):
             encoder.feed(blob[at : at + piece])
@@ -78,7 +78,7 @@ def encode(
 
 def decode(data: bytes, corpora: Sequence[Corpus], spool: Path, wire: ByteRange | None = None) -> bytes:
     """The blob, or a range of it."""
-    decoder = Decoder(data, {corpus.id: corpus for corpus in corpora}, spool)
+    decoder = BlobDecoder(data, {corpus.id: corpus for corpus in corpora}, spool)
     try:
         return b"".join(decoder.rebuild(wire))
     finally:

@@ -14,7 +14,7 @@ import zstandard
 from blake3 import blake3
 
 from reducto import varint
-from reducto.codec import EncodeOptions, Encoder, FixedReferences
+from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector
 from reducto.codec import instructions as codec_instructions
 from reducto.codec import packed as codec_packed
 from reducto.codec.frames import PREFIX_LIMIT_BYTES
@@ -101,7 +101,7 @@ def test_what_a_reader_would_refuse_is_stored_as_it_came(tmp_path: Path, monkeyp
     for module, name in ((codec_instructions, "OPERATIONS_LIMIT"), (codec_packed, "FRAMES_LIMIT")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, 0)
-            encoder = Encoder(FixedReferences([]), tmp_path, options)
+            encoder = BlobEncoder(FixedSelector([]), tmp_path, options)
             encoder.feed(words(50_000))
             outcome = encoder.finish()
             encoder.close()

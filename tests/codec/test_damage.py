@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reducto.codec import Decoder
+from reducto.codec import BlobDecoder
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, ProofFailed, ReductoError
 from reducto.values import ByteRange
@@ -79,7 +79,7 @@ def test_a_damaged_corpus_is_noticed_by_encoder_and_decoder(tmp_path: Path) -> N
         decode(data, [bad], tmp_path)
     with pytest.raises((Corrupt, ProofFailed)):
         encode(old, [bad], tmp_path)
-    decoder = Decoder(data, {bad.id: bad}, tmp_path)
+    decoder = BlobDecoder(data, {bad.id: bad}, tmp_path)
     assert b"".join(decoder.rebuild(ByteRange(0, 500_000))) == old[:500_000]
 
 
@@ -89,6 +89,6 @@ def test_the_wrong_corpus_under_the_right_name(tmp_path: Path) -> None:
     wrong = make_corpus(tmp_path / "wrong.rc", words(200_000, seed=4))
     data = encode(old, [right], tmp_path)
     assert isinstance(data, bytes)
-    decoder = Decoder(data, {right.id: wrong}, tmp_path)
+    decoder = BlobDecoder(data, {right.id: wrong}, tmp_path)
     with pytest.raises(ReductoError):
         list(decoder.rebuild())

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from reducto import varint
-from reducto.codec import EncodeOptions, Encoder, FixedReferences, Reduced
-from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES, compress_difference
+from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector, Reduced
+from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES, compress_difference
 from reducto.codec.frames import Frame, FrameKind, FrameReader, compress_delta, compress_related, prove
 from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
-from reducto.codec.unpack import Unpacked
+from reducto.codec.unpacked import UnpackedCorpus
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, ProofFailed
 from reducto.kernel.difference import COLUMNS
@@ -31,7 +31,9 @@ def layer(content: bytes) -> bytes:
 
 
 def pack(blob: bytes, old: Corpus, spool: Path, level: int) -> bytes:
-    encoder = Encoder(FixedReferences([old]), spool, EncodeOptions(gate=False, inline_bytes=0, compression_level=level))
+    encoder = BlobEncoder(
+        FixedSelector([old]), spool, EncodeOptions(gate=False, inline_bytes=0, compression_level=level)
+    )
     encoder.feed(blob)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
@@ -143,6 +145,6 @@ def test_packing_again_finds_differences_and_keeps_them(old: Corpus, tmp_path: P
 
 def test_the_golden_packed_corpus_unpacks(tmp_path: Path) -> None:
     corpora = {corpus.id: corpus for corpus in golden_corpora(tmp_path)}
-    unpacked = Unpacked(memoryview(GOLDEN.read_bytes()), corpora, tmp_path)
+    unpacked = UnpackedCorpus(memoryview(GOLDEN.read_bytes()), corpora, tmp_path)
     assert [frame.kind for frame in unpacked.table.frames] == list(FrameKind)
     assert unpacked.view(0, unpacked.plain_length) == golden_plain()

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reducto.codec import Decoder, EncodeOptions, Encoder, FixedReferences, Instructions, Reduced, hooks_of
-from reducto.codec.encode import WINDOW_BYTES
+from reducto.codec import BlobDecoder, BlobEncoder, EncodeOptions, FixedSelector, Instructions, Reduced, hooks_of
+from reducto.codec.blob_encoder import WINDOW_BYTES
 from reducto.codec.frames import FrameKind, FrameReader, LongReaders, compress_delta, compress_literal
 from reducto.codec.packed import PackedTable
-from reducto.codec.unpack import Unpacked
-from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.codec.unpacked import UnpackedCorpus
+from reducto.corpus.corpus_format import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.kernel.chunking import path_hash
@@ -99,7 +99,7 @@ def test_bytes_that_are_put_into_the_encoders_room_make_the_same(framed: bool, t
     corpus = make_corpus(tmp_path / "old.rc", old)
     new = old[:1_000_000] + words(2 * WINDOW_BYTES, seed=6) + old[900_000:]
     blob = gzip.compress(new, 1, mtime=0) if framed else new
-    encoder, at, put = Encoder(FixedReferences([corpus]), tmp_path, EAGER), 0, 0
+    encoder, at, put = BlobEncoder(FixedSelector([corpus]), tmp_path, EAGER), 0, 0
     try:
         while at < len(blob):
             room = encoder.room()
@@ -127,7 +127,7 @@ def test_any_range(tmp_path: Path) -> None:
     new = words(300_000, seed=8) + old[200_000:] + words(200_000, seed=9)
     data = encode(new, [corpus], tmp_path)
     assert isinstance(data, bytes)
-    decoder = Decoder(data, {corpus.id: corpus}, tmp_path)
+    decoder = BlobDecoder(data, {corpus.id: corpus}, tmp_path)
     rng = random.Random(1)
     for _ in range(60):
         start = rng.randrange(len(new) + 1)
@@ -166,14 +166,14 @@ def test_a_new_version_can_refer_to_the_layer_before(tmp_path: Path) -> None:
     """New bytes become a corpus that unpacks to the same identity and serves the next blob."""
     first, second = words(700_000, seed=12), words(30_000, seed=13)
     base = make_corpus(tmp_path / "base.rc", first)
-    encoder = Encoder(FixedReferences([base]), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
+    encoder = BlobEncoder(FixedSelector([base]), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
     encoder.feed(first[:400_000] + second + first[400_000:])
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
     assert reduced.packed_corpus is not None
     packed = reduced.packed_corpus.read_bytes()
     encoder.close()
-    unpacked = Unpacked(memoryview(packed), {base.id: base}, tmp_path)
+    unpacked = UnpackedCorpus(memoryview(packed), {base.id: base}, tmp_path)
     unpacked.write_corpus(tmp_path / "layer.rc")
     layer = Corpus.open(tmp_path / "layer.rc", expect=reduced.corpus_id)
     assert layer.plain_length == reduced.receipt.delta_bytes + reduced.receipt.literal_bytes
@@ -188,7 +188,7 @@ def test_the_first_frame_is_short(tmp_path: Path) -> None:
     old, other = words(6_000_000), words(6_000_000, seed=2)
     corpus = make_corpus(tmp_path / "old.rc", old)
     new = b"".join(old[at : at + 60_000] + other[at + 60_000 : at + 120_000] for at in range(0, len(old), 120_000))
-    encoder = Encoder(FixedReferences([corpus]), tmp_path, replace(EAGER, inline_bytes=0))
+    encoder = BlobEncoder(FixedSelector([corpus]), tmp_path, replace(EAGER, inline_bytes=0))
     encoder.feed(new)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
@@ -223,7 +223,7 @@ def test_a_trained_dictionary_serves_short_residuals(tmp_path: Path) -> None:
 
 
 def test_members_and_anchors_travel(tmp_path: Path) -> None:
-    encoder = Encoder(FixedReferences(), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
+    encoder = BlobEncoder(FixedSelector(), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
     encoder.feed(make_tar({"etc/hosts": words(20_000), "etc/fstab": words(9_000, seed=2)}))
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
@@ -268,12 +268,12 @@ def test_at_most_eight_corpora(tmp_path: Path) -> None:
 def test_hooks_are_those_of_the_corpus_that_the_new_bytes_become(length: int, tmp_path: Path) -> None:
     content = random.Random(length).randbytes(length)
     blob = make_tar({"a": content[:100_000], "b": content[100_000:], "c": words(70_000)})
-    encoder = Encoder(FixedReferences(), tmp_path, EAGER)
+    encoder = BlobEncoder(FixedSelector(), tmp_path, EAGER)
     encoder.feed(blob)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
     assert reduced.packed_corpus is not None
-    unpacked = Unpacked(memoryview(reduced.packed_corpus.read_bytes()), {}, tmp_path)
+    unpacked = UnpackedCorpus(memoryview(reduced.packed_corpus.read_bytes()), {}, tmp_path)
     unpacked.write_corpus(tmp_path / "new.rc")
     corpus = Corpus.open(tmp_path / "new.rc", allow_unsigned=True)
     assert len(reduced.hooks) > 30
@@ -285,15 +285,15 @@ def test_hooks_are_those_of_the_corpus_that_the_new_bytes_become(length: int, tm
 def test_long_frames_are_read_in_any_order_whatever_places_there_are(
     places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reducto.codec.unpack._WHOLE_FRAME_BYTES", 1 << 20)
+    monkeypatch.setattr("reducto.codec.unpacked._WHOLE_FRAME_BYTES", 1 << 20)
     blob = words(9_000_000)
-    encoder = Encoder(FixedReferences(), tmp_path, replace(EAGER, frame_bytes=3 << 20))
+    encoder = BlobEncoder(FixedSelector(), tmp_path, replace(EAGER, frame_bytes=3 << 20))
     encoder.feed(blob)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
     assert reduced.packed_corpus is not None
     readers = LongReaders(places)
-    unpacked = Unpacked(memoryview(reduced.packed_corpus.read_bytes()), {}, tmp_path, readers=readers)
+    unpacked = UnpackedCorpus(memoryview(reduced.packed_corpus.read_bytes()), {}, tmp_path, readers=readers)
     assert len(unpacked.table.frames) == 3
     for at in (0, 3_500_000, 7_000_000, 1_500_000, 5_000_000, 8_000_000):
         assert unpacked.view(at, 100_000) == blob[at : at + 100_000]
@@ -337,20 +337,22 @@ def _two_versions(tmp_path: Path) -> tuple[list[Corpus], list[bytes], list[bytes
 def test_a_decoder_follows_an_older_blob(tmp_path: Path) -> None:
     corpora, blobs, instructions = _two_versions(tmp_path)
     given = {corpus.id: corpus for corpus in corpora}
-    older, newer, half = (Decoder(each, given, tmp_path) for each in instructions)
+    older, newer, half = (BlobDecoder(each, given, tmp_path) for each in instructions)
     assert 0.3 < newer.follow(half, memoryview(blobs[2])) < 0.6
     assert newer.follow(older, memoryview(blobs[0])) > 0.85
-    assert newer.follow(Decoder(instructions[2], given, tmp_path), memoryview(blobs[2])) > 0.85, "the best one stays"
+    assert newer.follow(BlobDecoder(instructions[2], given, tmp_path), memoryview(blobs[2])) > 0.85, (
+        "the best one stays"
+    )
     assert b"".join(newer.rebuild()) == blobs[1]
     assert newer.followed_bytes > 3_000_000
     newer.close()
-    assert Decoder(instructions[1], given, tmp_path).follow(newer, memoryview(b"not its wire bytes")) == 0
+    assert BlobDecoder(instructions[1], given, tmp_path).follow(newer, memoryview(b"not its wire bytes")) == 0
 
 
 def test_a_closed_decoder_follows_nobody(tmp_path: Path) -> None:
     corpora, blobs, instructions = _two_versions(tmp_path)
     given = {corpus.id: corpus for corpus in corpora}
-    older, newer, _ = (Decoder(each, given, tmp_path) for each in instructions)
+    older, newer, _ = (BlobDecoder(each, given, tmp_path) for each in instructions)
     newer.close()
     assert newer.follow(older, memoryview(blobs[0])) == 1, "no help is missing"
     assert newer.followed_bytes == 0
@@ -363,7 +365,7 @@ def test_wrong_bytes_of_the_older_blob_never_pass(tmp_path: Path) -> None:
     for _ in range(20):
         damaged = bytearray(blobs[0])
         damaged[rng.randrange(20, len(damaged) - 8)] ^= 1 << rng.randrange(8)
-        older, newer, _ = (Decoder(each, given, tmp_path) for each in instructions)
+        older, newer, _ = (BlobDecoder(each, given, tmp_path) for each in instructions)
         newer.follow(older, memoryview(bytes(damaged)))
         try:
             assert b"".join(newer.rebuild()) == blobs[1]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams, path_hash
-from reducto.keys import Signer, TrustStore
+from reducto.trust.signatures import Signer, TrustStore
 from reducto.values import CorpusId
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reducto.corpus.corpus_format import HEADER_BYTES, SEGMENT_BYTES, Section, SignatureBlock, signed_message
 from reducto.corpus.indexing import IndexedCorpusWriter
-from reducto.corpus.layout import HEADER_BYTES, SEGMENT_BYTES, Section, SignatureBlock, signed_message
 from reducto.corpus.reader import Corpus
 from reducto.corpus.writer import CorpusWriter
 from reducto.errors import Corrupt, NotReducto, ReductoError, SegmentCorrupt, Untrusted, UsageError

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducto.corpus.anchors import decode_anchors, encode_anchors
-from reducto.corpus.spool import PairSpool
-from reducto.corpus.table import PREFIX_BYTES, Table
+from reducto.corpus.fingerprint_table import PREFIX_BYTES, Table
+from reducto.corpus.pair_spool import PairSpool
 from reducto.errors import Corrupt, UsageError
 
 Pairs = list[tuple[int, int]]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reducto.directory import directory_tar
+from reducto.directory_tar import directory_tar
 from tests.corpus.samples import noise
 
 

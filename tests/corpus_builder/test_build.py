@@ -21,7 +21,7 @@ from corpus_builder.part_writer import PartOptions
 from corpus_builder.sources import PlainSource, Trust, collect
 from corpus_builder.targets import Targets
 from reducto.corpus.reader import Corpus
-from reducto.directory import directory_tar
+from reducto.directory_tar import directory_tar
 from reducto.errors import Corrupt, ReductoError, Untrusted, UsageError
 from reducto.kernel.chunking import ChunkParams, path_hash
 from tests.corpus.samples import SIGNER, TRUST

@@ -14,7 +14,7 @@ import pytest
 
 from reducto.cli import main
 from reducto.corpus.reader import Corpus
-from reducto.keyfiles import generate_key
+from reducto.trust.key_files import generate_key
 from tests.corpus_builder.samples import noise, tar_of, write_layout, write_tree
 
 

@@ -30,7 +30,7 @@ from reducto.fetch.reference import Reference
 from reducto.fetch.registry import NotInRegistry, RegistryError
 from reducto.fetch.registry import Registry as RepositoryName
 from reducto.kernel.chunking import ChunkParams
-from reducto.keyfiles import generate_key
+from reducto.trust.key_files import generate_key
 from reducto.values import Digest
 from tests.corpus.samples import noise, write_small
 from tests.corpus_builder.samples import tar_of, write_layout, write_tree

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import zstandard
 
-from reducto import audit, statement
 from reducto.corpus.reader import Corpus
 from reducto.crypt import BlobKey, Content, Envelope, Sealer
 from reducto.fetch import artifact
 from reducto.gzip import TokenDelta
 from reducto.kernel.matching import AlignedRange
-from reducto.keys import Signer
+from reducto.trust import audit_chain, signed_records
+from reducto.trust.signatures import Signer
 from reducto.values import CorpusId, Descriptor, Digest
 from sidecar.records.format import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, IndexRecord, LayerRecord, TokenDeltaBlob
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
@@ -69,7 +69,7 @@ def _good() -> dict[str, list[bytes]]:
     reduced = _reduced()
     return {
         "record": _records(),
-        "signature": [statement.sign(data, "team/app", SIGNER_OF_STRANGERS) for data in _records()],
+        "signature": [signed_records.sign(data, "team/app", SIGNER_OF_STRANGERS) for data in _records()],
         "audit_log": [_audit_log()],
         "client_manifest": [_image_manifest(), json.dumps(_index()).encode()],
         "corpus_artifact": [json.dumps(_artifact()).encode()],
@@ -154,12 +154,14 @@ def _artifact() -> dict[str, object]:
 
 
 def _audit_log() -> bytes:
-    head, lines = audit.Head(), []
+    head, lines = audit_chain.Head(), []
     for kind in ("event", "lost", "event"):
-        line, head = audit.write_line(head, kind, {"action": "pull-blob", "status": 200}, "2026-11-22T10:37:00.123Z")
+        line, head = audit_chain.write_line(
+            head, kind, {"action": "pull-blob", "status": 200}, "2026-11-22T10:37:00.123Z"
+        )
         lines.append(line)
-    line, head = audit.recovered(head, b"torn")
-    lines += [b"torn", line, audit.checkpoint(head, SIGNER_OF_STRANGERS, "2026-11-22T10:37:00.123Z")[0]]
+    line, head = audit_chain.recovered(head, b"torn")
+    lines += [b"torn", line, audit_chain.checkpoint(head, SIGNER_OF_STRANGERS, "2026-11-22T10:37:00.123Z")[0]]
     return b"\n".join(lines) + b"\n"
 
 

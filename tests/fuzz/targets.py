@@ -16,24 +16,24 @@ from collections.abc import Callable, Iterator
 import zstandard
 from blake3 import blake3
 
-from reducto import audit, statement
-from reducto.codec import Decoder
+from reducto.codec import BlobDecoder
 from reducto.codec import instructions as codec_instructions
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.packed import MAGIC as PACKED_MAGIC
-from reducto.codec.unpack import Unpacked
-from reducto.corpus.layout import HASHED_SECTIONS, Header, Manifest, Section, SignatureBlock
-from reducto.corpus.layout import HEADER_BYTES as PAGE_BYTES
+from reducto.codec.unpacked import UnpackedCorpus
+from reducto.corpus.corpus_format import HASHED_SECTIONS, Header, Manifest, Section, SignatureBlock
+from reducto.corpus.corpus_format import HEADER_BYTES as PAGE_BYTES
 from reducto.corpus.reader import Corpus
 from reducto.crypt import BlobKey, Content, Envelope, Opener
 from reducto.errors import ReductoError
 from reducto.fetch.artifact import CorpusArtifact
 from reducto.gzip import TokenDelta
 from reducto.gzip.token_delta import MAGIC as TOKENS_MAGIC
-from reducto.keys import Signer, TrustStore
 from reducto.oci import ranges, routes
 from reducto.oci.errors import RegistryError
 from reducto.oci.manifest import Manifest as ClientManifest
+from reducto.trust import audit_chain, signed_records
+from reducto.trust.signatures import Signer, TrustStore
 from reducto.values import ByteRange, Digest
 from sidecar.middleware.rate_limits import path_complaint
 from sidecar.records import format as records
@@ -74,16 +74,16 @@ def record(data: bytes) -> None:
 def signature(data: bytes) -> None:
     """Nobody but the holder of the key makes a manifest that verifies."""
     with refused():
-        statement.is_signed(data)
-        statement.verify(data, "team/app", TRUST)
+        signed_records.is_signed(data)
+        signed_records.verify(data, "team/app", TRUST)
         raise AssertionError("a forged record verifies")
 
 
 @target
 def audit_log(data: bytes) -> None:
     """Any file either breaks the chain or is reported on; none has a checkpoint that a stranger made."""
-    with contextlib.suppress(audit.AuditBroken):
-        report = audit.verify([("log", data.splitlines(keepends=True))], TRUST)
+    with contextlib.suppress(audit_chain.AuditBroken):
+        report = audit_chain.verify([("log", data.splitlines(keepends=True))], TRUST)
         assert report.checkpoints == 0
         assert report.lines <= data.count(b"\n")
 
@@ -175,7 +175,7 @@ def resealed_instructions(data: bytes) -> bytes:
 
 def _rebuild(data: bytes) -> None:
     sources = seeds.sources()
-    with refused(), contextlib.closing(Decoder(data, sources, seeds.folder())) as decoder:
+    with refused(), contextlib.closing(BlobDecoder(data, sources, seeds.folder())) as decoder:
         if decoder.meta.wire_length > PLAIN_LIMIT_BYTES or decoder.meta.plain_length > PLAIN_LIMIT_BYTES:
             return
         wire = b"".join(decoder.rebuild())
@@ -211,7 +211,7 @@ def packed_corpus(data: bytes) -> None:
 
 def _unpack(data: bytes) -> None:
     with refused():
-        corpus = Unpacked(memoryview(data), seeds.sources(), seeds.folder(), PLAIN_LIMIT_BYTES)
+        corpus = UnpackedCorpus(memoryview(data), seeds.sources(), seeds.folder(), PLAIN_LIMIT_BYTES)
         with contextlib.closing(corpus):
             assert PackedTable.parse(corpus.table.header())[0] == corpus.table
             corpus.ensure([ByteRange(0, corpus.plain_length)])

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reducto.gzip import GzipRecipe, UnframeLimits, open_unframer, recipe_from_bytes
-from reducto.recipe import Submit
+from reducto.gzip import ContainerLimits, GzipRecipe, open_container, recipe_from_bytes
 from reducto.values import ByteRange, Stored
+from reducto.workers import Submit
 
 
 class PlainBytes:
-    """Plain bytes in memory as a `PlainSource`, counting what is read."""
+    """Plain bytes in memory as a `PlainReader`, counting what is read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -49,11 +49,11 @@ def workers(count: int = 2) -> Iterator[Submit]:
 
 
 def unframe(
-    wire: bytes, *, submit: Submit | None = None, limits: UnframeLimits | None = None, seed: int = 0
+    wire: bytes, *, submit: Submit | None = None, limits: ContainerLimits | None = None, seed: int = 0
 ) -> tuple[GzipRecipe | Stored, bytes]:
     """Feeds ``wire`` in pieces of random length; the outcome and the plain bytes."""
     rng = random.Random(seed)
-    unframer = open_unframer(wire[:16], submit, limits)
+    unframer = open_container(wire[:16], submit, limits)
     plain = bytearray()
     at = 0
     while at < len(wire):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reducto.errors import Corrupt
-from reducto.gzip import GzipRecipe, UnframeLimits, open_unframer, recipe_from_bytes
+from reducto.gzip import ContainerLimits, GzipRecipe, open_container, recipe_from_bytes
 from reducto.values import Reason, Stored
 from tests.gzip import samples
 from tests.gzip.helpers import PlainBytes, assert_exact, unframe
@@ -112,7 +112,7 @@ def test_unknown_model_and_version_are_named() -> None:
 
 def test_plain_limit_stores() -> None:
     wire = gzip.compress(samples.constant(50_000_000), 6)
-    outcome, plain = unframe(wire, limits=UnframeLimits(plain_limit_bytes=20_000_000))
+    outcome, plain = unframe(wire, limits=ContainerLimits(plain_limit_bytes=20_000_000))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.PLAIN_LIMIT
     assert len(plain) <= 20_000_000
@@ -135,7 +135,7 @@ def test_one_endless_block_stores() -> None:
     """A block longer than the limit leaves nowhere to cut."""
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + _fixed_zeros(40_000_000 // 258) + struct.pack("<II", 0, 0)
     assert zlib.decompressobj(31).decompress(wire, 1000) == bytes(1000)
-    outcome, _ = unframe(wire, limits=UnframeLimits(block_limit_bytes=16 << 20))
+    outcome, _ = unframe(wire, limits=ContainerLimits(block_limit_bytes=16 << 20))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.NO_ENCODER_MODEL
 
@@ -176,7 +176,7 @@ def test_many_empty_blocks_store() -> None:
 
 
 def test_nothing_is_handed_out_after_refusal() -> None:
-    unframer = open_unframer(b"\x1f\x8b\x08", None, UnframeLimits(plain_limit_bytes=10))
+    unframer = open_container(b"\x1f\x8b\x08", None, ContainerLimits(plain_limit_bytes=10))
     pieces: list[bytes] = []
     for _ in range(3):
         unframer.feed(gzip.compress(b"x" * 100), lambda piece: pieces.append(bytes(piece)))
@@ -230,10 +230,10 @@ def test_ten_gigabyte_bomb_is_stored_within_memory_and_time(tmp_path: Path) -> N
     script = """
 import sys
 from pathlib import Path
-from reducto.gzip import open_unframer
+from reducto.gzip import open_container
 
 wire = Path(sys.argv[1]).read_bytes()
-unframer = open_unframer(wire[:16])
+unframer = open_container(wire[:16])
 seen = 0
 
 def sink(piece):
@@ -249,7 +249,7 @@ print(unframer.finish().reason, seen, peak)
         [sys.executable, "-c", script, str(file)], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()
     assert reason == "plain-limit"
-    assert int(seen) <= UnframeLimits().expansion_floor_bytes
+    assert int(seen) <= ContainerLimits().expansion_floor_bytes
     assert int(peak) < 120 << 10  # KiB, the file's ten MB and the interpreter included
     print(f"bomb: given up after {int(seen) >> 20} MiB of plain bytes, peak {int(peak) >> 10} MiB")
 
@@ -260,9 +260,9 @@ def test_much_expansion_alone_is_no_bomb() -> None:
     outcome, plain = unframe(wire)
     assert isinstance(outcome, GzipRecipe)
     assert b"".join(outcome.rebuild(PlainBytes(plain))) == wire
-    outcome, _ = unframe(wire, limits=UnframeLimits(expansion_floor_bytes=10_000_000))
+    outcome, _ = unframe(wire, limits=ContainerLimits(expansion_floor_bytes=10_000_000))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.PLAIN_LIMIT
     words = samples.words(3_000_000)
-    outcome, _ = unframe(gzip.compress(words, 9), limits=UnframeLimits(expansion_floor_bytes=1_000_000))
+    outcome, _ = unframe(gzip.compress(words, 9), limits=ContainerLimits(expansion_floor_bytes=1_000_000))
     assert isinstance(outcome, GzipRecipe)

@@ -14,7 +14,7 @@ from reducto.kernel.matching import AlignedRange
 from tests.golden.tokens import make as golden
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of
-from tests.gzip.test_precedent import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, rebuild_with
+from tests.gzip.test_donor import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, rebuild_with
 
 SMALL = TokenDelta(1000, 900, [AlignedRange(5, 7, 2048), AlignedRange(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from reducto.codec import Encoder, Reduced
+from reducto.codec import BlobEncoder, Reduced
 from reducto.config import Policy, Role, Scope
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
@@ -143,7 +143,7 @@ async def test_an_image_without_reduced_layers_is_stored_untouched(rig: Rig) -> 
 
 
 async def test_a_broken_encoder_costs_space_not_the_push(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Encoder, "finish", _broken)
+    monkeypatch.setattr(BlobEncoder, "finish", _broken)
     digest = await rig.push_blob("app", LAYER)
     assert digest.hex in blob_files(rig, "app")
     assert (await rig.get_blob("app", digest)).body == LAYER

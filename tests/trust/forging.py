@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reducto.keys import Signer
 from reducto.oci.names import RepositoryName, Tag
-from reducto.statement import KEY, REPOSITORY, SIGNATURE
+from reducto.trust.signatures import Signer
+from reducto.trust.signed_records import KEY, REPOSITORY, SIGNATURE
 from reducto.values import Descriptor, Digest
 from sidecar.embedded.image_layout import Layout
 from sidecar.records.format import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from reducto import audit
-from reducto.apikeys import ApiKey, ApiKeys, ApiScope
-from reducto.keyfiles import generate_key, load_trust
+from reducto.trust import audit_chain
+from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
+from reducto.trust.key_files import generate_key, load_trust
 from sidecar.middleware.access import scope_needed
 from sidecar.middleware.audit import outcome_of, principal
 from sidecar.middleware.client_address import ClientAddresses, group_of
@@ -219,7 +219,7 @@ async def test_the_audit_log_says_who_did_what(tmp_path: Path) -> None:
     text = path.read_text()
     assert "hunter2" not in text
     assert BASIC not in text
-    report = audit.verify([("log", path.read_bytes().splitlines(keepends=True))], load_trust([files.public]))
+    report = audit_chain.verify([("log", path.read_bytes().splitlines(keepends=True))], load_trust([files.public]))
     assert report.unsigned_tail == 0
     events: list[dict[str, Any]] = [e["event"] for e in map(json.loads, text.splitlines()) if e["kind"] == "event"]
     assert [event["action"] for event in events if event["action"] != "begin-upload"] == [

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from reducto.crypt import generate_kek
-from reducto.keyfiles import generate_key, write_private_file
 from reducto.oci.names import RepositoryName
+from reducto.trust.key_files import generate_key, write_private_file
 from sidecar.app import build
 from sidecar.maintenance.rewrite import rewrap
 from tests.trust.sidecars import Client, config_of, layer_of, sidecar, words

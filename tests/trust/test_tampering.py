@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from reducto import audit
 from reducto.crypt import generate_kek
-from reducto.keyfiles import generate_key, write_private_file
-from reducto.keys import Signer, TrustStore
-from reducto.statement import sign
+from reducto.trust import audit_chain
+from reducto.trust.key_files import generate_key, write_private_file
+from reducto.trust.signatures import Signer, TrustStore
+from reducto.trust.signed_records import sign
 from tests.trust.forging import BLOBS, RECORDS, Forger, Stored, edited, other_length, other_original, unsigned
 from tests.trust.sidecars import MANIFEST_TYPE, Client, config_of, layer_of, sidecar, words
 
@@ -295,12 +295,12 @@ SIGNER = Signer.generate()
 
 def audit_lines(name: str, count: int = 6) -> list[bytes]:
     """A log with two checkpoints."""
-    head, lines = audit.Head(), []
+    head, lines = audit_chain.Head(), []
     for number in range(count):
-        line, head = audit.write_line(head, "event", {"repository": name, "number": number})
+        line, head = audit_chain.write_line(head, "event", {"repository": name, "number": number})
         lines.append(line + b"\n")
         if number % 3 == 2:
-            line, head = audit.checkpoint(head, SIGNER)
+            line, head = audit_chain.checkpoint(head, SIGNER)
             lines.append(line + b"\n")
     return lines
 
@@ -323,13 +323,13 @@ AUDIT_CHANGES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 def _anew(lines: list[bytes], signer: Signer | None) -> list[bytes]:
     """The log with another content, its chain right, its checkpoints the old ones or a stranger's."""
-    head, out = audit.Head(), []
+    head, out = audit_chain.Head(), []
     for line in lines:
         entry = json.loads(line.replace(APP.encode(), b"team/forged"))
         if entry["kind"] == "checkpoint" and signer is not None:
-            made, head = audit.checkpoint(head, signer, entry["time"])
+            made, head = audit_chain.checkpoint(head, signer, entry["time"])
         else:
-            made, head = audit.write_line(head, entry["kind"], entry["event"], entry["time"])
+            made, head = audit_chain.write_line(head, entry["kind"], entry["event"], entry["time"])
         out.append(made + b"\n")
     return out
 
@@ -337,15 +337,15 @@ def _anew(lines: list[bytes], signer: Signer | None) -> list[bytes]:
 @pytest.mark.parametrize("change", AUDIT_CHANGES)
 def test_a_changed_audit_log(change: str) -> None:
     trust = TrustStore.of(SIGNER)
-    assert audit.verify([("log", OURS)], trust).checkpoints == 2
-    with pytest.raises(audit.AuditBroken):
-        audit.verify([("log", AUDIT_CHANGES[change](list(OURS)))], trust)
+    assert audit_chain.verify([("log", OURS)], trust).checkpoints == 2
+    with pytest.raises(audit_chain.AuditBroken):
+        audit_chain.verify([("log", AUDIT_CHANGES[change](list(OURS)))], trust)
 
 
 @pytest.mark.parametrize("left", [0, 1, 5])
 def test_a_cut_off_end_of_the_audit_log_shows(left: int) -> None:
     """The chain cannot tell; what is missing is the checkpoint that should have come by now."""
-    report = audit.verify([("log", OURS[:left])], TrustStore.of(SIGNER))
-    whole = audit.verify([("log", OURS)], TrustStore.of(SIGNER))
+    report = audit_chain.verify([("log", OURS[:left])], TrustStore.of(SIGNER))
+    whole = audit_chain.verify([("log", OURS)], TrustStore.of(SIGNER))
     assert report.checkpoints < whole.checkpoints
     assert (report.last_checkpoint_seq or -1) < (whole.last_checkpoint_seq or -1)

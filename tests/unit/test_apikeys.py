@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reducto.apikeys import ApiKey, ApiKeys, ApiScope, hash_token
 from reducto.errors import UsageError
+from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope, hash_token
 
 
 def test_a_token_finds_its_key_and_nothing_else_does() -> None:

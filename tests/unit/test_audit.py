@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from reducto import audit
-from reducto.audit import AuditBroken, AuditReport, Head
 from reducto.errors import Corrupt, UsageError
-from reducto.keys import Signer, TrustStore
+from reducto.trust import audit_chain
+from reducto.trust.audit_chain import AuditBroken, AuditReport, Head
+from reducto.trust.signatures import Signer, TrustStore
 from sidecar.middleware import audit_log
 from sidecar.middleware.audit_log import AuditFile, AuditLog
 
@@ -34,7 +34,7 @@ def write(path: Path, count: int, signer: Signer | None = SIGNER, **options) -> 
 
 
 def check(*paths: Path, trust: TrustStore | None = TRUST) -> AuditReport:
-    return audit.verify([(path.name, path.read_bytes().splitlines(keepends=True)) for path in paths], trust)
+    return audit_chain.verify([(path.name, path.read_bytes().splitlines(keepends=True)) for path in paths], trust)
 
 
 def test_lines_are_chained_and_signed(tmp_path) -> None:
@@ -47,11 +47,11 @@ def test_lines_are_chained_and_signed(tmp_path) -> None:
     assert (datetime.now(UTC) - report.last_checkpoint_time).total_seconds() < 60
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     assert [entry["event"].get("number") for entry in entries if entry["kind"] == "event"] == [0, 1, 2, 3, 4]
-    assert entries[0]["prev"] == audit.ORIGIN
+    assert entries[0]["prev"] == audit_chain.ORIGIN
 
 
 def test_the_line_format_is_forever() -> None:
-    line, head = audit.write_line(Head(), "event", {"b": "é", "a": 1}, "2026-11-22T10:37:00.123Z")
+    line, head = audit_chain.write_line(Head(), "event", {"b": "é", "a": 1}, "2026-11-22T10:37:00.123Z")
     assert line == (
         b'{"event":{"a":1,"b":"\\u00e9"},"kind":"event","prev":"' + b"0" * 64
         + b'","seq":0,"time":"2026-11-22T10:37:00.123Z"}'
@@ -72,7 +72,7 @@ def test_no_bit_of_any_line_can_change(lines: list[bytes]) -> None:
         forged = bytearray(whole)
         forged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(AuditBroken):
-            audit.verify([("log", io.BytesIO(forged))], TRUST)
+            audit_chain.verify([("log", io.BytesIO(forged))], TRUST)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_no_bit_of_any_line_can_change(lines: list[bytes]) -> None:
 )
 def test_lines_cannot_be_dropped_moved_repeated_or_inserted(lines: list[bytes], change) -> None:
     with pytest.raises(AuditBroken):
-        audit.verify([("log", change(list(lines)))], TRUST)
+        audit_chain.verify([("log", change(list(lines)))], TRUST)
 
 
 def test_a_log_written_anew_lacks_a_trusted_checkpoint(tmp_path) -> None:
@@ -105,14 +105,14 @@ def test_a_checkpoint_cannot_be_moved(lines: list[bytes], tmp_path) -> None:
     head = Head()
     forged = []
     for kind, event in (("event", {"action": "nothing happened"}), ("checkpoint", genuine["event"])):
-        line, head = audit.write_line(head, kind, event, genuine["time"])
+        line, head = audit_chain.write_line(head, kind, event, genuine["time"])
         forged.append(line + b"\n")
     with pytest.raises(AuditBroken, match="wrong"):
-        audit.verify([("log", forged)], TRUST)
+        audit_chain.verify([("log", forged)], TRUST)
 
 
 def test_a_cut_end_shows_in_the_unsigned_tail_and_the_checkpoints_age(lines: list[bytes]) -> None:
-    report = audit.verify([("log", lines[:-1])], TRUST)
+    report = audit_chain.verify([("log", lines[:-1])], TRUST)
     assert report.unsigned_tail == 4
     assert report.last_checkpoint_seq == 0
 
@@ -187,7 +187,7 @@ def test_a_recovery_cannot_hide_a_changed_line(tmp_path) -> None:
     write(path, 1, None)
     forged = path.read_bytes().replace(b'"number":2', b'"number":3')
     with pytest.raises(AuditBroken, match="no recovery accounts for it"):
-        audit.verify([("log", forged.splitlines(keepends=True))])
+        audit_chain.verify([("log", forged.splitlines(keepends=True))])
 
 
 def test_nothing_is_appended_to_what_is_not_an_audit_log(tmp_path) -> None:
@@ -261,10 +261,10 @@ def test_a_full_disk_is_reported_and_loses_nothing_that_fits_the_queue(tmp_path,
 def test_an_oversized_event_becomes_a_note(tmp_path) -> None:
     path = tmp_path / "audit.jsonl"
     log = AuditLog(AuditFile(path))
-    log.record({"user_agent": "x" * audit.LINE_LIMIT_BYTES})
+    log.record({"user_agent": "x" * audit_chain.LINE_LIMIT_BYTES})
     log.close()
     (entry,) = [json.loads(line) for line in path.read_text().splitlines()]
-    assert entry["event"]["bytes"] > audit.LINE_LIMIT_BYTES
+    assert entry["event"]["bytes"] > audit_chain.LINE_LIMIT_BYTES
     assert check(path, trust=None).lines == 1
 
 
@@ -278,7 +278,7 @@ def test_lines_go_to_a_stream_too() -> None:
     log.record({"n": 1})
     time.sleep(0.3)
     log.close()
-    report = audit.verify([("stdout", stream.getvalue().splitlines(keepends=True))], TRUST)
+    report = audit_chain.verify([("stdout", stream.getvalue().splitlines(keepends=True))], TRUST)
     assert report.checkpoints >= 3, "checkpoints come even when nothing happens"
     assert AuditLog.open(None, False, SIGNER) is None
 

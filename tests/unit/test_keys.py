@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reducto.errors import Untrusted, UsageError
-from reducto.keyfiles import (
+from reducto.trust.key_files import (
     format_public_key,
     generate_key,
     load_signer,
@@ -23,7 +23,7 @@ from reducto.keyfiles import (
     rotate_key,
     write_private_file,
 )
-from reducto.keys import (
+from reducto.trust.signatures import (
     KeyState,
     Purpose,
     Signer,

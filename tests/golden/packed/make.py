@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from reducto.codec.difference import compress_difference
+from reducto.codec.difference_frame import compress_difference
 from reducto.codec.frames import Frame, FrameKind, compress_delta, compress_dictionary, compress_literal, prove
 from reducto.codec.packed import PackedTable, write_packed
 from reducto.corpus.reader import Corpus

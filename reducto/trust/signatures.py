@@ -5,7 +5,7 @@ Every signed message begins with its *domain*, ``reducto <purpose> v1``, perhaps
 record's, whatever an attacker makes the bytes after the domain look like, and a key can be trusted for some
 purposes only.
 
-Signatures are Ed25519 of RFC 8032, by PyPI ``cryptography``. This module does no I/O; `reducto.keyfiles`
+Signatures are Ed25519 of RFC 8032, by PyPI ``cryptography``. This module does no I/O; `reducto.trust.key_files`
 reads and writes keys.
 """
 
@@ -62,7 +62,7 @@ def purpose_of(signed_message: bytes) -> Purpose:
         for purpose in Purpose:
             if match[1].decode() == purpose.value:
                 return purpose
-    raise UsageError("the message has no known signing domain; build it with reducto.keys.message")
+    raise UsageError("the message has no known signing domain; build it with reducto.trust.signatures.message")
 
 
 def parse_key_id(text: str) -> KeyId:
@@ -116,7 +116,7 @@ class Signer:
         return self._private.sign(signed_message)
 
     def private_key(self) -> Ed25519PrivateKey:
-        """The private key itself, for `reducto.keyfiles` to write."""
+        """The private key itself, for `reducto.trust.key_files` to write."""
         return self._private
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reducto.errors import Corrupt, ReductoError
-from reducto.keys import Purpose, Signer, TrustStore, message, parse_signature, signature_text
+from reducto.trust.signatures import Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
 ORIGIN = "0" * 64
 LINE_LIMIT_BYTES = 64 * 1024

@@ -16,20 +16,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from reducto.container import PlainReader
 from reducto.errors import ReductoError
-from reducto.gzip.layout import Layout, Segment
-from reducto.gzip.parts import Part, parts_of
+from reducto.gzip.gzip_layout import Layout, Segment
 from reducto.gzip.planning import Choice
+from reducto.gzip.wire_parts import Part, parts_of
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import AlignedRange
-from reducto.recipe import PlainSource
 
 #: Segments of the older blob whose tokens are kept: workers are at most so far apart.
 _KEPT_SEGMENTS = 8
 
 #: Where a rebuild finds its precedent, from one moment to the next: it may come later than the first bytes.
-FindPrecedent = Callable[[], "Precedent | None"]
+FindDonor = Callable[[], "Precedent | None"]
 
 
 class _Use(NamedTuple):
@@ -67,7 +67,7 @@ class Precedent:
         self,
         layout: Layout,
         wire: memoryview,
-        plain: PlainSource | None,
+        plain: PlainReader | None,
         parallels: Sequence[AlignedRange],
         deltas: Mapping[int, bytes] | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-from reducto.corpus.table import ENTRY
+from reducto.corpus.fingerprint_table import ENTRY
 from reducto.errors import Corrupt
 
 #: How many members of one name are kept: those that lie last, which a builder writes newest.

@@ -1,7 +1,7 @@
 """Encoding: wire bytes in, instructions and a packed corpus of the new bytes out, proved on the way.
 
 The proof is complete by its parts, and each part looks at what will really be stored:
-  * the recipe was proved against the wire bytes by its `Unframer`;
+  * the recipe was proved against the wire bytes by its `ContainerReader`;
   * what every operation yields on verified corpora is compared with the plain bytes (`_prove`);
   * every frame is decoded and compared with the new bytes (`frames.prove`);
   * the packed corpus's table is read back from its file and compared (`_pack`);
@@ -20,25 +20,25 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from reducto.codec.building import FrameBuilder
+from reducto.codec.frame_builder import FrameBuilder
 from reducto.codec.frames import RELATED, FrameKind
-from reducto.codec.fresh import FreshSpool
 from reducto.codec.gate import Sample, Verdict, judge
 from reducto.codec.instructions import Instructions, Meta, operations_section, serialise, with_corpus
-from reducto.codec.lane import Lane
+from reducto.codec.new_bytes import NewBytesSpool
 from reducto.codec.options import EncodeOptions
 from reducto.codec.packed import PackedTable, read_table, write_packed
 from reducto.codec.receipt import Receipt
 from reducto.codec.reduced import Reduced
-from reducto.codec.references import Reference, References, hooks_of_plain
-from reducto.codec.unpack import ensure_touched
+from reducto.codec.references import ReferenceCorpus, ReferenceSelector, hooks_of_plain
+from reducto.codec.unpacked import ensure_touched
+from reducto.container import ContainerReader
 from reducto.errors import LimitExceeded, ProofFailed
-from reducto.gzip import UnframeLimits, open_unframer
+from reducto.gzip import ContainerLimits, open_container
 from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
 from reducto.kernel.chunking import Chunker, TarWalk
 from reducto.kernel.matching import Extent, Matcher, Operations, Plan, ReferenceTable
-from reducto.recipe import Submit, Unframer
 from reducto.values import ChunkId, CorpusId, Digest, Reason, Stored
+from reducto.workers import SerialExecutor, Submit
 
 #: Plain bytes that are matched at a time.
 WINDOW_BYTES = 4 << 20
@@ -50,7 +50,7 @@ _REELECT_BYTES = 32 << 20
 _REELECT_HIT_RATE = 0.5
 
 
-class Encoder:
+class BlobEncoder:
     """Encodes one blob. Synchronous; `feed` in order, `finish` once, `close` always. Owned by one thread at a time.
 
     With ``submit`` proof and compression run on workers beside the caller.
@@ -58,7 +58,7 @@ class Encoder:
 
     def __init__(
         self,
-        references: References,
+        references: ReferenceSelector,
         spool_dir: Path,
         options: EncodeOptions | None = None,
         submit: Submit | None = None,
@@ -72,11 +72,11 @@ class Encoder:
         self._started = time.monotonic()
         self._directory = Path(tempfile.mkdtemp(prefix="encode-", dir=spool_dir))
         self._table = ReferenceTable()
-        self._fresh = FreshSpool(self._directory, self._options.plain_limit_bytes)
+        self._fresh = NewBytesSpool(self._directory, self._options.plain_limit_bytes)
         self._frames = FrameBuilder(self._fresh, self._table, self._options, self._directory, submit)
         self._matcher = Matcher(self._options.chunking, self._table)
-        self._lane = Lane(submit)
-        self._unframer: Unframer | None = None
+        self._lane = SerialExecutor(submit)
+        self._unframer: ContainerReader | None = None
         self._head = b""
         self._wire_hash, self._wire_length = blake3(), 0
         self._plain_hash, self._plain_length = blake3(), 0
@@ -116,14 +116,14 @@ class Encoder:
         self._unframe_bytes(self._unframer, wire)
         self._declined = self._declined or self._unframer.refused
 
-    def _unframe_bytes(self, unframer: Unframer, wire: bytes | memoryview) -> None:
+    def _unframe_bytes(self, unframer: ContainerReader, wire: bytes | memoryview) -> None:
         if not unframer.identity:  # else the proof hashes them
             self._wire_hash.update(wire)
         unframer.feed(wire, self._take_plain)
 
-    def _open_unframer(self, head: bytes | memoryview) -> Unframer:
-        limits = UnframeLimits(plain_limit_bytes=self._options.plain_limit_bytes)
-        return open_unframer(bytes(head[:_SNIFF_BYTES]) if self._unframe else b"", self._submit, limits)
+    def _open_unframer(self, head: bytes | memoryview) -> ContainerReader:
+        limits = ContainerLimits(plain_limit_bytes=self._options.plain_limit_bytes)
+        return open_container(bytes(head[:_SNIFF_BYTES]) if self._unframe else b"", self._submit, limits)
 
     def _take_plain(self, plain: memoryview) -> None:
         if self._declined is not None:
@@ -225,7 +225,7 @@ class Encoder:
             self._adopt(self._references.elect(hooks, room))
         self._since_election, self._fresh_at_election = 0, self._fresh.length
 
-    def _adopt(self, elected: Iterable[Reference]) -> None:
+    def _adopt(self, elected: Iterable[ReferenceCorpus]) -> None:
         """Takes the elected corpora whose own needs still fit under the limit."""
         for reference in elected:
             known = {r.corpus.id for r in self._frames.references}
@@ -237,7 +237,7 @@ class Encoder:
             self._frames.references.append(reference)
 
     @staticmethod
-    def _closure(references: Iterable[Reference]) -> set[CorpusId]:
+    def _closure(references: Iterable[ReferenceCorpus]) -> set[CorpusId]:
         return {need for r in references for need in (r.corpus.id, *r.requires)}
 
     # -- the result --------------------------------------------------------------------------------------------

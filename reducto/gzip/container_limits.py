@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class UnframeLimits:
+class ContainerLimits:
     """What a blob may cost before it is stored as it came."""
 
     plain_limit_bytes: int = 32 << 30

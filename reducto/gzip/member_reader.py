@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reducto.gzip.boundaries import Boundaries
-from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.planning import Choice, Job, Planned, Sample, Telltales, classify
-from reducto.gzip.window import Window
+from reducto.gzip.block_starts import Boundaries
+from reducto.gzip.container_limits import ContainerLimits
+from reducto.gzip.planning import Choice, EncoderEvidence, Job, Planned, Sample, classify
+from reducto.gzip.wire_buffer import Window
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied, copy_bytes, uncleared
 
@@ -29,7 +29,7 @@ class PlainLimitReached(Exception):
     """The blob's plain bytes go beyond a limit."""
 
 
-class NoModel(Exception):
+class NoEncoderModel(Exception):
     """No model can be used: none fits, or blocks are too long or too many for one segment."""
 
 
@@ -40,7 +40,7 @@ class MemberReader:
     dispatched, the member's end until `end`.
     """
 
-    def __init__(self, limits: UnframeLimits, wire: Window) -> None:
+    def __init__(self, limits: ContainerLimits, wire: Window) -> None:
         self._limits = limits
         self._wire = wire
         self._inflater = kernel.Inflater()
@@ -127,7 +127,7 @@ class MemberReader:
             self._raw_blocks += self._inflater.ended()
         self._marks.add(*self._inflater.entered())
         if len(self._marks) > self._limits.block_limit_count:
-            raise NoModel(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
+            raise NoEncoderModel(f"more than {self._limits.block_limit_count} deflate blocks in one segment")
 
     def _make_room(self) -> None:
         if len(self._plain) - self._used >= 1 << 20:
@@ -139,7 +139,7 @@ class MemberReader:
         if kept > capacity - (2 << 20):
             capacity = 2 * capacity
         if kept > self._limits.block_limit_bytes:
-            raise NoModel(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
+            raise NoEncoderModel(f"no segment ends within {self._limits.block_limit_bytes} plain bytes")
         if drop or capacity != len(self._plain):
             fresh = self._plain if capacity == len(self._plain) else uncleared(capacity)
             with memoryview(self._plain) as view:
@@ -150,24 +150,24 @@ class MemberReader:
         """Marks the end of the stream."""
         bit = self._inflater.bit
         if bit and self._wire.view()[self._wire_at] >> bit:
-            raise NoModel("bits are set behind the final block")
+            raise NoEncoderModel("bits are set behind the final block")
         self._marks.append((self._wire_base + self._wire_at) * 8 + bit, self._plain_total)
 
     def _classify(self, complete: bool) -> bool:
         """Sets ``choices``; False: more of the stream is needed."""
         with memoryview(self._plain) as view, view[: self._used] as plain, self._wire.view() as wire:
-            sample = Sample(plain, wire, self._marks, complete, self._telltales())
+            sample = Sample(plain, wire, self._marks, complete, self._evidence())
             choices = classify(sample, self._hint)
             self._all_tried = sample.is_one_trial and not self._hint
         if choices is None:
             return False
         if not choices:
-            raise NoModel("no encoder model comes near this stream")
+            raise NoEncoderModel("no encoder model comes near this stream")
         self.choices = choices
         return True
 
-    def _telltales(self) -> Telltales:
-        return Telltales(self._header, bytes(self._raw_blocks))
+    def _evidence(self) -> EncoderEvidence:
+        return EncoderEvidence(self._header, bytes(self._raw_blocks))
 
     def _cut(self, dispatch: Dispatch, complete: bool = False) -> None:
         """Dispatches every segment whose end is certain."""
@@ -213,8 +213,8 @@ class MemberReader:
         wire = copied([self._wire.view(wire_low, wire_high)])
         shared = wire[0] & ((1 << bit % 8) - 1) if wire else 0
         ask_all = self._vain_trials < _VAIN_TRIALS and not self._all_tried
-        telltales = self._telltales() if ask_all else None
-        dispatch(Job(shape, at_hand, wire, self.choices, trailer, telltales), shared)
+        evidence = self._evidence() if ask_all else None
+        dispatch(Job(shape, at_hand, wire, self.choices, trailer, evidence), shared)
         self._marks.drop(index)
         self._next_mark = 1
         drop = bit_stop // 8 - self._wire_base

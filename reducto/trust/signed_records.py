@@ -1,9 +1,10 @@
 """Signed manifests: a record that says by whom, and for which repository, it was made.
 
 A record is a JSON manifest in canonical form (sorted keys, no blanks, ASCII). Signing adds three annotations: the
-repository, the key id, and the signature over the domain (`reducto.keys.message`) and the whole manifest with the first
-two. So every byte of the record is covered: which digest it rebuilds, from which instructions and corpora, with which
-envelopes, in which repository. Ed25519 is deterministic (RFC 8032): the same record gives the same bytes.
+repository, the key id, and the signature over the domain (`reducto.trust.signatures.message`) and the whole manifest
+with the first two. So every byte of the record is covered: which digest it rebuilds, from which instructions and
+corpora, with which envelopes, in which repository. Ed25519 is deterministic (RFC 8032): the same record gives the same
+bytes.
 
 A record that was copied to another repository (`crane cp`, `oras cp`) still names the one it was made for. `Bind` says
 what a verifier makes of that. A registry's name is not part of it: a mirror of the same repositories verifies as it is.
@@ -19,7 +20,7 @@ from typing import Any
 
 from reducto.config.schema import Bind
 from reducto.errors import NotReducto, Untrusted
-from reducto.keys import KeyId, Purpose, Signer, TrustStore, message, parse_signature, signature_text
+from reducto.trust.signatures import KeyId, Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
 REPOSITORY = "io.reducto.signed.repository"
 KEY = "io.reducto.signed.key"

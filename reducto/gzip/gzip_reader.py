@@ -1,7 +1,7 @@
 """Reading a gzip blob: plain bytes out, segments planned on workers, a proved recipe at the end.
 
 Memory: a plain window of 12 MiB (more only while one deflate block is longer, up to
-`UnframeLimits.block_limit_bytes`), the wire bytes of the segment being read, and copies of the segments in flight.
+`ContainerLimits.block_limit_bytes`), the wire bytes of the segment being read, and copies of the segments in flight.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from reducto.errors import Corrupt
-from reducto.gzip.framing import MAGIC, TRAILER_BYTES, BadHeader, header_length
-from reducto.gzip.layout import Member, Segment
-from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.member import MemberReader, NoModel, PlainLimitReached
+from reducto.gzip.container_limits import ContainerLimits
+from reducto.gzip.gzip_header import MAGIC, TRAILER_BYTES, BadHeader, header_length
+from reducto.gzip.gzip_layout import Member, Segment
+from reducto.gzip.gzip_recipe import PARTS_LIMIT, GzipRecipe
+from reducto.gzip.member_reader import MemberReader, NoEncoderModel, PlainLimitReached
 from reducto.gzip.planning import Job, Planned, plan_all
-from reducto.gzip.recipe import PARTS_LIMIT, GzipRecipe
-from reducto.gzip.window import Window
-from reducto.recipe import Submit
+from reducto.gzip.wire_buffer import Window
 from reducto.values import Reason, Stored
+from reducto.workers import Submit
 
 BATCH_PLAIN_BYTES = 1 << 20
 
@@ -39,19 +39,19 @@ class _Refusal(Exception):
         self.stored = Stored(reason, detail)
 
 
-class GzipUnframer:
-    """One gzip blob on its way in; see `reducto.recipe.Unframer`.
+class GzipReader:
+    """One gzip blob on its way in; see `reducto.container.ContainerReader`.
 
     ``refused`` is set as soon as it is clear that the blob will be stored as it came; further bytes are then ignored.
     """
 
     identity = False
 
-    def __init__(self, limits: UnframeLimits, submit: Submit | None) -> None:
+    def __init__(self, limits: ContainerLimits, submit: Submit | None) -> None:
         self._limits = limits
         self._submit = submit
         # Not bound to this object: they would keep each other, with megabytes, until the garbage collector comes.
-        self._step: Callable[[GzipUnframer, Callable[[memoryview], None]], bool] = GzipUnframer._read_header
+        self._step: Callable[[GzipReader, Callable[[memoryview], None]], bool] = GzipReader._read_header
         self._wire = Window()
         self._wire_length = 0
         self._trailing = bytearray()
@@ -78,14 +78,14 @@ class GzipUnframer:
             self._refuse(Stored(Reason.CORRUPT_GZIP, str(error)))
         except PlainLimitReached as error:
             self._refuse(Stored(Reason.PLAIN_LIMIT, str(error)))
-        except NoModel as error:
+        except NoEncoderModel as error:
             self._refuse(Stored(Reason.NO_ENCODER_MODEL, str(error)))
 
     def finish(self) -> GzipRecipe | Stored:
         """The proved recipe, or why the blob is stored as it came."""
-        if self.refused is None and self._step is GzipUnframer._read_next and self._wire:
+        if self.refused is None and self._step is GzipReader._read_next and self._wire:
             self._trailing += self._wire.view()
-        elif self.refused is None and self._step not in (GzipUnframer._read_next, GzipUnframer._read_trailing):
+        elif self.refused is None and self._step not in (GzipReader._read_next, GzipReader._read_trailing):
             self._refuse(Stored(Reason.CORRUPT_GZIP, "the stream is cut off"))
         try:
             if self.refused is None:
@@ -104,7 +104,7 @@ class GzipUnframer:
         except BadHeader as error:
             if not self._members:
                 raise Corrupt(str(error)) from error
-            self._step = GzipUnframer._read_trailing
+            self._step = GzipReader._read_trailing
             return True
         if length is None:
             if len(self._wire) > self._limits.header_limit_bytes:
@@ -116,14 +116,14 @@ class GzipUnframer:
         self._members.append(_OpenMember(header))
         self._wire.drop(length)
         self._reader.begin(header)
-        self._step = GzipUnframer._read_body
+        self._step = GzipReader._read_body
         return True
 
     def _read_body(self, sink: Callable[[memoryview], None]) -> bool:
         done = self._reader.read(sink, self._dispatch)
         if not done:
             return False
-        self._step = GzipUnframer._read_trailer
+        self._step = GzipReader._read_trailer
         return True
 
     def _read_trailer(self, sink: Callable[[memoryview], None]) -> bool:
@@ -134,14 +134,14 @@ class GzipUnframer:
         member.trailer = bytes(self._wire.view(start, start + TRAILER_BYTES))
         self._reader.end(member.trailer, self._dispatch)
         self._wire.drop(TRAILER_BYTES)
-        self._step = GzipUnframer._read_next
+        self._step = GzipReader._read_next
         return True
 
     def _read_next(self, sink: Callable[[memoryview], None]) -> bool:
         if len(self._wire) < len(MAGIC):
             return False
         another = self._wire.view(0, len(MAGIC)) == MAGIC
-        self._step = GzipUnframer._read_header if another else GzipUnframer._read_trailing
+        self._step = GzipReader._read_header if another else GzipReader._read_trailing
         return True
 
     def _read_trailing(self, sink: Callable[[memoryview], None]) -> bool:

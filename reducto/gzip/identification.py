@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reducto.gzip.limits import UnframeLimits
-from reducto.gzip.recipe import GzipRecipe
-from reducto.gzip.unframe import GzipUnframer
-from reducto.recipe import Submit
+from reducto.gzip.container_limits import ContainerLimits
+from reducto.gzip.gzip_reader import GzipReader
+from reducto.gzip.gzip_recipe import GzipRecipe
 from reducto.values import Stored
+from reducto.workers import Submit
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Identification:
 
 
 def identify(
-    wire: Iterable[bytes], *, submit: Submit | None = None, limits: UnframeLimits | None = None
+    wire: Iterable[bytes], *, submit: Submit | None = None, limits: ContainerLimits | None = None
 ) -> Identification:
     """Reads a gzip file's bytes, in pieces of any size, and names its encoder. Plans, and so proves, all of it."""
-    unframer = GzipUnframer(limits or UnframeLimits(), submit)
+    unframer = GzipReader(limits or ContainerLimits(), submit)
     wire_bytes = plain_bytes = 0
 
     def count(piece: memoryview) -> None:

@@ -19,15 +19,16 @@ from collections.abc import Iterator, Sequence
 import zstandard
 
 from reducto import bounded
+from reducto.container import PlainReader
 from reducto.errors import Corrupt
-from reducto.gzip.layout import Layout, Member, Segment
+from reducto.gzip.donor import FindDonor
+from reducto.gzip.gzip_layout import Layout, Member, Segment
 from reducto.gzip.planning import Choice
-from reducto.gzip.precedent import FindPrecedent
 from reducto.gzip.rebuilding import rebuild
 from reducto.kernel import gzip as kernel
-from reducto.recipe import PlainSource, Submit
 from reducto.values import ByteRange
 from reducto.varint import Numbers, put
+from reducto.workers import Submit
 
 KIND = 1
 VERSION = 1
@@ -39,7 +40,7 @@ PARTS_LIMIT = 1 << 20
 
 
 class GzipRecipe(Layout):
-    """A proved recipe. Made by `GzipUnframer.finish` and `from_bytes` only."""
+    """A proved recipe. Made by `GzipReader.finish` and `from_bytes` only."""
 
     def __init__(
         self,
@@ -123,17 +124,17 @@ class GzipRecipe(Layout):
 
     def rebuild(
         self,
-        plain: PlainSource,
+        plain: PlainReader,
         wire: ByteRange | None = None,
         submit: Submit | None = None,
-        find_precedent: FindPrecedent = lambda: None,
+        find_donor: FindDonor = lambda: None,
     ) -> Iterator[bytes | memoryview]:
-        """The wire bytes of the range; see `reducto.recipe.Recipe.rebuild`. Raises `Corrupt` if the recipe was
+        """The wire bytes of the range; see `reducto.container.Recipe.rebuild`. Raises `Corrupt` if the recipe was
         forged.
 
-        What ``find_precedent`` finds is asked for each group of segments: a precedent may come while they are rebuilt.
+        What ``find_donor`` finds is asked for each group of segments: a precedent may come while they are rebuilt.
         """
-        return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit, find_precedent)
+        return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit, find_donor)
 
 
 def _put_segments(out: bytearray, segments: Sequence[Segment]) -> None:

@@ -12,7 +12,7 @@ from reducto.mapped import Mapped
 _GROW_BYTES = 16 << 20
 
 
-class FreshSpool:
+class NewBytesSpool:
     """New bytes in order of arrival. The kernel appends through `mapping`; `length` says how many are valid.
 
     Disk is reserved before it is written to, so a full disk is an `OSError` here and never a signal in the kernel.

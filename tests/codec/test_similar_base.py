@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reducto.codec import EncodeOptions, Encoder, FixedReferences, Reduced
+from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector, Reduced
 from reducto.codec.frames import RELATED, FrameKind, cut_ranges
-from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
 from reducto.codec.packed import PackedTable
-from reducto.codec.references import Reference
-from reducto.codec.unpack import Unpacked
+from reducto.codec.references import ReferenceCorpus
+from reducto.codec.similar_base import LEAST_BYTES, find_similar_base, stretch_at
+from reducto.codec.unpacked import UnpackedCorpus
 from reducto.corpus.reader import Corpus
 from reducto.kernel.matching import Extent
 from reducto.values import ByteRange
@@ -38,7 +38,7 @@ def yesterday(tmp_path: Path) -> Corpus:
 
 
 def pack(blob: bytes, references: list[Corpus], spool: Path, options: EncodeOptions) -> tuple[bytes, Reduced]:
-    encoder = Encoder(FixedReferences(references), spool, options)
+    encoder = BlobEncoder(FixedSelector(references), spool, options)
     encoder.feed(blob)
     reduced = encoder.finish()
     assert isinstance(reduced, Reduced)
@@ -76,17 +76,17 @@ def test_a_stranger_is_not_needed(tmp_path: Path) -> None:
 
 
 def test_the_relative_among_strangers_is_found(yesterday: Corpus, tmp_path: Path) -> None:
-    stranger = Reference(make_corpus(tmp_path / "stranger.rc", words(700_000, seed=3)))
-    assert find_kin([stranger, Reference(yesterday)], log(2), 0, 9) == 2
-    assert find_kin([stranger], log(2), 0, 9) is None
-    assert find_kin([], log(2), 0, 9) is None
+    stranger = ReferenceCorpus(make_corpus(tmp_path / "stranger.rc", words(700_000, seed=3)))
+    assert find_similar_base([stranger, ReferenceCorpus(yesterday)], log(2), 0, 9) == 2
+    assert find_similar_base([stranger], log(2), 0, 9) is None
+    assert find_similar_base([], log(2), 0, 9) is None
 
 
 def test_references_are_tried_once_and_not_for_little(
     yesterday: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
-    monkeypatch.setattr("reducto.codec.building.find_kin", lambda *given: tried.append(len(given[1])))
+    monkeypatch.setattr("reducto.codec.frame_builder.find_similar_base", lambda *given: tried.append(len(given[1])))
     options = EncodeOptions(inline_bytes=0, frame_bytes=200_000)
     pack(log(2), [yesterday], tmp_path, options)
     assert tried == [200_000]
@@ -97,8 +97,8 @@ def test_references_are_tried_once_and_not_for_little(
 def test_long_logs_are_cut_and_lie_beside_the_same_place(
     yesterday: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reducto.codec.building.DIFFERENCE_LIMIT_BYTES", 200_000)
-    monkeypatch.setattr("reducto.codec.building._TWINS_LIMIT_BYTES", 300_000)
+    monkeypatch.setattr("reducto.codec.frame_builder.DIFFERENCE_LIMIT_BYTES", 200_000)
+    monkeypatch.setattr("reducto.codec.frame_builder._TWINS_LIMIT_BYTES", 300_000)
     packed, _ = pack(log(2), [yesterday], tmp_path, EncodeOptions(inline_bytes=0))
     frames = PackedTable.parse(packed)[0].frames
     assert [frame.plain_length for frame in frames[:-1]] == [200_000] * (len(frames) - 1)
@@ -106,12 +106,12 @@ def test_long_logs_are_cut_and_lie_beside_the_same_place(
         (0, 300_000),
         (150_000, 300_000),
     ]
-    unpacked = Unpacked(memoryview(packed), {yesterday.id: yesterday}, tmp_path)
+    unpacked = UnpackedCorpus(memoryview(packed), {yesterday.id: yesterday}, tmp_path)
     assert unpacked.view(0, unpacked.plain_length) == log(2)
 
 
 def test_places_in_a_reference(yesterday: Corpus) -> None:
-    references, whole = [Reference(yesterday)], yesterday.plain_length
+    references, whole = [ReferenceCorpus(yesterday)], yesterday.plain_length
     assert stretch_at(references, 1, 0, 10, whole + 1) == Extent(1, 0, whole)
     assert stretch_at(references, 1, 5000, 100, 1000) == Extent(1, 4550, 1000)
     assert stretch_at(references, 1, 2 * whole, 100, 1000) == Extent(1, whole - 1000, 1000)

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from reducto.corpus.table import ENTRY, prefix
+from reducto.corpus.fingerprint_table import ENTRY, prefix
 from reducto.errors import UsageError
 from reducto.kernel.index import SLOT_BYTES, TablePlacer, home_slots, sort_entries
 
@@ -57,7 +57,7 @@ class PairSpool:
         self._open = bytearray()
 
     def table(self) -> Iterator[bytes | memoryview]:
-        """The table section (`reducto.corpus.table`) of everything that was added, in pieces. Call once."""
+        """The table section (`reducto.corpus.fingerprint_table`) of everything that was added, in pieces. Call once."""
         if self._file is None:
             count = sort_entries(self._open)
             yield from _placed([memoryview(self._open)[: count * SLOT_BYTES]], count)

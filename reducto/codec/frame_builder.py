@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from reducto.codec.difference import DIFFERENCE_LIMIT_BYTES
+from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES
 from reducto.codec.frames import (
     Frame,
     FrameKind,
@@ -27,16 +27,16 @@ from reducto.codec.frames import (
     join_ranges,
     prove,
 )
-from reducto.codec.fresh import FreshSpool
-from reducto.codec.kin import LEAST_BYTES, find_kin, stretch_at
+from reducto.codec.new_bytes import NewBytesSpool
 from reducto.codec.options import EncodeOptions
-from reducto.codec.references import Reference
-from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.codec.references import ReferenceCorpus
+from reducto.codec.similar_base import LEAST_BYTES, find_similar_base, stretch_at
+from reducto.corpus.corpus_format import SEGMENT_BYTES
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Extent, Operations, ReferenceTable, UnmatchedRange, find_delta_bases
 from reducto.mapped import joined
-from reducto.recipe import Submit
 from reducto.values import ByteRange
+from reducto.workers import Submit
 
 #: New bytes of one DELTA frame, about.
 BATCH_BYTES = 4 << 20
@@ -82,11 +82,16 @@ class FrameBuilder:
     """Collects operations, cuts frames, compresses them on workers and appends them to a spool in order."""
 
     def __init__(
-        self, fresh: FreshSpool, table: ReferenceTable, options: EncodeOptions, spool_dir: Path, submit: Submit | None
+        self,
+        fresh: NewBytesSpool,
+        table: ReferenceTable,
+        options: EncodeOptions,
+        spool_dir: Path,
+        submit: Submit | None,
     ) -> None:
         self._fresh, self._table, self._options, self._submit = fresh, table, options, submit
         self._spool_dir = spool_dir
-        self.references: list[Reference] = []
+        self.references: list[ReferenceCorpus] = []
         """The elected corpora; number n of the table is item n - 1."""
         self.fresh_members: dict[int, int] = {}
         # Two columns, for a blob may have a million members: as objects they would keep the garbage collector busy.
@@ -225,7 +230,7 @@ class FrameBuilder:
         if len(self.references) != self._tried and len(span) >= LEAST_BYTES:
             self._tried = len(self.references)
             data = self._fresh.mapping[span.start : span.stop]
-            self._kin = find_kin(self.references, data, span.start, self._options.compression_level)
+            self._kin = find_similar_base(self.references, data, span.start, self._options.compression_level)
         return self._kin
 
     # -- compressing -------------------------------------------------------------------------------------------

@@ -1,22 +1,19 @@
 """The seam between wire bytes and plain bytes.
 
-An `Unframer` takes a blob as clients see it and yields its plain bytes; a `Recipe` turns plain bytes back
+An `ContainerReader` takes a blob as clients see it and yields its plain bytes; a `Recipe` turns plain bytes back
 into exactly those wire bytes. Nothing above this module knows what kind of framing a blob has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
 from reducto.values import ByteRange, Stored
-
-#: Runs a function on a worker, as `concurrent.futures.Executor.submit` does.
-Submit = Callable[..., "Future[Any]"]
+from reducto.workers import Submit
 
 
-class PlainSource(Protocol):
+class PlainReader(Protocol):
     """Random access to plain bytes."""
 
     def read(self, plain_offset: int, length: int) -> memoryview:
@@ -35,7 +32,7 @@ class Recipe(Protocol):
         """The versioned serialised form, read by `recipe_from_bytes`."""
 
     def rebuild(
-        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
+        self, plain: PlainReader, wire: ByteRange | None = None, submit: Submit | None = None
     ) -> Iterator[bytes | memoryview]:
         """The wire bytes of ``wire`` (all of them by default), in order, in pieces.
 
@@ -44,7 +41,7 @@ class Recipe(Protocol):
         """
 
 
-class Unframer(Protocol):
+class ContainerReader(Protocol):
     """One blob on its way in. Not thread-safe; `feed` in order, then `finish` once."""
 
     identity: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reducto.codec.frames import compress_literal, compress_related
-from reducto.codec.references import Reference
+from reducto.codec.references import ReferenceCorpus
 from reducto.kernel.matching import Extent
 
 #: New bytes that are too few for a trial.
@@ -17,7 +17,9 @@ _TRIALS = 2
 _WORTH = 0.7
 
 
-def find_kin(references: Sequence[Reference], data: bytes | memoryview, place: int, level: int) -> int | None:
+def find_similar_base(
+    references: Sequence[ReferenceCorpus], data: bytes | memoryview, place: int, level: int
+) -> int | None:
     """Number of the first of a few references beside which ``data`` takes much less than alone, if there is one.
 
     Tried on the first bytes of ``data`` and what the reference holds about the same ``place``. Raises `SegmentCorrupt`.
@@ -32,7 +34,7 @@ def find_kin(references: Sequence[Reference], data: bytes | memoryview, place: i
     return None
 
 
-def stretch_at(references: Sequence[Reference], number: int, place: int, length: int, most_bytes: int) -> Extent:
+def stretch_at(references: Sequence[ReferenceCorpus], number: int, place: int, length: int, most_bytes: int) -> Extent:
     """What reference ``number`` holds about the middle of ``length`` bytes at ``place``; all of it if it is short."""
     whole = references[number - 1].corpus.plain_length
     most = min(whole, most_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reducto.gzip.layout import Layout, Member, Segment
+from reducto.gzip.gzip_layout import Layout, Member, Segment
 from reducto.kernel import gzip as kernel
 
 

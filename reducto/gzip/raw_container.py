@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from reducto.container import PlainReader
 from reducto.errors import Corrupt
-from reducto.recipe import PlainSource, Submit
 from reducto.values import ByteRange, Reason, Stored
 from reducto.varint import Numbers, put
+from reducto.workers import Submit
 
 PIECE_BYTES = 1 << 20
 
 
-class IdentityRecipe:
+class RawRecipe:
     """Wire bytes that are the plain bytes. Nothing to prove."""
 
     KIND = 0
@@ -28,7 +29,7 @@ class IdentityRecipe:
         return bytes(out)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> IdentityRecipe:
+    def from_bytes(cls, data: bytes) -> RawRecipe:
         """Reads what `to_bytes` wrote. Raises `Corrupt`."""
         if data[:1] != bytes([cls.KIND]):
             raise Corrupt("recipe: not an identity recipe")
@@ -38,7 +39,7 @@ class IdentityRecipe:
         return recipe
 
     def rebuild(
-        self, plain: PlainSource, wire: ByteRange | None = None, submit: Submit | None = None
+        self, plain: PlainReader, wire: ByteRange | None = None, submit: Submit | None = None
     ) -> Iterator[bytes | memoryview]:
         """The plain bytes of the range."""
         wire = wire or ByteRange(0, self.wire_length)
@@ -46,7 +47,7 @@ class IdentityRecipe:
             yield bytes(plain.read(at, min(PIECE_BYTES, min(wire.stop, self.wire_length) - at)))
 
 
-class IdentityUnframer:
+class RawReader:
     """Passes everything on."""
 
     identity = True
@@ -67,6 +68,6 @@ class IdentityUnframer:
         if len(wire):
             sink(memoryview(wire))
 
-    def finish(self) -> IdentityRecipe | Stored:
+    def finish(self) -> RawRecipe | Stored:
         """The recipe, or the limit that was reached."""
-        return self.refused or IdentityRecipe(self._length)
+        return self.refused or RawRecipe(self._length)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from reducto.codec.lane import Lane
+from reducto.workers import SerialExecutor
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_jobs_run_one_after_the_other_in_order(pool: ThreadPoolExecutor) -> None:
-    lane, alone, seen = Lane(pool.submit), threading.Lock(), list[int]()
+    lane, alone, seen = SerialExecutor(pool.submit), threading.Lock(), list[int]()
 
     def job(number: int) -> None:
         assert alone.acquire(blocking=False)
@@ -35,7 +35,7 @@ def test_jobs_run_one_after_the_other_in_order(pool: ThreadPoolExecutor) -> None
 
 
 def test_no_more_jobs_wait_than_its_depth(pool: ThreadPoolExecutor) -> None:
-    lane, done = Lane(pool.submit, depth=3), list[int]()
+    lane, done = SerialExecutor(pool.submit, depth=3), list[int]()
     for number in range(20):
         lane.put(lambda number=number: (time.sleep(0.001), done.append(number)))  # type: ignore[misc, func-returns-value]
         assert len(done) >= number + 1 - 3
@@ -46,7 +46,7 @@ def test_a_full_pool_cannot_lock_up() -> None:
     with ThreadPoolExecutor(1) as pool:
 
         def step() -> list[int]:
-            lane, seen = Lane(pool.submit), list[int]()
+            lane, seen = SerialExecutor(pool.submit), list[int]()
             for number in range(20):
                 lane.put(lambda number=number: seen.append(number))  # type: ignore[misc]
             lane.drain()
@@ -57,12 +57,12 @@ def test_a_full_pool_cannot_lock_up() -> None:
 
 def test_without_workers_a_job_runs_at_once() -> None:
     seen: list[int] = []
-    Lane(None).put(lambda: seen.append(1))
+    SerialExecutor(None).put(lambda: seen.append(1))
     assert seen == [1]
 
 
 def test_the_first_failure_stops_the_lane(pool: ThreadPoolExecutor) -> None:
-    lane, seen = Lane(pool.submit), list[int]()
+    lane, seen = SerialExecutor(pool.submit), list[int]()
 
     def fail() -> None:
         raise OSError("full")

@@ -14,15 +14,15 @@ from blake3 import blake3
 
 from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders, at_hand
 from reducto.codec.packed import HEADER_BYTES, PackedTable
+from reducto.corpus.corpus_format import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
-from reducto.corpus.layout import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.errors import CorpusMissing, Corrupt, LimitExceeded, SegmentCorrupt
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import Plan
 from reducto.mapped import scratch
-from reducto.recipe import Submit
 from reducto.values import ByteRange, CorpusId
+from reducto.workers import Submit
 
 #: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed. A reader in the midst
 #: of a frame holds zstd's window, however short the frame is, so only a few may stay open (`LongReaders`).
@@ -35,8 +35,8 @@ PLAIN_LIMIT_BYTES = 64 << 30
 Arrived = Callable[[int], None]
 
 
-class Source(Protocol):
-    """A corpus to copy from: what `Corpus` (mapped) and `Unpacked` (decoded on demand) have in common."""
+class ReadableCorpus(Protocol):
+    """A corpus to copy from: what `Corpus` (mapped) and `UnpackedCorpus` (decoded on demand) have in common."""
 
     @property
     def id(self) -> CorpusId: ...
@@ -55,10 +55,10 @@ class Source(Protocol):
         """Makes these plain bytes readable and verified. Raises `Corrupt`, `SegmentCorrupt`."""
 
 
-def ensure_touched(source: Source, number: int, plan: Plan, plain_offset: int, length: int) -> None:
+def ensure_touched(source: ReadableCorpus, number: int, plan: Plan, plain_offset: int, length: int) -> None:
     """Makes readable what ``plan`` reads of ``source``, its reference ``number``, for ``length`` bytes of the blob.
 
-    Raises as `Source.ensure`, and `Corrupt` where operations leave the corpus.
+    Raises as `ReadableCorpus.ensure`, and `Corrupt` where operations leave the corpus.
     """
     end = source.plain_length
     segments = plan.touched(plain_offset, length, number, SEGMENT_BYTES, end)
@@ -66,7 +66,9 @@ def ensure_touched(source: Source, number: int, plan: Plan, plain_offset: int, l
         source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
 
 
-def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], frame: Frame) -> bytes | memoryview:
+def gather(
+    sources: Mapping[CorpusId, ReadableCorpus], parents: tuple[CorpusId, ...], frame: Frame
+) -> bytes | memoryview:
     """What ``frame`` was compressed against: its twins, or a dictionary. Raises `CorpusMissing`, `Corrupt`."""
     if frame.kind not in (*RELATED, FrameKind.DICTIONARY):
         return b""
@@ -82,7 +84,7 @@ def gather(sources: Mapping[CorpusId, Source], parents: tuple[CorpusId, ...], fr
     return copied([_source(sources, parents[t.reference]).plain[t.offset : t.offset + t.length] for t in frame.twins])
 
 
-def _source(sources: Mapping[CorpusId, Source], corpus: CorpusId) -> Source:
+def _source(sources: Mapping[CorpusId, ReadableCorpus], corpus: CorpusId) -> ReadableCorpus:
     try:
         return sources[corpus]
     except KeyError:
@@ -107,7 +109,7 @@ class _OpenFrame:
         self.starts = [0, *accumulate(map(len, frame.ranges))]
 
 
-class Unpacked:
+class UnpackedCorpus:
     """The plain bytes of a packed corpus, in a temporary file that has no name. Thread-safe.
 
     ``packed`` must stay valid until `close`. ``sources`` must hold the parents by the time that a frame needs them.
@@ -117,7 +119,7 @@ class Unpacked:
     def __init__(
         self,
         packed: memoryview,
-        sources: Mapping[CorpusId, Source],
+        sources: Mapping[CorpusId, ReadableCorpus],
         spool_dir: str | os.PathLike[str],
         plain_limit_bytes: int = PLAIN_LIMIT_BYTES,
         arrived: Arrived | None = None,

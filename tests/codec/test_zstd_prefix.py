@@ -9,7 +9,7 @@ import random
 import pytest
 import zstandard
 
-from reducto.codec import prefixed
+from reducto.codec import zstd_prefix
 from reducto.codec.frames import _delta_parameters
 from reducto.kernel.buffers import copied
 
@@ -20,9 +20,9 @@ WINDOW_LOG = 27
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With zstandard's CFFI binding, and as where it is missing."""
     if request.param == "copied":
-        monkeypatch.setattr(prefixed, "lib", None)
+        monkeypatch.setattr(zstd_prefix, "lib", None)
     else:
-        assert prefixed.lib is not None
+        assert zstd_prefix.lib is not None
     return str(request.param)
 
 
@@ -38,7 +38,7 @@ def related(length: int, seed: int = 1) -> tuple[bytes, bytes]:
 
 
 def read_all(stored: bytes | memoryview, prefix: bytes | memoryview, length: int, step: int) -> bytes:
-    reader, out = prefixed.open_reader(io.BytesIO(stored), prefix, WINDOW_LOG), bytearray(length)
+    reader, out = zstd_prefix.open_reader(io.BytesIO(stored), prefix, WINDOW_LOG), bytearray(length)
     at = 0
     while at < length:
         got = reader.readinto(memoryview(out)[at : at + step])
@@ -55,7 +55,7 @@ def test_frames_are_those_of_zstandard(way: str, level: int, length: int) -> Non
     parameters = _delta_parameters(level, len(prefix) + len(data))
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     expected = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
-    made = prefixed.compress(data, prefix, parameters)
+    made = zstd_prefix.compress(data, prefix, parameters)
     assert bytes(made) == expected
     assert len(made) < len(data) / 2 or length < 300_000
     decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << WINDOW_LOG)
@@ -67,14 +67,14 @@ def test_frames_are_read_in_pieces(way: str, step: int) -> None:
     prefix, data = related(20_000)
     data = data[: 40 * step]
     around = memoryview(b"before" + prefix + b"behind")
-    made = prefixed.compress(data, around[6:-6], _delta_parameters(9, 1 << 20))
+    made = zstd_prefix.compress(data, around[6:-6], _delta_parameters(9, 1 << 20))
     assert read_all(made, around[6:-6], len(data), step) == data
 
 
 def test_a_reader_keeps_its_prefix(way: str) -> None:
     prefix, data = related(3 << 20)
-    stored = bytes(prefixed.compress(data, prefix, _delta_parameters(1, len(prefix) + len(data))))
-    reader = prefixed.open_reader(io.BytesIO(stored), copied([prefix])[:], WINDOW_LOG)
+    stored = bytes(zstd_prefix.compress(data, prefix, _delta_parameters(1, len(prefix) + len(data))))
+    reader = zstd_prefix.open_reader(io.BytesIO(stored), copied([prefix])[:], WINDOW_LOG)
     gc.collect()
     others = [copied([bytes(3 << 20)]) for _ in range(4)]  # would take the prefix's place
     out = bytearray(len(data))
@@ -85,9 +85,9 @@ def test_a_reader_keeps_its_prefix(way: str) -> None:
 
 def test_the_end_of_the_source_is_the_end(way: str) -> None:
     prefix, data = related(20_000)
-    made = bytes(prefixed.compress(data, prefix, _delta_parameters(1, 1 << 20)))
+    made = bytes(zstd_prefix.compress(data, prefix, _delta_parameters(1, 1 << 20)))
     out = bytearray(len(data))
-    reader = prefixed.open_reader(io.BytesIO(made[: len(made) // 2]), prefix, WINDOW_LOG)
+    reader = zstd_prefix.open_reader(io.BytesIO(made[: len(made) // 2]), prefix, WINDOW_LOG)
     got = reader.readinto(memoryview(out))
     while more := reader.readinto(memoryview(out)[got:]):
         got += more
@@ -97,10 +97,10 @@ def test_the_end_of_the_source_is_the_end(way: str) -> None:
 
 def test_damage_is_an_error(way: str) -> None:
     prefix, data = related(20_000)
-    made = bytearray(prefixed.compress(data, prefix, _delta_parameters(1, 1 << 20)))
+    made = bytearray(zstd_prefix.compress(data, prefix, _delta_parameters(1, 1 << 20)))
     made[:4] = b"\0\1\2\3"
     with pytest.raises(zstandard.ZstdError):
-        prefixed.open_reader(io.BytesIO(made), prefix, WINDOW_LOG).readinto(memoryview(bytearray(len(data))))
+        zstd_prefix.open_reader(io.BytesIO(made), prefix, WINDOW_LOG).readinto(memoryview(bytearray(len(data))))
 
 
 def test_a_window_may_not_exceed_its_limit(way: str) -> None:
@@ -108,4 +108,4 @@ def test_a_window_may_not_exceed_its_limit(way: str) -> None:
     stream = zstandard.ZstdCompressor(level=1).compressobj()  # its frame does not say how long it is
     made = stream.compress(data) + stream.flush()
     with pytest.raises(zstandard.ZstdError):
-        prefixed.open_reader(io.BytesIO(made), b"prefix", 10).readinto(memoryview(bytearray(len(data))))
+        zstd_prefix.open_reader(io.BytesIO(made), b"prefix", 10).readinto(memoryview(bytearray(len(data))))

@@ -1,4 +1,4 @@
-"""Work that must happen in order, beside the caller, without a thread of its own."""
+"""Work that is given to other threads: how a caller names them, and jobs that must run there in order."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
-from reducto.recipe import Submit
+#: Runs a function on a worker, as `concurrent.futures.Executor.submit` does.
+Submit = Callable[..., "Future[Any]"]
 
 
-class Lane:
+class SerialExecutor:
     """Runs jobs one after the other on workers of ``submit``; more than ``depth`` that have not ended block `put`.
 
     The first exception stops the lane; `put` and `drain` raise it. Without ``submit`` jobs run at once, in `put`.

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reducto.container import PlainReader
 from reducto.errors import Corrupt
 from reducto.gzip import GzipRecipe, Precedent
 from reducto.kernel.matching import AlignedRange
-from reducto.recipe import PlainSource
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of, workers
 
@@ -53,7 +53,7 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
     return Edited(bytes(out), parallels)
 
 
-def rebuild_beside(old_wire: bytes, old_plain: PlainSource, new_wire: bytes, edited: Edited) -> tuple[Precedent, bytes]:
+def rebuild_beside(old_wire: bytes, old_plain: PlainReader, new_wire: bytes, edited: Edited) -> tuple[Precedent, bytes]:
     """The newer blob rebuilt, and the precedent that helped."""
     precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.parallels)
     return precedent, rebuild_with(precedent, recipe_of(new_wire), edited.plain)

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from reducto.errors import UsageError
 from reducto.files import write_atomically
-from reducto.keys import KeyState, Purpose, Signer, TrustedKey, TrustStore
+from reducto.trust.signatures import KeyState, Purpose, Signer, TrustedKey, TrustStore
 
 PUBLIC_SUFFIX = ".pub.pem"
 KEY_FILE_LIMIT_BYTES = 64 * 1024

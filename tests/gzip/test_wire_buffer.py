@@ -7,8 +7,8 @@ import zlib
 
 import pytest
 
-from reducto.gzip.boundaries import Boundaries
-from reducto.gzip.window import Window
+from reducto.gzip.block_starts import Boundaries
+from reducto.gzip.wire_buffer import Window
 from reducto.kernel import gzip as kernel
 from tests.gzip import samples
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from reducto.errors import NotReducto, Untrusted
-from reducto.keys import Purpose, Signer, TrustedKey, TrustStore
-from reducto.statement import KEY, REPOSITORY, SIGNATURE, Bind, is_signed, sign, verify
+from reducto.trust.signatures import Purpose, Signer, TrustedKey, TrustStore
+from reducto.trust.signed_records import KEY, REPOSITORY, SIGNATURE, Bind, is_signed, sign, verify
 
 SIGNER, STRANGER = Signer.generate(), Signer.generate()
 TRUST = TrustStore.of(SIGNER)

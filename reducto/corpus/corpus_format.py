@@ -20,9 +20,9 @@ from typing import Self
 
 from blake3 import blake3
 
-from reducto import keys
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.kernel.chunking import ChunkParams
+from reducto.trust.signatures import Purpose, message
 from reducto.values import CorpusId
 
 MAGIC = b"\x89RDC\r\n\x1a\n"
@@ -244,4 +244,4 @@ class SignatureBlock:
 
 def signed_message(root: bytes) -> bytes:
     """What a corpus signature signs."""
-    return keys.message(keys.Purpose.CORPUS, root)
+    return message(Purpose.CORPUS, root)

@@ -14,14 +14,15 @@ from typing import cast
 from blake3 import blake3
 
 from reducto.codec.instructions import Instructions
-from reducto.codec.unpack import Source, Unpacked, ensure_touched
-from reducto.corpus.layout import SEGMENT_BYTES
+from reducto.codec.unpacked import ReadableCorpus, UnpackedCorpus, ensure_touched
+from reducto.container import Recipe
+from reducto.corpus.corpus_format import SEGMENT_BYTES
 from reducto.errors import CorpusMissing, Corrupt
 from reducto.gzip import GzipRecipe, Precedent, TokenDelta, make_token_delta, recipe_from_bytes
 from reducto.kernel.buffers import data_runs, uncleared
 from reducto.kernel.matching import AlignedRange, Plan, ReferenceTable, aligned_ranges
-from reducto.recipe import Recipe, Submit
 from reducto.values import ByteRange, CorpusId, Digest
+from reducto.workers import Submit
 
 #: Plain bytes that are rebuilt at a time.
 PIECE_BYTES = 4 << 20
@@ -34,7 +35,7 @@ _WRITE_BYTES = 256 << 10
 _SPARSE_BLOCK_BYTES = 32 << 10
 
 
-class Decoder:
+class BlobDecoder:
     """Rebuilds one blob. Thread-safe; `close` when done.
 
     ``corpora`` maps the identities in `needs` to corpora; it may be filled later, as long as a corpus is there when its
@@ -44,7 +45,7 @@ class Decoder:
     def __init__(
         self,
         instructions: bytes | memoryview,
-        corpora: Mapping[CorpusId, Source],
+        corpora: Mapping[CorpusId, ReadableCorpus],
         spool_dir: str | os.PathLike[str] | None = None,
         submit: Submit | None = None,
     ) -> None:
@@ -58,20 +59,20 @@ class Decoder:
         self._plan = Plan(self._parsed.operations)
         if self._plan.plain_length != meta.plain_length:
             raise Corrupt("instructions: the operations do not yield the stated plain length")
-        self._embedded: Unpacked | None = None
+        self._embedded: UnpackedCorpus | None = None
         if self._parsed.packed is not None:
             directory = spool_dir or tempfile.gettempdir()
-            self._embedded = Unpacked(self._parsed.packed, corpora, directory)
+            self._embedded = UnpackedCorpus(self._parsed.packed, corpora, directory)
             if self._embedded.id != meta.corpora[0]:
                 self._embedded.close()
                 raise Corrupt("instructions: the embedded corpus is another one than they name")
         self._precedents: list[Precedent] = []
         """Each better than the one before: the last is used."""
-        self._olders: list[Decoder] = []
+        self._olders: list[BlobDecoder] = []
         self._closed = False
         self._lock = threading.Lock()
         self._table: ReferenceTable | None = None
-        self._sources: list[Source | None] = []
+        self._sources: list[ReadableCorpus | None] = []
 
     @property
     def needs(self) -> tuple[CorpusId, ...]:
@@ -91,7 +92,7 @@ class Decoder:
 
     # -- plain bytes -------------------------------------------------------------------------------------------
 
-    def _resolve(self) -> tuple[ReferenceTable, list[Source | None]]:
+    def _resolve(self) -> tuple[ReferenceTable, list[ReadableCorpus | None]]:
         """The references, looked up when the first byte is wanted."""
         with self._lock:
             if self._table is None:
@@ -105,11 +106,11 @@ class Decoder:
                 self._table, self._sources = table, sources
             return self._table, self._sources
 
-    def _own_source(self) -> Source | None:
+    def _own_source(self) -> ReadableCorpus | None:
         own = self.meta.corpora[0]
         return self._embedded if self._embedded is not None or own is None else self._given(own)
 
-    def _given(self, corpus: CorpusId | None) -> Source:
+    def _given(self, corpus: CorpusId | None) -> ReadableCorpus:
         source = self._corpora.get(corpus) if corpus is not None else None
         if source is None:
             raise CorpusMissing(str(corpus))
@@ -247,7 +248,7 @@ class Decoder:
             _write_at(descriptor, part, start + at)
         return out
 
-    def follow(self, older: Decoder, older_wire: memoryview, token_delta: bytes = b"") -> float:
+    def follow(self, older: BlobDecoder, older_wire: memoryview, token_delta: bytes = b"") -> float:
         """From now on a whole gzip blob is rebuilt with the help of an older one, whose wire bytes are ``older_wire``,
         unless one that was given before is of more use.
 
@@ -284,14 +285,14 @@ class Decoder:
         recipe = self._gzip_recipe
         return recipe is not None and recipe.follows
 
-    def beside(self, older: Decoder) -> float:
+    def beside(self, older: BlobDecoder) -> float:
         """How much of the plain bytes, 0 to 1, runs beside those of an older blob; 0 unless both are `follows`.
         Raises `Corrupt`."""
         if not self.follows or not older.follows:
             return 0
         return sum(each.length for each in self._parallels(older)) / max(1, self.meta.plain_length)
 
-    def token_delta(self, wire: memoryview, older: Decoder, older_wire: memoryview) -> bytes:
+    def token_delta(self, wire: memoryview, older: BlobDecoder, older_wire: memoryview) -> bytes:
         """What `follow` takes, for this blob, whose wire bytes are ``wire``, beside an older one; empty where that
         would not help. Raises as `rebuild`, and `ProofFailed`."""
         ours, theirs = self._gzip_recipe, older._gzip_recipe
@@ -308,7 +309,7 @@ class Decoder:
     def _gzip_recipe(self) -> GzipRecipe | None:
         return self._recipe if isinstance(self._recipe, GzipRecipe) else None
 
-    def _parallels(self, older: Decoder) -> list[AlignedRange]:
+    def _parallels(self, older: BlobDecoder) -> list[AlignedRange]:
         """Where this blob runs beside an older one: both copy from the same corpora."""
         numbers = {corpus: number for number, corpus in enumerate(older.meta.corpora) if corpus is not None}
         theirs = {n: numbers[corpus] for n, corpus in enumerate(self.meta.corpora) if corpus in numbers}
@@ -349,7 +350,7 @@ class Decoder:
             self._embedded.close()
 
 
-def _unpack_ahead(embedded: Unpacked, enough: threading.Event) -> None:
+def _unpack_ahead(embedded: UnpackedCorpus, enough: threading.Event) -> None:
     """Makes the embedded corpus readable from its front, so that pieces seldom wait for their frame."""
     for start in range(0, embedded.plain_length, SEGMENT_BYTES):
         if enough.is_set():
