@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
 from reducto.oci import routes
+from reducto.oci.credentials import DockerCredentials
 from reducto.oci.errors import RegistryError
+from reducto.oci.tokens import AuthenticatedTransport
 from sidecar.api.errors import error_response
 from sidecar.api.exchange import CALL, Call, ClientGone, call_of
 from sidecar.api.listings import Listings
@@ -55,7 +58,6 @@ from sidecar.similarity.redis_index import RedisHookIndex
 from sidecar.upstream.base import Upstream
 from sidecar.upstream.client import Refused, RegistryClient
 from sidecar.upstream.registry import RegistryUpstream
-from sidecar.upstream.service import ServiceUpstream, basic_credentials
 
 
 @dataclass(slots=True)
@@ -164,8 +166,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Sea
     if seal is None:
         seal = cast(Seal, await offload.io(seal_of, config))
     storage, base = await _upstream(config, offload, metrics)
-    basic = await offload.io(basic_credentials, config.upstream.credentials_file, config.upstream.url)
-    upstream = ServiceUpstream(storage, basic)
+    upstream = await _authenticated(storage, config, offload)
     client = RegistryClient(upstream, offload, metrics)
     cache_dir = config.cache.dir
     hook_index = await offload.io(_hook_index, config.dedupe.index, cache_dir / "hooks")
@@ -356,6 +357,16 @@ async def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple
         return RegistryUpstream(config.upstream, offload, metrics), url.rstrip("/")
     root = await offload.io(Path(url).expanduser)
     return await offload.io(EmbeddedUpstream, root, offload), ""
+
+
+async def _authenticated(storage: Upstream, config: Config, offload: Offload) -> Upstream:
+    """The upstream on which the service's own requests show ``upstream.credentials_file``, if there is one."""
+    file, url = config.upstream.credentials_file, config.upstream.url
+    if file is None or not url.startswith(("http://", "https://")):
+        return storage
+    credentials = await offload.io(DockerCredentials.load, file)
+    credential = await offload.io(credentials.find, urlsplit(url).netloc)
+    return AuthenticatedTransport(storage, url, credential, ("pull", "push", "delete"))
 
 
 def _hook_index(url: str, folder: Path) -> HookIndex:
