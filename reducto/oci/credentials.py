@@ -140,7 +140,9 @@ class DockerCredentials:
 
 
 def _mapping(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
-    value = document.get(key) or {}
+    value = document.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise UsageError(f"the credentials in {name} cannot be used: {key} is not a JSON object")
     return value

@@ -206,7 +206,7 @@ class HttpTransport:
         else:
             _identify(headers, request.caller)
         payload = self._payload(request, headers)
-        at_home = origin_of(str(url)) == self._home and not away
+        at_home = origin_of(url) == self._home and not away
         return await self._session.request(
             request.method,
             url,
@@ -279,7 +279,7 @@ def _located(address: str, base: str = "") -> tuple[URL, Origin]:
     """
     try:
         url = URL(urljoin(base, address), encoded=True)
-        return url.with_user(None) if url.raw_user is not None else url, origin_of(str(url))
+        return url.with_user(None) if url.raw_user is not None else url, origin_of(url)
     except ValueError as error:
         raise UpstreamBroken(f"the registry names an address that cannot be asked: {address[:200]!r}") from error
 

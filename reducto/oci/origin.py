@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
+from yarl import URL
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Headers that say what is wanted and nothing about who wants it. Every other header may identify the caller: new
@@ -36,12 +36,15 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}" + (f":{self.port}" if self.port != _DEFAULT_PORTS[self.scheme] else "")
 
 
-def origin_of(url: str) -> Origin:
-    """The origin of an http or https address. Raises `ValueError` for what is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{url[:200]!r} is not an http or https address")
-    return Origin(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
+def origin_of(url: str | URL) -> Origin:
+    """The origin of an http or https address. Raises `ValueError` for what is none.
+
+    The address is read by the parser that connections are made with: two parsers may see two hosts in one address.
+    """
+    parsed = url if isinstance(url, URL) else URL(url, encoded=True)
+    if parsed.scheme not in _DEFAULT_PORTS or not parsed.raw_host or not parsed.port:
+        raise ValueError(f"{str(url)[:200]!r} is not an http or https address")
+    return Origin(parsed.scheme, parsed.raw_host.lower(), parsed.port)
 
 
 def anonymous_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:

@@ -194,12 +194,12 @@ class AuthenticatedTransport:
 def realm_problem(realm: str, registry_url: str) -> str:
     """Why the token server that a challenge names must not be asked; empty when it may be."""
     try:
-        origin, parts = origin_of(realm), urlsplit(realm)
+        origin = origin_of(realm)
     except ValueError:
         return "its address is not an http or https one"
-    if parts.username is not None or parts.password is not None:
+    if "@" in urlsplit(realm).netloc:
         return "its address holds a user's name"
-    if origin.scheme == "http" and urlsplit(registry_url).scheme == "https":
+    if origin.scheme == "http" and origin_of(registry_url).scheme == "https":
         return "credentials for a registry with TLS would go there in the clear"
     return ""
 
