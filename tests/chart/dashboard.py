@@ -1,4 +1,4 @@
-"""The Grafana dashboard as a table: one line for each query. `make generate` writes files/dashboard.json from it."""
+"""The Grafana dashboard as a table of panels. `make generate` writes the chart's files/dashboard.json from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 GRID_COLUMNS, PANEL_HEIGHT, STAT_HEIGHT = 24, 8, 4
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-#: Every query looks at the chosen instances only.
+#: The condition by which every query reads the metrics of the chosen instances only.
 CHOSEN = 'instance=~"$instance"'
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: queries are (PromQL, legend); ``@`` in PromQL stands for the choice of instances."""
+    """One panel. Its queries are pairs of PromQL and legend; ``@`` in PromQL stands for `CHOSEN`."""
 
     title: str
     unit: str
@@ -37,7 +37,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Pushed per byte stored",
             "none",
             (("sum(reducto_layer_wire_bytes_total{@}) / sum(reducto_layer_stored_bytes_total{@})", ""),),
-            "Bytes of layers that clients pushed, for each byte that the registry got.",
+            "Bytes of layers that clients pushed for each byte that was stored in the registry.",
             stat=True,
         ),
         Panel(
@@ -51,14 +51,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Saved",
             "bytes",
             (("sum by (direction) (reducto_bandwidth_saved_bytes_total{@})", "{{direction}}"),),
-            "Bytes that did not cross the link to the registry.",
+            "Bytes that did not have to be sent to or from the registry.",
             stat=True,
         ),
         Panel(
             "Requests",
             "reqps",
             (("sum(rate(reducto_requests_total{@}[$__rate_interval]))", ""),),
-            "Requests of clients.",
+            "Requests that clients sent, per second.",
             stat=True,
         ),
         Panel(
@@ -71,7 +71,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                     "",
                 ),
             ),
-            "Share of requests answered with 5xx.",
+            "Share of clients' requests that were answered with a 5xx status.",
             stat=True,
         ),
         Panel(
@@ -81,7 +81,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("sum(increase(reducto_reduce_failures_total{@}[1d]))", "reduce"),
                 ("sum(increase(reducto_rebuild_failures_total{@}[1d]))", "rebuild"),
             ),
-            "Never normal. A failed reduction stored the original; a failed rebuild broke a pull.",
+            "Failures in the last day. Each is a reason to look: after a failed reduction the original was stored, "
+            "and a failed rebuild broke a pull.",
             stat=True,
         ),
     ),
@@ -93,13 +94,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (_rate("reducto_layer_wire_bytes_total", "job"), "pushed"),
                 (_rate("reducto_layer_stored_bytes_total", "job"), "stored"),
             ),
-            "The gap is what is saved.",
+            "Bytes of layers that clients pushed, and bytes that were stored for them. The difference is saved.",
         ),
         Panel(
             "Decisions by reason",
             "none",
             ((_rate("reducto_decisions_total", "outcome, reason"), "{{outcome}} {{reason}}"),),
-            "Layers reduced, and layers stored as they came with the reason.",
+            "Layers that were reduced, and layers that were stored as they came, by reason.",
         ),
         Panel(
             "Seconds to reduce and prove",
@@ -108,7 +109,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (_quantile(0.5, "reducto_encode_seconds", "job"), "median"),
                 (_quantile(0.95, "reducto_encode_seconds", "job"), "p95"),
             ),
-            "From the last byte of a push to its proof.",
+            "Seconds from the last byte of a pushed layer to the proof that it can be rebuilt.",
         ),
         Panel(
             "Ratio and hit rate by instance",
@@ -117,19 +118,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("reducto_compression_ratio{@}", "ratio {{instance}}"),
                 ("reducto_corpus_hit_rate{@}", "hit rate {{instance}}"),
             ),
-            "Since each instance started.",
+            "Pushed bytes per stored byte, and share of plain bytes found in corpora, since each instance started.",
         ),
         Panel(
             "Speed of the latest layer",
             "Mbits",
             (("reducto_throughput_mbps{@}", "{{direction}} {{instance}}"),),
-            "Wire bits per second.",
+            "Compressed megabits per second of the latest layer that was pushed or pulled.",
         ),
         Panel(
             "Uploads open",
             "none",
             (("sum(reducto_upload_sessions{@})", "sessions"),),
-            "Upload sessions.",
+            "Upload sessions that are open.",
         ),
     ),
     "Pulls": (
@@ -140,7 +141,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (_quantile(0.5, "reducto_first_byte_seconds", "source"), "median {{source}}"),
                 (_quantile(0.95, "reducto_first_byte_seconds", "source"), "p95 {{source}}"),
             ),
-            "Seconds until a blob's first byte: cold is rebuilt, warm is from the cache.",
+            "Seconds until a blob's first byte was sent. Cold blobs are rebuilt, warm ones are read from the cache.",
         ),
         Panel(
             "Rebuilds",
@@ -152,25 +153,25 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Seconds to rebuild a blob.",
         ),
         Panel(
-            "Rebuilt beside older layers",
+            "Rebuilt by token reuse",
             "Bps",
             (
                 ("sum(rate(reducto_rebuild_followed_bytes_total{@}[5m]))", "plain bytes"),
-                ("sum(rate(reducto_rebuild_stated_bytes_total{@}[5m]))", "of these by a token delta"),
+                ("sum(rate(reducto_rebuild_stated_bytes_total{@}[5m]))", "of these from a token delta"),
             ),
-            "What an older layer in the cache told, so that it was not searched for.",
+            "Plain bytes per second whose deflate tokens were taken from an older layer instead of a match search.",
         ),
         Panel(
             "Cache",
             "reqps",
             ((_rate("reducto_cache_requests_total", "result"), "{{result}}"),),
-            "Blob requests by what the cache held.",
+            "Requests for blobs, by whether the cache had the blob.",
         ),
         Panel(
             "Rebuilds running",
             "none",
             (("sum(reducto_rebuilds_running{@})", "running"),),
-            "Bounded by limits.rebuilds.",
+            "Rebuilds that are running. limits.rebuilds is the largest number for one instance.",
         ),
     ),
     "Clients": (
@@ -178,19 +179,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Requests by status",
             "reqps",
             ((_rate("reducto_requests_total", "status"), "{{status}}"),),
-            "401 is normal: clients ask for a token that way.",
+            "Clients' requests by status. 401 is normal, because the answer tells clients where to get a token.",
         ),
         Panel(
             "Latency by route (p95)",
             "s",
             ((_quantile(0.95, "reducto_request_seconds", "route"), "{{route}}"),),
-            "Seconds until a request was answered whole.",
+            "Seconds until a request was answered completely, for the slowest 5 % of requests.",
         ),
         Panel(
             "In flight",
             "none",
             (("sum by (instance) (reducto_requests_in_flight{@})", "{{instance}}"),),
-            "Requests being answered.",
+            "Requests that are being answered.",
         ),
     ),
     "Registry": (
@@ -198,19 +199,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Upstream answers",
             "reqps",
             ((_rate("reducto_upstream_requests_total", "status"), "{{status}}"),),
-            "What the registry answered.",
+            "Answers of the registry by status.",
         ),
         Panel(
             "Upstream silent",
             "none",
             ((_rate("reducto_upstream_errors_total", "kind") + " or vector(0)", "{{kind}}"),),
-            "Requests that got no answer.",
+            "Requests to the registry that got no answer, by kind of error.",
         ),
         Panel(
             "Upstream bytes",
             "Bps",
             ((_rate("reducto_upstream_bytes_total", "direction"), "{{direction}}"),),
-            "Blob bytes to and from the registry.",
+            "Bytes of blobs that were sent to and read from the registry.",
         ),
     ),
     "Disk and machine": (
@@ -222,47 +223,47 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("sum(reducto_spool_bytes{@})", "spool"),
                 ("sum(reducto_corpora_bytes{@})", "layer corpora"),
             ),
-            "All of it may be lost at any time.",
+            "Bytes of files on the local disk. All of them may be lost at any time.",
         ),
         Panel(
             "Corpora loaded",
             "none",
             (("sum by (kind) (reducto_corpora_loaded{@})", "{{kind}}"),),
-            "Corpora mapped into memory.",
+            "Corpora that are mapped into memory, by kind.",
         ),
         Panel(
             "Corpora fetched",
             "none",
             ((_rate("reducto_corpus_fetches_total", "result") + " or vector(0)", "{{result}}"),),
-            "Layer corpora fetched from the registry.",
+            "Layer corpora that were fetched from the registry, by result.",
         ),
         Panel(
             "Evictions",
             "none",
             (("sum(rate(reducto_cache_evictions_total{@}[$__rate_interval]))", "blobs"),),
-            "Blobs dropped to stay in the cache's limit. Many: the cache is too small.",
+            "Blobs that were deleted to keep the cache below its limit. If there are many, the cache is too small.",
         ),
         Panel(
             "Work waiting",
             "none",
             (("sum by (instance) (reducto_queue_depth{@})", "{{instance}}"),),
-            "Kernel steps waiting or running.",
+            "Steps of compression, matching and rebuilding that wait or run.",
         ),
         Panel(
             "Event loop",
             "s",
             (
                 ("max(reducto_event_loop_lag_seconds{@})", "latest"),
-                ("max(reducto_event_loop_lag_max_seconds{@})", "worst"),
-                ("max(reducto_event_loop_blocked_max_seconds{@})", "worst, without waits for a processor"),
+                ("max(reducto_event_loop_lag_max_seconds{@})", "largest"),
+                ("max(reducto_event_loop_blocked_max_seconds{@})", "largest, without waits for a processor"),
             ),
-            "Delay of the event loop.",
+            "Seconds by which the event loop was late, and the largest delays since the start.",
         ),
         Panel(
             "Saved by recompression",
             "bytes",
             (("sum(reducto_recompressed_bytes_saved_total{@})", "saved"),),
-            "Layer corpora written again, smaller, when idle.",
+            "Bytes that became free in the registry because layer corpora were compressed again in idle time.",
         ),
         Panel(
             "Waiting for recompression",
@@ -271,13 +272,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("sum by (instance) (reducto_recompression_waiting_corpora{@})", "corpora, {{instance}}"),
                 ("sum by (instance) (reducto_token_deltas_waiting_layers{@})", "layers, {{instance}}"),
             ),
-            "Layer corpora to write again, and layers to compare with older ones. Growing for days: it is never idle.",
+            "Layer corpora to compress again, and layers to compare with older ones. If the numbers grow for days, the "
+            "sidecar is never idle.",
         ),
         Panel(
             "Token deltas",
             "none",
             (("sum(reducto_token_deltas_total{@})", "layers"),),
-            "Layers compared with an older one, so that edges that hold it rebuild them faster.",
+            "Layers for which a token delta from an older layer was stored. An edge that has the older one "
+            "rebuilds them faster.",
         ),
     ),
 }

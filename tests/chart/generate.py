@@ -1,7 +1,7 @@
-"""What follows from `values.yaml` and the configuration's schema.
+"""Generates files from the chart's `values.yaml`, the configuration's schema and the sidecar's metrics.
 
-``make generate`` writes the chart's `values.schema.json`, dashboard and README's table, docs/configuration.md and
-docs/metrics.md; tests compare.
+``make generate`` writes the chart's `values.schema.json`, its dashboard and its README's table, docs/configuration.md
+and docs/metrics.md. Tests compare the files with what would be generated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.chart.dashboard import dashboard
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "reducto"
 
-#: What the default of a value does not say about it.
+#: Restrictions of values that do not follow from the type of their default.
 NARROWER: dict[str, dict[str, Any]] = {
     "kind": {"enum": ["Deployment", "StatefulSet", "DaemonSet", "None"]},
     "replicas": {"minimum": 0},
@@ -47,7 +47,7 @@ NARROWER: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Value:
-    """One documented value: dotted name, default, sentence."""
+    """One documented value of the chart: its dotted name, its default, and the comment above it."""
 
     name: str
     default: Any
@@ -62,7 +62,10 @@ def documented_values() -> list[Value]:
 
 
 def leaf_names() -> set[str]:
-    """Every value that must have a comment: whatever is not inside a documented one, down to scalars and lists."""
+    """The dotted names of all values that must have a comment.
+
+    Objects inside a documented value need none; every other scalar, list or empty object does.
+    """
     documented = {value.name for value in documented_values()}
 
     def walk(node: Any, name: str) -> Iterator[str]:
@@ -78,7 +81,9 @@ def leaf_names() -> set[str]:
 def schema() -> dict[str, Any]:
     """The strict JSON Schema of `values.yaml`, with Reducto's own configuration inside."""
     root = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart reducto"}
-    root |= _object({"global": {"type": "object", "description": "Of a parent chart; not used."}})
+    root |= _object(
+        {"global": {"type": "object", "description": "Values of a parent chart, which this chart does not use."}}
+    )
     for value in documented_values():
         node = root
         *parents, last = value.name.split(".")
@@ -89,7 +94,7 @@ def schema() -> dict[str, Any]:
 
 
 def readme(current: str) -> str:
-    """The README with the table of values brought up to date."""
+    """The README ``current`` with a new table of values."""
     rows = ["| value | default | meaning |", "| --- | --- | --- |"]
     for value in documented_values():
         rows.append(f"| `{value.name}` | `{json.dumps(value.default)}` | {value.doc} |")
@@ -107,7 +112,7 @@ def between(page: str, marker: str, lines: Iterable[str]) -> str:
 
 
 def metrics_page(current: str) -> str:
-    """docs/metrics.md with what the sidecar exports and the alerts."""
+    """docs/metrics.md with new tables of the sidecar's metrics and of the chart's alerts."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
     for metric in vars(Metrics()).values():
         if isinstance(metric, MetricWrapperBase):
@@ -164,7 +169,7 @@ def _leaf(value: Value) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Writes what is generated."""
+    """Writes all generated files."""
     (CHART / "values.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
     (CHART / "files" / "dashboard.json").write_text(json.dumps(dashboard(), indent=2) + "\n")
     page = CHART / "README.md"

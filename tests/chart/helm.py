@@ -1,4 +1,4 @@
-"""Renders the chart with the real helm."""
+"""Renders the chart with the real helm program, for the tests of the chart."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Object = dict[str, Any]
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs helm to its end; skips the test where there is none."""
+    """Runs helm to its end; skips the test on a machine without helm."""
     require_tool("helm")
     return subprocess.run([str(find_tool("helm")), *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 def template(*flags: str | Path, chart: Path = CHART, version: str = KUBERNETES_MINOR) -> str:
-    """What ``helm template`` prints; fails the test with helm's message."""
+    """The output of ``helm template``. If helm fails, the test fails with helm's message."""
     done = helm("template", "release", chart, "--namespace", "registry", "--kube-version", version, *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def render(*flags: str | Path, **settings: Any) -> list[Object]:
-    """The objects, with ``--set`` for each of ``settings`` (``__`` stands for a dot)."""
+    """The rendered objects, with ``--set`` for each of ``settings``, in whose names ``__`` stands for a dot."""
     sets = [f"--set={name.replace('__', '.')}={value}" for name, value in settings.items()]
     return [document for document in yaml.safe_load_all(template(*flags, *sets)) if document]
 
@@ -47,7 +47,7 @@ def refusal(*flags: str | Path, **settings: Any) -> str:
 
 
 def notes(folder: Path, *flags: str | Path) -> str:
-    """NOTES.txt, which only ``helm install`` prints: rendered here inside a ConfigMap of a copy of the chart."""
+    """The rendered NOTES.txt. Only ``helm install`` prints it, so it is rendered inside an object of a copied chart."""
     copy = folder / "chart"
     shutil.copytree(CHART, copy)
     text = (copy / "templates" / "NOTES.txt").read_text()
@@ -60,14 +60,14 @@ def notes(folder: Path, *flags: str | Path) -> str:
 
 
 def pick(objects: list[Object], kind: str, name: str = "") -> Object:
-    """The one object of that kind (and name)."""
+    """The only object of that kind, and of that name if one is given. Fails if there are none or several."""
     found = [one for one in objects if one["kind"] == kind and name in ("", one["metadata"]["name"])]
     assert len(found) == 1, [(one["kind"], one["metadata"]["name"]) for one in objects]
     return found[0]
 
 
 def pod_specs(objects: list[Object]) -> list[Object]:
-    """The pod specification of everything that runs pods."""
+    """The pod specification of every object that runs pods."""
     specs = []
     for one in objects:
         spec = one.get("spec", {})

@@ -1,7 +1,7 @@
 """JSON Schemas of Kubernetes and of the custom resources, as their projects release them.
 
-They come through the Go module proxy: module archives carry the API's description. Made strict here: what a schema does
-not list is refused, as `kubectl --validate=strict` does.
+They come through the Go module proxy, because module archives contain the API's description. They are made strict
+here: a key that a schema does not list is refused, as `kubectl --validate=strict` does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CUSTOM_RESOURCES = {
 
 
 def validate(document: dict[str, Any], minor: str) -> None:
-    """Raises `jsonschema.ValidationError` unless a cluster of that minor version takes the object's form."""
+    """Raises `jsonschema.ValidationError` unless a cluster of that minor version accepts the object."""
     group, _, version = document["apiVersion"].rpartition("/")
     kind = (group, version, document["kind"])
     known = _kubernetes_kinds(minor)
@@ -39,7 +39,7 @@ def validate(document: dict[str, Any], minor: str) -> None:
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML 1.1, in which a lone ``=`` has a type of its own, read as the string that is meant."""
+    """A YAML loader that reads a lone ``=`` as a string, for which YAML 1.1 has a type of its own."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: node.value)

@@ -1,4 +1,4 @@
-"""What each value does to the objects."""
+"""Each value changes the rendered objects as the chart documents it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_probes_and_stop() -> None:
     assert config(objects)["limits"]["drain_timeout"] == "88s"
 
 
-def test_what_the_user_configures_goes_before_what_is_derived() -> None:
+def test_user_configuration_overrides_what_the_chart_derives() -> None:
     objects = render(**{"config__listen__data_port": 8443, "config__cache__max_size": "1GiB", "spool__size": "10Gi"})
     assert config(objects)["cache"] == {"dir": "/var/lib/reducto/cache", "max_size": "1GiB"}
     assert config(objects)["spool"]["max_size"] == "9216MiB"
@@ -71,7 +71,7 @@ def test_a_changed_configuration_replaces_pods() -> None:
     assert len(sums) == 2
 
 
-def test_digest_goes_before_tag() -> None:
+def test_a_digest_is_used_instead_of_the_tag() -> None:
     digest = "sha256:" + "ab" * 32
     assert main_container(render(image__digest=digest, image__tag="v9"))["image"] == f"reducto@{digest}"
     assert main_container(render(image__tag="v9"))["image"] == "reducto:v9"
@@ -156,7 +156,9 @@ def test_replicas_find_each_other_by_a_headless_service() -> None:
         (name,) = config(objects)["replicas"]["peers"]
         service = pick(objects, "Service", name)["spec"]
         assert service["clusterIP"] == "None"
-        assert service["publishNotReadyAddresses"] is True, "one that drains still has the sessions that it opened"
+        assert service["publishNotReadyAddresses"] is True, (
+            "a replica that drains still serves the upload sessions that it opened"
+        )
         template = pick(objects, kind)["spec"]["template"]
         assert service["selector"].items() <= template["metadata"]["labels"].items()
     for kind in ("DaemonSet", "None"):
@@ -268,7 +270,7 @@ def test_rehydrate_runs_before_uninstall_only_when_asked() -> None:
     assert not any(one["kind"] == "Job" for one in render())
 
 
-def test_hooks_for_platform_teams() -> None:
+def test_extra_settings_of_platform_teams() -> None:
     objects = value_set("everything-extra")
     spec = pod_specs(objects)[0]
     assert {one["name"] for one in containers(spec)} == {"wait", "reducto", "logs"}
@@ -286,7 +288,7 @@ def test_hooks_for_platform_teams() -> None:
 
 
 def test_named_templates_serve_a_parent_chart(tmp_path: Path) -> None:
-    """The README's snippet, pasted into another chart that lists this one as a dependency."""
+    """The README's snippet works in another chart that lists this one as a dependency."""
     snippet = (CHART / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
     body = "".join(f"      {line}\n" for line in snippet.splitlines())
     (tmp_path / "templates").mkdir()

@@ -1,4 +1,4 @@
-"""Dashboard and alerts: up to date, valid, and about metrics that the sidecar really exports."""
+"""Dashboard and alerts are up to date, valid, and use only metrics that the sidecar exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def exported() -> dict[str, str]:
-    """Every name that a scrape shows, with the metric's help."""
+    """The help text of each metric name that the sidecar exports."""
     names = {}
     for family in Metrics().registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
@@ -38,7 +38,7 @@ def test_dashboard_is_up_to_date() -> None:
 
 
 def test_grafana_knows_every_key_of_the_dashboard() -> None:
-    """Grafana's own model reads it and writes it again without losing anything."""
+    """Grafana's own model loses no key when it reads the dashboard and writes it again."""
     again = json.loads(json.dumps(Dashboard.from_json(dashboard()), cls=JSONEncoder))
     assert _missing(dashboard(), again, "") == []
 
@@ -59,13 +59,13 @@ def _missing(ours: object, theirs: object, path: str) -> list[str]:
 def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
-        assert place["x"] + place["w"] <= 24
+        assert position["x"] + position["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
 
@@ -76,7 +76,7 @@ def test_queries_and_alerts_name_only_exported_metrics() -> None:
 
 
 def test_every_exported_metric_is_on_the_dashboard_or_in_an_alert() -> None:
-    """Request sums and counts stand for their buckets."""
+    """A histogram's sum and count need no panel of their own where its buckets have one."""
     used = set().union(*map(names_in, [*queries(), *(rule["expr"] for rule in alert_rules())]))
     unused = {name for name in exported() if name not in used and not name.endswith(("_sum", "_count"))}
     assert unused == set()

@@ -1,4 +1,4 @@
-"""Every realistic value set: lint, Kubernetes's own schemas, pod security, and Reducto's own configuration check."""
+"""Every realistic value set passes lint, Kubernetes's schemas, pod security, and Reducto's configuration check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 by_name = pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem.removesuffix("-values"))
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_value_sets() -> None:
     assert len(VALUE_SETS) > 10
 
 
@@ -92,7 +92,7 @@ def test_pods_are_restricted(values: Path) -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for one in containers(spec):
-            if one["name"] in ("logs", "wait"):  # what the user brought
+            if one["name"] in ("logs", "wait"):  # containers that the value set itself brings
                 continue
             context = one["securityContext"]
             assert context["readOnlyRootFilesystem"] is True

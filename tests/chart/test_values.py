@@ -1,4 +1,4 @@
-"""`values.yaml`: everything documented, nothing unknown accepted, generated files up to date."""
+"""`values.yaml` documents every value, unknown values are refused, and generated files are up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushes two versions of an image layer, pulls them again, and compares every byte: what `helm test` runs.
+"""The program of `helm test`: pushes two versions of an image layer, pulls both, and compares every byte.
 
 Usage: push_pull.py URL REPOSITORY. Credentials are read from the file that REGISTRY_AUTH_FILE names, if any.
 """
@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import oras.client
 
-# Not the OCI layer type, which this client unpacks instead of keeping it as it came.
+# This is not the OCI layer type, because the client unpacks layers of that type and the bytes could not be compared.
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 FILES, FILE_BYTES = 24, 64 << 10
 
 
 def layer(name: str, version: int) -> bytes:
-    """A gzipped tar of the same files in each version but one."""
+    """A gzipped tar of `FILES` files, of which only the first differs between versions."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for number in range(FILES):

@@ -1,4 +1,4 @@
-{{/* The sidecar's configuration: what the chart derives, under what the user set. */}}
+{{/* The sidecar's configuration: what the chart derives, overridden by what the user set. */}}
 
 {{- define "reducto.config" -}}
 {{- $derived := include "reducto.derivedConfig" . | fromYaml }}
@@ -73,7 +73,7 @@ logging:
   format: json
 {{- end }}
 
-{{/* So many percent of a volume, in the configuration's units. */}}
+{{/* A percentage of a volume's size, in the configuration's units; call with (list percent size). */}}
 {{- define "reducto.share" -}}
 {{ div (mul (index . 1 | trimSuffix "Gi" | int) (index . 0) 1024) 100 }}MiB
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* Names, labels, the image, and what must not be combined. */}}
+{{/* Names, labels, the image, and the refusal of values that contradict each other. */}}
 
 {{- define "reducto.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
@@ -21,14 +21,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* The pods that serve; pods of jobs lack the component, so that no service sends them traffic. */}}
+{{/* The labels of the pods that serve. Pods of jobs lack the component, so no service sends them requests. */}}
 {{- define "reducto.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "reducto.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: sidecar
 {{- end }}
 
-{{/* metadata of an object; call with (dict "root" $ "suffix" "-control" "component" "control") */}}
+{{/* The metadata of an object; call with (dict "root" $ "suffix" "-control" "component" "control"). */}}
 {{- define "reducto.metadata" -}}
 name: {{ include "reducto.fullname" .root }}{{ .suffix }}
 namespace: {{ .root.Release.Namespace }}
@@ -43,7 +43,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* name:tag or name@digest; call with (dict "image" .Values.image "tag" .Chart.AppVersion) */}}
+{{/* An image as name:tag or name@digest; call with (dict "image" .Values.image "tag" .Chart.AppVersion). */}}
 {{- define "reducto.image" -}}
 {{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .tag }}{{ end }}
 {{- end }}
@@ -53,7 +53,7 @@ annotations:
 {{- default $own .Values.serviceAccount.name }}
 {{- end }}
 
-{{/* Values that are right one by one and wrong together. */}}
+{{/* Fails for values that are valid one by one but contradict each other. */}}
 {{- define "reducto.validate" -}}
 {{- $v := .Values }}
 {{- $stateful := eq $v.kind "StatefulSet" }}

@@ -19,7 +19,7 @@ volumeMounts:
   - {name: registry, mountPath: /var/lib/registry}
 {{- end }}
 
-{{/* Puts hosts.toml where containerd reads it; the one container that is root. */}}
+{{/* The container that copies hosts.toml to where containerd reads it. It is the only one that runs as root. */}}
 {{- define "reducto.installHosts" -}}
 name: install-hosts
 image: {{ include "reducto.image" (dict "image" .Values.image "tag" .Chart.AppVersion) }}

@@ -1,6 +1,6 @@
-{{/* The container, its volumes, and pods made of them. */}}
+{{/* Reducto's container, its volumes, and the pods that are made of them. */}}
 
-{{/* One Reducto container without probes and ports; call with (dict "root" $ "name" .. "args" .. "resources" ..) */}}
+{{/* A Reducto container without probes and ports; call with (dict "root" $ "name" .. "args" .. "resources" ..). */}}
 {{- define "reducto.command" -}}
 name: {{ .name }}
 image: {{ include "reducto.image" (dict "image" .root.Values.image "tag" .root.Chart.AppVersion) }}
@@ -49,7 +49,8 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{/* The sidecar, for this chart's pods and for `extraContainers` of others: include "reducto.container" $ */}}
+{{/* The sidecar's container, for this chart's pods and for the `extraContainers` of other charts;
+     call with include "reducto.container" $. */}}
 {{- define "reducto.container" -}}
 {{- $config := include "reducto.config" . | fromYaml }}
 {{- $scheme := ternary "HTTPS" "HTTP" (hasKey $config.listen "tls") }}
@@ -74,7 +75,7 @@ lifecycle:
     sleep: {seconds: {{ .Values.preStopSeconds }}}
 {{- end }}
 
-{{/* All volumes that the container mounts: include "reducto.volumes" $ */}}
+{{/* All volumes that the container mounts; call with include "reducto.volumes" $. */}}
 {{- define "reducto.volumes" -}}
 {{- include "reducto.fixedVolumes" . }}
 {{- range $name := list "spool" "cache" "corpora" }}
@@ -98,7 +99,7 @@ lifecycle:
 {{- end }}
 {{- end }}
 
-{{/* One volume, unless a claim of the StatefulSet brings it. */}}
+{{/* One volume of a pod; nothing if a volume claim of the StatefulSet provides it. */}}
 {{- define "reducto.volume" -}}
 {{- if .volume.existingClaim }}
 - name: {{ .name }}
@@ -121,7 +122,7 @@ lifecycle:
 {{- end }}
 {{- end }}
 
-{{/* What every pod of the chart has in common. */}}
+{{/* The part of the specification that all pods of the chart have in common. */}}
 {{- define "reducto.podCommon" -}}
 serviceAccountName: {{ include "reducto.serviceAccountName" . }}
 automountServiceAccountToken: false
@@ -145,8 +146,8 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* spec of a Job that runs Reducto commands one after the other, on volumes of its own; call with
-     (dict "root" $ "resources" .. "steps" (list (dict "name" .. "args" ..)) "mounts" .. "volumes" .. "deadline" ..) */}}
+{{/* The specification of a Job that runs Reducto commands one after the other, on volumes of its own; call with
+     (dict "root" $ "resources" .. "steps" (list (dict "name" .. "args" ..)) "mounts" .. "volumes" .. "deadline" ..). */}}
 {{- define "reducto.jobSpec" -}}
 {{- $shared := pick . "root" "resources" "mounts" "scratch" -}}
 backoffLimit: 2
