@@ -1,13 +1,12 @@
 """The composition root: every part is made here, once, and handed to those that need it.
 
-Reading order: `build` (the parts), `RegistryApi` (which part answers what), `observed` (what happens around each
-request).
+Reading order: `build` (the parts), `RegistryApi` (which part answers what). What happens around each request is in
+`sidecar.middleware.observed`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,8 @@ from aiohttp.typedefs import Middleware
 from reducto.config import Config, Policy, Role
 from reducto.oci import routes
 from reducto.oci.credentials import DockerCredentials
-from reducto.oci.errors import RegistryError
 from reducto.oci.tokens import AuthenticatedTransport
-from sidecar.api.errors import error_response
-from sidecar.api.exchange import CALL, Call, ClientGone, call_of
+from sidecar.api.exchange import CALL, Call
 from sidecar.api.listings import Listings
 from sidecar.api.manifests import Manifests
 from sidecar.api.passthrough import Passthrough
@@ -36,6 +33,7 @@ from sidecar.codec.adapter import ReductoCodec
 from sidecar.codec.interface import Codec
 from sidecar.control.port import Health, build_control, disk_check
 from sidecar.embedded.store import EmbeddedUpstream
+from sidecar.middleware.observed import observed
 from sidecar.pull.blobs import Pull
 from sidecar.pull.decoders import Layers
 from sidecar.pull.rebuild import Rebuilds
@@ -49,6 +47,7 @@ from sidecar.push.uploads import Push, StartEncoding
 from sidecar.records.protection import Seal, seal_of
 from sidecar.records.store import RecordStore
 from sidecar.runtime import logs
+from sidecar.runtime.activity import Activity
 from sidecar.runtime.atomic import OwnedDirectory
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
@@ -56,7 +55,7 @@ from sidecar.similarity.candidates import Relatives, UploadReferences
 from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.similarity.redis_index import RedisHookIndex
 from sidecar.upstream.base import Upstream
-from sidecar.upstream.client import Refused, RegistryClient
+from sidecar.upstream.client import RegistryClient
 from sidecar.upstream.registry import RegistryUpstream
 
 
@@ -90,18 +89,13 @@ class Sidecar:
     start_encoding: StartEncoding
     bases: BaseCorpora
     replicas: Replicas
-    in_flight: int = 0
-    """Requests being answered on the data port."""
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there are none."""
-    last_active: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.idle.set()
+    activity: Activity = field(default_factory=Activity)
+    """The requests on the data port."""
 
     def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
         """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
-        app = web.Application(middlewares=[observed(self), *middlewares], client_max_size=0)
+        outermost = observed(self.activity, self.metrics, self.config.limits.body_timeout)
+        app = web.Application(middlewares=[outermost, *middlewares], client_max_size=0)
         app.router.add_route("*", "/{path:.*}", self.api.handle)
         return app
 
@@ -116,10 +110,6 @@ class Sidecar:
         self.metrics.uploads_open.set(len(self.sessions))
         self.metrics.recompression_waiting.set(self.waiting.corpora)
         self.metrics.token_deltas_waiting.set(self.waiting.layers)
-
-    def quiet_seconds(self) -> float:
-        """How long ago the latest request ended."""
-        return time.monotonic() - self.last_active
 
     @property
     def busy(self) -> bool:
@@ -282,72 +272,6 @@ class RegistryApi:
             case routes.Referrers(), "GET" | "HEAD":
                 return self._listings.referrers
         return self._passthrough
-
-
-def observed(sidecar: Sidecar) -> Middleware:
-    """Parses, times, counts and logs each request, and puts every refusal into the registry's own form."""
-    metrics, timeout = sidecar.metrics, sidecar.config.limits.body_timeout
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]):  # type: ignore[no-untyped-def]
-        call = request[CALL] = call_of(request, timeout)
-        kind, started = type(call.route).__name__, time.monotonic()
-        sidecar.in_flight += 1
-        sidecar.idle.clear()
-        metrics.in_flight.set(sidecar.in_flight)
-        status = 499
-        try:
-            response = await _answered(call, request, handler)
-            status = response.status
-            if not response.prepared:
-                response.headers["X-Request-Id"] = call.caller.request_id
-            return response
-        finally:
-            seconds = time.monotonic() - started
-            sidecar.in_flight -= 1
-            sidecar.last_active = time.monotonic()
-            if not sidecar.in_flight:
-                sidecar.idle.set()
-            metrics.in_flight.set(sidecar.in_flight)
-            metrics.requests.labels(route=kind, method=_method(call), status=str(status)).inc()
-            metrics.request_seconds.labels(route=kind).observe(seconds)
-            logs.event(
-                "request", method=call.method, path=call.request.path[:300], status=status,
-                seconds=round(seconds, 4), client=call.caller.client, request_id=call.caller.request_id,
-                agent=call.caller.user_agent[:120],
-            )  # fmt: skip
-
-    return middleware
-
-
-async def _answered(
-    call: Call, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Refused as refusal:
-        headers = {
-            name: value
-            for name, value in refusal.headers.items()
-            if name.lower() in ("www-authenticate", "content-type", "retry-after", "docker-distribution-api-version")
-        }
-        return web.Response(status=refusal.status, body=refusal.body, headers=headers)
-    except RegistryError as error:
-        return error_response(error)
-    except ClientGone:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=499)
-    except (web.HTTPException, ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        logs.trouble("request-failed", error, method=call.method, path=request.path[:300])
-        return error_response(RegistryError("an internal error; the log has its trace"))
-
-
-def _method(call: Call) -> str:
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-    return call.method if call.method in known else "other"
 
 
 async def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple[Upstream, str]:

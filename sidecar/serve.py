@@ -8,18 +8,21 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
-from sidecar.maintenance.recompress import when_idle
+from sidecar.maintenance.recompress import look_seconds, when_idle
 from sidecar.middleware.connections import Connections, raise_file_limit
 from sidecar.middleware.stack import Guards
+from sidecar.push.replicas import REFRESH_SECONDS
 from sidecar.records.protection import Seal
 from sidecar.runtime import logs
 from sidecar.runtime.process import ProcessorWait, settle, tune
+from sidecar.runtime.supervisor import RESTART_PAUSES, GrowingPauses, Supervisor
 from sidecar.runtime.tracing import Tracing
 
 _HOUSEKEEPING_SECONDS = 15.0
@@ -37,7 +40,7 @@ class Running:
     data_port: int
     control_port: int
     _runners: list[web.AppRunner]
-    _tasks: list[asyncio.Task[None]]
+    supervisor: Supervisor
     guards: Guards
 
     async def stop(self) -> None:
@@ -48,13 +51,11 @@ class Running:
         deadline = asyncio.get_running_loop().time() + sidecar.config.limits.drain_timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await sidecar.idle.wait()
+                await sidecar.activity.idle.wait()
                 while sidecar.replicas.mark and sidecar.sessions.busy(_SESSION_PAUSE_SECONDS):
                     await asyncio.sleep(0.2)  # others still pass on what belongs to these sessions
-                    await sidecar.idle.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+                    await sidecar.activity.idle.wait()
+        await self.supervisor.stop()
         for runner in self._runners:
             await runner.cleanup()
         await sidecar.close()
@@ -67,8 +68,9 @@ async def start(
     make_codec: MakeCodec = reducto_codec,
     seal: Seal | None = None,
     middlewares: Sequence[Middleware] = (),
+    pauses: GrowingPauses = RESTART_PAUSES,
 ) -> Running:
-    """Opens both ports. The caller awaits `Running.stop`."""
+    """Opens both ports. The caller awaits `Running.stop`. ``pauses`` are those of background tasks that fail."""
     sidecar = await build(config, make_codec, seal)
     runners: list[web.AppRunner] = []
     guards: Guards | None = None
@@ -89,14 +91,11 @@ async def start(
         if guards is not None:
             await guards.close()
         raise
-    work = [_housekeeping(sidecar), _watch_lag(sidecar), sidecar.bases.watch(), sidecar.replicas.watch()]
-    work += guards.watchers()
-    if sidecar.waiting.wanted:
-        work.append(when_idle(sidecar))
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    supervisor = sidecar.health.background = Supervisor(sidecar.metrics.background_task_failures, pauses)
+    _start_tasks(sidecar, guards, supervisor)
     sidecar.health.started = True
     logs.event("listening", address=listen.address, data_port=data_port, control_port=control_port)
-    return Running(sidecar, data_port, control_port, runners, tasks, guards)
+    return Running(sidecar, data_port, control_port, runners, supervisor, guards)
 
 
 def run(config: Config) -> int:
@@ -149,12 +148,20 @@ async def _open(
     return found
 
 
-async def _housekeeping(sidecar: Sidecar) -> None:
-    while True:
-        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        with contextlib.suppress(OSError):
-            await sidecar.drop_idle_uploads()
-        await sidecar.save_hints()
+def _start_tasks(sidecar: Sidecar, guards: Guards, supervisor: Supervisor) -> None:
+    """Everything that runs beside the requests for as long as the process does."""
+    config = sidecar.config
+    supervisor.every("idle-uploads", _HOUSEKEEPING_SECONDS, sidecar.drop_idle_uploads, needed_to_serve=True)
+    supervisor.every("hints", _HOUSEKEEPING_SECONDS, sidecar.save_hints)
+    supervisor.run("event-loop-delay", partial(_watch_lag, sidecar))
+    guards.start_tasks(supervisor)
+    if config.corpora and config.corpus.refresh_interval:
+        supervisor.every("base-corpora", config.corpus.refresh_interval, sidecar.bases.load)
+    if sidecar.replicas.mark:
+        refresh = sidecar.replicas.refresh
+        supervisor.every("replicas", REFRESH_SECONDS, refresh, at_once=True, needed_to_serve=True)
+    if sidecar.waiting.wanted:
+        supervisor.every("recompression", look_seconds(config), partial(when_idle, sidecar))
 
 
 async def _watch_lag(sidecar: Sidecar) -> None:

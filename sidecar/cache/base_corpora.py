@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from reducto.config import Config
@@ -28,7 +27,10 @@ class BaseCorpora:
         self.problem = ""
 
     async def load(self) -> None:
-        """Maps what is named. What cannot be had is logged; the sidecar works without it, and is not ready."""
+        """Maps what is named, if it changed.
+
+        What cannot be had is logged; the sidecar works without it, and is not ready.
+        """
         if not self._config.corpora:
             return
         try:
@@ -41,13 +43,6 @@ class BaseCorpora:
         if found is not None:
             self._corpora.replace_bases(found)
             logs.event("base-corpora", count=len(found), ids=sorted(found))
-
-    async def watch(self) -> None:
-        """Looks for changes as often as the configuration says. Runs until it is cancelled."""
-        interval = self._config.corpus.refresh_interval
-        while interval and self._config.corpora:
-            await asyncio.sleep(interval)
-            await self.load()
 
     async def check(self) -> str:
         """The condition of readiness: empty when all are mapped."""

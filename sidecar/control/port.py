@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from reducto.oci.errors import RegistryError
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
+from sidecar.runtime.supervisor import Supervisor
 
 #: A named condition of readiness: returns why it does not hold, or an empty text.
 Check = Callable[[], Awaitable[str]]
@@ -22,6 +23,8 @@ class Health:
     """What the probes tell. `started` is set once, `draining` when the process was asked to end."""
 
     checks: dict[str, Check] = field(default_factory=dict)
+    background: Supervisor | None = None
+    """The background tasks, once they run."""
     started: bool = False
     draining: bool = False
 
@@ -37,7 +40,13 @@ class Health:
                 reason = str(error) or type(error).__name__
             if reason:
                 problems[name] = reason
+        if self.background is not None:
+            problems |= self.background.failing(needed_to_serve=True)
         return problems
+
+    def warnings(self) -> dict[str, str]:
+        """Background tasks that keep failing while clients are served as ever, with what is wrong."""
+        return self.background.failing(needed_to_serve=False) if self.background is not None else {}
 
 
 def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None]) -> web.Application:
@@ -52,7 +61,8 @@ def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None])
 
     async def ready(_: web.Request) -> web.Response:
         problems = await health.report()
-        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+        document = {"ready": not problems, "problems": problems, "warnings": health.warnings()}
+        return web.json_response(document, status=503 if problems else 200)
 
     async def exposition(_: web.Request) -> web.Response:
         refresh()

@@ -7,11 +7,10 @@ record names all it needs at every moment, so a crash between two of them loses 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from dataclasses import replace
 
-from reducto.errors import ReductoError
+from reducto.config import Config
 from reducto.oci.names import RepositoryName
 from reducto.values import CorpusId, Descriptor, Digest
 from sidecar.app import Sidecar
@@ -26,6 +25,9 @@ from sidecar.upstream.client import Refused
 
 #: A gain below this is not worth new records.
 _LEAST_GAIN = 0.02
+#: Statuses by which the upstream says for good that the service account may not do this, or that nothing is there.
+_FINAL = (401, 403, 404, 405)
+_LOOK_SECONDS = 5.0
 
 
 async def recompress(sidecar: Sidecar, repository: RepositoryName, only: Work | None = None) -> int:
@@ -98,17 +100,34 @@ async def _swap(
     await rewrite(sidecar, repository, changed)
 
 
-async def when_idle(sidecar: Sidecar) -> None:
-    """Recompresses what was pushed, whenever nothing has run for a while. Runs until it is cancelled."""
-    quiet_seconds = sidecar.config.recompression.idle_after
-    while True:
-        await asyncio.sleep(min(quiet_seconds, 5.0))
-        found = sidecar.waiting.next()
-        if found is None or sidecar.busy or sidecar.quiet_seconds() < quiet_seconds:
-            continue
-        repository, work = found
-        try:
-            await recompress(sidecar, repository, work)
-        except (Refused, ReductoError, OSError) as error:
-            logs.event("recompression-skipped", repository=repository.name, error=str(error)[:200])
-        sidecar.waiting.done(repository, work)
+async def when_idle(sidecar: Sidecar) -> bool:
+    """Recompresses what waits in one repository, if the sidecar has been idle for long enough; whether it did.
+
+    Raises what that failed with, after the repository was postponed, so that the next call tries another one.
+    """
+    found = sidecar.waiting.next()
+    if found is None or sidecar.busy or sidecar.activity.quiet_seconds < sidecar.config.recompression.idle_after:
+        return False
+    repository, work = found
+    try:
+        await recompress(sidecar, repository, work)
+    except Refused as refusal:
+        if refusal.status not in _FINAL:
+            _postpone(sidecar, repository, refusal)
+            raise
+        logs.event("recompression-skipped", repository=repository.name, error=str(refusal)[:200])
+    except Exception as error:
+        _postpone(sidecar, repository, error)
+        raise
+    sidecar.waiting.done(repository, work)
+    return True
+
+
+def look_seconds(config: Config) -> float:
+    """How often `when_idle` is to be called."""
+    return min(config.recompression.idle_after, _LOOK_SECONDS)
+
+
+def _postpone(sidecar: Sidecar, repository: RepositoryName, error: Exception) -> None:
+    pause_seconds = sidecar.waiting.postpone(repository)
+    error.add_note(f"repository {repository} is recompressed again in {pause_seconds:.0f} s")

@@ -16,13 +16,15 @@ from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
 from sidecar.api.errors import error_response
 from sidecar.middleware.client_address import ClientAddresses, group_of
 from sidecar.middleware.rate_limits import RateLimiter
+from sidecar.runtime import logs
 
 API_KEY: web.RequestKey[ApiKey] = web.RequestKey("api_key", ApiKey)
 """The key with which a request was let in."""
 
 OPEN_PATHS = ("/health", "/health/live", "/health/ready", "/health/startup", "/metrics")
 ADMIN_PREFIX = "/api/v1/admin/"
-_POLL_SECONDS = 1.0
+#: How often the file of API keys is looked at.
+RELOAD_SECONDS = 1.0
 _WRONG_PER_SECOND, _WRONG_AT_ONCE = 1.0, 20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,14 +68,12 @@ class ApiKeyFile:
             raise UsageError(f"API keys {self._path} cannot be read: {error}") from None
         self.keys, self._stamp = ApiKeys.parse(text), stamp
 
-    async def watch(self, on_trouble: Callable[[UsageError], None], poll_seconds: float = _POLL_SECONDS) -> None:
-        """Reloads for as long as it runs. A file that cannot be used leaves the keys as they were."""
-        while True:
-            await asyncio.sleep(poll_seconds)
-            try:
-                await asyncio.to_thread(self.reload)
-            except UsageError as error:
-                on_trouble(error)
+    async def reload_logged(self) -> None:
+        """Reloads. A file that cannot be used is logged, and leaves the keys as they were."""
+        try:
+            await asyncio.to_thread(self.reload)
+        except UsageError as error:
+            logs.trouble("api-keys-not-read", error)
 
 
 def scope_needed(method: str, path: str) -> ApiScope | None:

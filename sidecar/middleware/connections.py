@@ -17,7 +17,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-_SWEEP_SECONDS = 1.0
+#: How often `Connections.sweep` is to be called.
+SWEEP_SECONDS = 1.0
 _BACKLOG = 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -69,7 +70,7 @@ class Connections:
         if guard is not None:
             self._waiting.pop(guard, None)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Closes connections that have waited too long."""
         oldest = asyncio.get_running_loop().time() - self._header_timeout_seconds
         while self._waiting:
@@ -136,7 +137,7 @@ class _Guard(asyncio.Protocol):
 class GuardedSite(web.BaseSite):
     """A TCP port whose connections are guarded. Takes the place of `web.TCPSite`."""
 
-    __slots__ = ("_host", "_port", "_sweeper", "connections")
+    __slots__ = ("_host", "_port", "connections")
 
     def __init__(
         self,
@@ -149,7 +150,6 @@ class GuardedSite(web.BaseSite):
         super().__init__(runner, ssl_context=ssl_context, backlog=_BACKLOG)
         self._host, self._port = host, port
         self.connections = connections
-        self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -170,19 +170,11 @@ class GuardedSite(web.BaseSite):
             backlog=self._backlog,
             **tls,
         )
-        self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
         """Closes the port and idle connections."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         self.connections.close()
         await super().stop()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            self.connections.sweep()
 
 
 def counted(connections: Connections) -> Middleware:

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
-from reducto.errors import UsageError
 from reducto.trust.signatures import Signer
+from sidecar.middleware import access, tls
 from sidecar.middleware.access import ApiKeyFile, guarded
 from sidecar.middleware.audit import audit_control, audited
 from sidecar.middleware.audit_log import AuditLog
 from sidecar.middleware.client_address import ClientAddresses
-from sidecar.middleware.connections import Connections, GuardedSite, counted
+from sidecar.middleware.connections import SWEEP_SECONDS, Connections, GuardedSite, counted
 from sidecar.middleware.rate_limits import RateLimiter, limited
 from sidecar.middleware.tls import ReloadingTls
 from sidecar.runtime import logs
+from sidecar.runtime.supervisor import Supervisor
 
 _CONTROL_CONNECTIONS = 256
 
@@ -83,12 +83,13 @@ class Guards:
         """A port for an application."""
         return GuardedSite(runner, address, port, connections, self._context())
 
-    def watchers(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs beside: files that are read again when they change."""
-        running = [self.api_keys.watch(lambda error: logs.trouble("api-keys-not-read", error))]
+    def start_tasks(self, supervisor: Supervisor) -> None:
+        """What runs beside the ports: slow connections are closed, files are read again when they change."""
+        for port, connections in (("data", self.data_connections), ("control", self.control_connections)):
+            supervisor.every(f"{port}-connections", SWEEP_SECONDS, connections.sweep, needed_to_serve=True)
+        supervisor.every("api-keys", access.RELOAD_SECONDS, self.api_keys.reload_logged)
         if self.tls is not None:
-            running.append(self.tls.watch(_certificate_changed))
-        return running
+            supervisor.every("certificate", tls.RELOAD_SECONDS, self.tls.reload_logged)
 
     async def audit_problem(self) -> str:
         """A condition of readiness: why the audit log cannot be written."""
@@ -101,10 +102,3 @@ class Guards:
 
     def _context(self) -> ssl.SSLContext | None:
         return self.tls.context if self.tls else None
-
-
-def _certificate_changed(problem: str) -> None:
-    if problem:
-        logs.trouble("certificate-not-reloaded", UsageError(problem))
-    else:
-        logs.event("certificate-reloaded")

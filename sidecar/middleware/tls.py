@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 from reducto.errors import UsageError
+from sidecar.runtime import logs
 
-POLL_SECONDS = 5.0
+#: How often the files are looked at.
+RELOAD_SECONDS = 5.0
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -28,15 +29,13 @@ class ReloadingTls:
         # Called in every handshake, whether or not the client names a server.
         self.context.sni_callback = self._choose
 
-    async def watch(
-        self, on_change: Callable[[str], None] = lambda _: None, poll_seconds: float = POLL_SECONDS
-    ) -> None:
-        """Reloads for as long as it runs. ``on_change`` is told why a reload failed, or an empty text."""
-        while True:
-            await asyncio.sleep(poll_seconds)
-            changed, problem = await asyncio.to_thread(self.reload_if_changed)
-            if changed:
-                on_change(problem)
+    async def reload_logged(self) -> None:
+        """Reloads if the files changed, and logs how that went."""
+        changed, problem = await asyncio.to_thread(self.reload_if_changed)
+        if problem:
+            logs.trouble("certificate-not-reloaded", UsageError(problem))
+        elif changed:
+            logs.event("certificate-reloaded")
 
     def reload_if_changed(self) -> tuple[bool, str]:
         """Whether the files changed, and why they could not be used. Blocks."""

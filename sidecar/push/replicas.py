@@ -29,7 +29,8 @@ from sidecar.upstream.registry import RegistryUpstream
 
 FORWARDED_HEADER = "X-Reducto-Forwarded"
 _MARK_CHARS = 8
-_REFRESH_SECONDS = 10.0
+#: How often `Replicas.refresh` is to be called.
+REFRESH_SECONDS = 10.0
 #: A replica that reduces a large layer stays silent for so long before it answers.
 _ANSWER_SECONDS = Seconds(1800)
 
@@ -78,7 +79,7 @@ class Replicas:
         assert isinstance(route, routes.UploadAt)
         owner = self._owner(route.session_id)
         if owner is None:
-            await self._refresh()
+            await self.refresh()
             owner = self._owner(route.session_id)
         if owner is None:
             raise UploadUnknown(f"the replica with upload {route.session_id} is gone; begin anew")
@@ -88,24 +89,8 @@ class Replicas:
         async with await client.send(replace(request, headers=headers)) as answer:
             return await relay(call, answer, "", self._offload)
 
-    async def watch(self) -> None:
-        """Keeps the addresses up to date for as long as it runs."""
-        while self._names:
-            await self._refresh()
-            await asyncio.sleep(_REFRESH_SECONDS)
-
-    async def close(self) -> None:
-        """Ends connections."""
-        for _, client in self._clients.values():
-            await client.close()
-        self._clients.clear()
-
-    # -- inside
-
-    def _owner(self, session_id: str) -> str | None:
-        return next((one for one in self._addresses if session_id.startswith(mark_of(one))), None)
-
-    async def _refresh(self) -> None:
+    async def refresh(self) -> None:
+        """Brings the addresses up to date, and ends connections to replicas that are gone."""
         found: set[str] = set()
         for name in self._names:
             try:
@@ -120,6 +105,17 @@ class Replicas:
         self._addresses = frozenset(found - {self._own})
         for gone in set(self._clients) - found:
             await self._clients.pop(gone)[1].close()
+
+    async def close(self) -> None:
+        """Ends connections."""
+        for _, client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    # -- inside
+
+    def _owner(self, session_id: str) -> str | None:
+        return next((one for one in self._addresses if session_id.startswith(mark_of(one))), None)
 
     async def _client(self, address: str) -> RegistryUpstream:
         """Connections to a replica, with what its certificate is at the moment."""

@@ -70,6 +70,11 @@ class Metrics:
             "reducto_event_loop_blocked_max_seconds",
             "The same without what it waited for a processor, its own or one that the host took away (Linux).",
         )
+        self.background_task_failures = counter(
+            "reducto_background_task_failures",
+            "Failures of background tasks, each of which was started again after a pause.",
+            "task",
+        )
         self.recompression_waiting = gauge(
             "reducto_recompression_waiting_corpora", "Layer corpora that idle recompression has not been through yet."
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import io
 import os
 import threading
@@ -75,7 +76,8 @@ class Offload:
 
         Whoever asks for the result before that computes it. Who waits for it lends out the turn and must hold no lock.
         """
-        job = _Job(self._waiting, partial(_called, function, *args, **kwargs))
+        context = contextvars.copy_context()
+        job = _Job(self._waiting, partial(context.run, _called, function, *args, **kwargs))
         self._inner.submit(self._in_turn, self._turns, _begin, job.call)
         return job
 
@@ -184,7 +186,7 @@ def _lower_priority(nice: int) -> None:
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
     """Awaits the call. A cancelled caller leaves only when the thread is done: nobody frees memory under it."""
-    future = pool.submit(_called, function, *args)
+    future = pool.submit(contextvars.copy_context().run, _called, function, *args)
     wrapped = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(wrapped)

@@ -260,6 +260,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Seconds by which the event loop was late, and the largest delays since the start.",
         ),
         Panel(
+            "Background tasks failing",
+            "none",
+            (("sum by (task) (increase(reducto_background_task_failures_total{@}[1h]))", "{{task}}"),),
+            "Failures of background tasks in the last hour, by task. /health/ready names those that keep failing.",
+        ),
+        Panel(
             "Saved by recompression",
             "bytes",
             (("sum(reducto_recompressed_bytes_saved_total{@})", "saved"),),

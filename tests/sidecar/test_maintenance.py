@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,13 @@ from sidecar.maintenance.rehydrate import rehydrate
 from sidecar.maintenance.walk import Contents, contents_of
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
+from tests.sidecar.samples import text
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import collect_garbage
 from tests.support.sidecar_rig import INDEX, MANIFEST, Rig, descriptor, layer_gzip, noise, until
 
 APP = RepositoryName("app")
 LAYER = words(300_000, 1)
-
-
-def text(length: int, seed: int) -> bytes:
-    """Words of a small vocabulary: bytes that compress a little better at a higher level."""
-    chance = random.Random(seed)
-    vocabulary = [noise(chance.randint(2, 6), number).hex() for number in range(3000)]
-    return " ".join(chance.choices(vocabulary, k=length // 9))[:length].encode()
 
 
 async def pull(rig: Rig, digest: Digest) -> bytes:
@@ -157,11 +150,8 @@ async def test_a_restart_before_it_was_idle_forgets_no_recompression(new_rig: Op
     assert (sidecar.waiting.corpora, sidecar.waiting.layers) == (2, 2)
     soon = replace(sidecar.config.recompression, idle_after=Seconds(0.05))
     sidecar.config = replace(sidecar.config, recompression=soon)
-    idle = asyncio.create_task(when_idle(sidecar))
-    try:
-        await until(lambda: sidecar.waiting.next() is None)
-    finally:
-        idle.cancel()
+    await until(lambda: when_idle(sidecar))
+    assert sidecar.waiting.next() is None
     assert await again.metric("reducto_recompressed_bytes_saved_total") > 0
     for layer in layers:
         assert await pull(again, Digest.of(layer)) == layer

@@ -9,7 +9,8 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-#: What to do with a request: ``503``, ``hang``, ``cut`` (half the answer, then nothing), ``lie`` (one bit), or None.
+#: What to do with a request: ``401``, ``503``, ``hang``, ``cut`` (half the answer, then nothing), ``lie`` (one bit),
+#: ``garble`` (no JSON), or None.
 Misbehave = Callable[[web.Request], str | None]
 Wanted = Callable[[web.Request], bool]
 
@@ -56,8 +57,8 @@ class Wicked:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         how = self.how(request)
         self.done += how is not None
-        if how == "503":
-            return web.Response(status=503)
+        if how in ("401", "503"):
+            return web.Response(status=int(how))
         if how == "hang":
             await asyncio.sleep(60)
         data = await request.read()
@@ -75,6 +76,8 @@ class Wicked:
         kept = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-length", "date", "server")}
         if "Location" in kept:
             kept["Location"] = kept["Location"].replace(self.target, "")
+        if how == "garble":
+            body = b"<html>" + bytes(max(0, len(body) - 6))
         if how == "lie" and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         response = web.StreamResponse(status=answer.status, headers=kept)
