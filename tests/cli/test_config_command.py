@@ -1,4 +1,4 @@
-"""``reducto config``: what it prints, what it writes, and its exit codes."""
+"""``reducto config`` prints and writes what it should, with the right exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDUCTO_CONFIG", raising=False)
 
 
-def test_set_then_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_get_shows_what_set_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "set", "compression.compression_level", "12"]) == 0
     assert main(["config", "set", "corpus.repositories", "oci://r/corpora, /srv/corpora"]) == 0
     capsys.readouterr()
@@ -29,14 +29,14 @@ def test_set_then_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     }
 
 
-def test_set_keeps_comments_and_prefers_the_directorys_file(tmp_path: Path) -> None:
+def test_set_keeps_comments_and_changes_the_file_in_the_directory(tmp_path: Path) -> None:
     file = tmp_path / "reducto.toml"
     file.write_text("# ours\n[compression]\nchunk_size = 8192 # bytes\n")
     assert main(["config", "set", "cache.max_size", "1GiB"]) == 0
     assert file.read_text() == '# ours\n[compression]\nchunk_size = 8192 # bytes\n\n[cache]\nmax_size = "1GiB"\n'
 
 
-def test_an_empty_value_unsets(tmp_path: Path) -> None:
+def test_an_empty_value_unsets_a_key(tmp_path: Path) -> None:
     file = tmp_path / "reducto.toml"
     file.write_text('[upstream]\nca_file = "/ca.pem"\n')
     assert main(["config", "set", "upstream.ca_file", ""]) == 0
@@ -68,7 +68,7 @@ def test_set_does_not_touch_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "edit YAML by hand" in capsys.readouterr().err
 
 
-def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("upstream: {url: 'https://r', ca_file: /absent.pem}\n")
     assert main(["config", "check", "--config", str(file)]) == 0
@@ -82,7 +82,7 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(error["message"].splitlines()) == 2
 
 
-def test_get_everything_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
+def test_get_without_a_key_and_schema_print_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "get"]) == 0
     assert "listen.data_port = 5000  # default" in capsys.readouterr().out
     assert main(["config", "schema"]) == 0

@@ -1,4 +1,4 @@
-"""``reducto keys`` and ``reducto audit``: what operators do with keys and logs."""
+"""``reducto keys`` and ``reducto audit`` do what operators need for keys and audit logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: object, expect: int = 0) -> d
     return json.loads(out.out if expect == 0 else out.err)
 
 
-def test_generate_show_rotate_revoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signing_key_from_generation_to_revocation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private, trusted = tmp_path / "signing.pem", tmp_path / "trusted"
     made = run(capsys, "keys", "generate", private, "--comment", "ci", "--trust-dir", trusted)
     assert load_signer(str(private)).key_id == made["key_id"]
@@ -37,7 +37,7 @@ def test_generate_show_rotate_revoke(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {key.key_id: key.state for key in load_trust([trusted])}[made["key_id"]] is KeyState.REVOKED
 
 
-def test_key_encryption_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_encryption_key_is_generated_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "kek"
     made = run(capsys, "keys", "generate", path, "--kind", "kek")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -46,7 +46,7 @@ def test_key_encryption_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (row["key_id"], row["state"]) == (made["key_id"], "kek")
 
 
-def test_show_without_arguments_follows_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_without_arguments_shows_the_configured_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = run(capsys, "keys", "generate", tmp_path / "signing.pem")
     config = tmp_path / "sidecar.yaml"
     config.write_text(f"security: {{signing: {{key: {made['private']}, trusted_keys: [{made['public']}]}}}}")
@@ -54,7 +54,7 @@ def test_show_without_arguments_follows_the_configuration(tmp_path: Path, capsys
     assert [row["state"] for row in shown] == ["active", "signs"]
 
 
-def test_api_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_api_keys_are_created_listed_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "api-keys.json"
     create = ("keys", "api", "create", "--file", path, "--scope", "read", "--name")
     reader = run(capsys, *create, "grafana", "--expires-in", "90d")
@@ -73,7 +73,7 @@ def test_api_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "keys", "api", "revoke", "--file", path, "nothing", expect=2)["error"]["kind"] == "UsageError"
 
 
-def test_audit_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_verify_finds_a_changed_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = run(capsys, "keys", "generate", tmp_path / "signing.pem")
     path = tmp_path / "audit.jsonl"
     log = AuditLog(AuditFile(path), signer=load_signer(made["private"]))

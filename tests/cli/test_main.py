@@ -1,4 +1,4 @@
-"""The command line's frame: finding commands, help, exit codes, where output goes."""
+"""The command line finds commands, prints help, returns exit codes, and writes to the right stream."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_importing_the_command_line_loads_no_heavy_module() -> None:
     assert not {"aiohttp", "oras", "rocksdict", "cryptography", "corpus_builder"} & set(ran.stdout.split())
 
 
-def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
+def test_a_closed_output_pipe_ends_the_program_quietly() -> None:
     pipeline = f"{sys.executable} -m reducto corpus inspect --corpus {GOLDEN} | true; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", pipeline], check=False, capture_output=True, text=True)
     assert ran.stderr == ""

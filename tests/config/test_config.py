@@ -1,4 +1,4 @@
-"""The configuration: sources and their order, units, helpful refusals, and what the schema exports."""
+"""The configuration: the order of its sources, units, refusals that name the mistake, and exports of the schema."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_every_key_can_be_set_by_file_environment_and_override(tmp_path: Path) -> None:
-    """A value that differs from the default arrives, whichever way it came."""
+    """A value that differs from the default is read from a file, from the environment and from an override alike."""
     for key in all_keys().values():
         text = _another_value(key)
         variables = {"REDUCTO_UPSTREAM_URL": "http://x", "REDUCTO_SECURITY_SIGNING_TRUSTED_KEYS": "/p"}
@@ -182,7 +182,7 @@ def test_environment_names_are_unambiguous() -> None:
 
 
 def test_unrelated_variables_are_left_alone(tmp_path: Path) -> None:
-    """Kubernetes sets REDUCTO_PORT and the like for a service named reducto."""
+    """Kubernetes sets variables such as REDUCTO_PORT for a service named reducto, which are no settings."""
     load(write(tmp_path, ""), environment={"REDUCTO_PORT": "tcp://10.0.0.1:5000", "REDUCTO_SERVICE_HOST": "x"})
 
 
@@ -233,7 +233,7 @@ def test_durations_round_trip(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "1 XB", "1e9", "0x10", "1,5GiB", "٣MiB", "-1s"])
-def test_what_is_no_number_with_unit_is_refused(text: str) -> None:
+def test_a_text_without_number_and_unit_is_refused(text: str) -> None:
     for parse in (parse_size, parse_seconds):
         with pytest.raises(ValueError, match="must be a"):
             parse(text)

@@ -1,4 +1,4 @@
-"""Inputs for corpus builds."""
+"""Inputs for the tests that build corpora."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.corpus.samples import noise
 
 
 def write_tree(root: Path, files: Mapping[str, bytes]) -> Path:
-    """A directory with these files."""
+    """Writes these files below a directory and returns the directory."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write_tree(root: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """A tar as docker writes it: headers, contents, nothing deterministic about times."""
+    """A tar of these files, whose modification times count up from a fixed second."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for number, (name, content) in enumerate(files.items()):
@@ -36,7 +36,7 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def write_layout(root: Path, images: list[list[bytes]]) -> Path:
-    """An OCI layout with these images, each a list of plain layers, stored as gzip."""
+    """Writes an OCI layout with these images. Each image is a list of plain layers, which are stored as gzip."""
     blobs = root / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -57,7 +57,7 @@ def write_layout(root: Path, images: list[list[bytes]]) -> Path:
 
 
 def tree_bytes(root: Path) -> bytes:
-    """A directory as the builder reads it."""
+    """A directory's tar as the builder reads it."""
     return b"".join(directory_tar(root, keep_times=False))
 
 

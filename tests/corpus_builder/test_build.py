@@ -1,4 +1,4 @@
-"""Building corpora: what gets in, what stays out, and that nothing half-written is left."""
+"""A build keeps the right chunks, leaves the right ones out, and never leaves an unfinished file behind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build_corpus(
 
 
 def chunks_of(*paths: Path) -> set[int]:
-    """The fingerprints of everything at ``paths``."""
+    """The fingerprints of all chunks of the sources at ``paths``."""
     return {c.fingerprint for source in sources_of(*paths) for piece in cut(source, CHUNKING) for c in piece.chunks}
 
 
@@ -68,7 +68,7 @@ def tree(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "tree", files)
 
 
-# -- what gets in --------------------------------------------------------------------------------------------------
+# -- the content of a corpus ----------------------------------------------------------------------------------------
 
 
 def test_a_corpus_holds_every_chunk_of_its_input_once(tmp_path: Path, tree: Path) -> None:
@@ -88,10 +88,10 @@ def test_a_corpus_holds_every_chunk_of_its_input_once(tmp_path: Path, tree: Path
 def test_members_are_found_by_path_with_digits_ignored(tmp_path: Path, tree: Path) -> None:
     build_corpus(tmp_path / "c.rc", tree)
     with Corpus.open(tmp_path / "c.rc", allow_unsigned=True) as corpus:
-        places = corpus.paths.find(path_hash(b"./lib/module99.py"))
-        assert len(places) == 8
-        for place in places:
-            assert bytes(corpus.view(place, 10)) == b"lib/module"
+        offsets = corpus.paths.find(path_hash(b"./lib/module99.py"))
+        assert len(offsets) == 8
+        for offset in offsets:
+            assert bytes(corpus.view(offset, 10)) == b"lib/module"
 
 
 FORMS = [
@@ -149,7 +149,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_its_times(tmp_path: Path, 
     assert (tmp_path / "one.rc").read_bytes() == (tmp_path / "two.rc").read_bytes()
 
 
-def test_a_dictionary_is_trained_where_there_is_something_to_learn(tmp_path: Path) -> None:
+def test_a_dictionary_is_trained_from_chunks_that_have_something_in_common(tmp_path: Path) -> None:
     def log(seed: int, lines: int) -> bytes:
         rng = random.Random(seed)
         names = ("router", "scheduler", "authenticator", "garbage collector", "replication")
@@ -211,25 +211,25 @@ def test_a_catalogue_that_lost_a_file_or_has_other_chunks_is_refused(tmp_path: P
 # -- ranking -------------------------------------------------------------------------------------------------------
 
 
-def test_with_little_room_what_is_shared_stays(tmp_path: Path) -> None:
+def test_a_size_limit_keeps_what_several_images_share(tmp_path: Path) -> None:
     shared = {f"common/{n}": noise(8000, n) for n in range(10)}
     trees = [
         write_tree(tmp_path / f"image{k}", shared | {f"own/{n}": noise(8000, 1000 * (k + 1) + n) for n in range(30)})
         for k in range(3)
     ]
-    # Room for the shared 80 kB and little else, after the fixed allowance for header and dictionary.
+    # The limit suffices for the shared 80 kB and 30 kB more, after 256 KiB set aside for header and dictionary.
     limit = (256 << 10) + 110_000
     report = build_corpus(tmp_path / "c.rc", *trees, max_bytes=limit)
     assert (tmp_path / "c.rc").stat().st_size <= limit
     assert report.left_out_bytes > 500_000
     common = chunks_of(write_tree(tmp_path / "common-only", shared))
     kept = index_of(tmp_path / "c.rc")
-    # Chunks of contents; those of the last padding and end of archive differ.
+    # At most two chunks may be missing: those that hold the last file's padding and the end of the archive.
     assert len(common & kept) >= len(common) - 2
     assert kept - common
 
 
-def test_layers_that_more_images_name_count_for_more(tmp_path: Path) -> None:
+def test_layers_that_more_images_name_are_worth_more(tmp_path: Path) -> None:
     base, one, two = (tar_of({f"{name}/{n}": noise(8000, seed + n) for n in range(20)})
                       for name, seed in (("base", 0), ("one", 100), ("two", 200)))  # fmt: skip
     layout = write_layout(tmp_path / "layout", [[base, one], [base, two]])
@@ -293,7 +293,7 @@ def test_a_damaged_input_stops_the_build_and_leaves_no_corpus(tmp_path: Path, da
         {"oci-layout": b"{}", "index.json": b'{"manifests": [{"digest": "sha256:../x"}]}'},
     ],
 )
-def test_an_image_archive_that_lies_is_refused(tmp_path: Path, saved: dict[str, bytes]) -> None:
+def test_a_malformed_image_archive_is_refused(tmp_path: Path, saved: dict[str, bytes]) -> None:
     (tmp_path / "image.tar").write_bytes(tar_of(saved))
     with pytest.raises(Corrupt):
         list(collect(tmp_path / "image.tar", UNSIGNED))
@@ -307,7 +307,7 @@ def test_a_layer_with_another_digest_is_refused(tmp_path: Path) -> None:
         build_corpus(tmp_path / "c.rc", layout)
 
 
-def test_an_unsigned_corpus_is_no_input_unless_allowed(tmp_path: Path, tree: Path) -> None:
+def test_an_unsigned_corpus_is_refused_as_input_unless_allowed(tmp_path: Path, tree: Path) -> None:
     build_corpus(tmp_path / "c.rc", tree)
     with pytest.raises(Untrusted):
         list(collect(tmp_path / "c.rc", Trust(TRUST)))
@@ -343,7 +343,7 @@ build_corpus(out / "c.rc", *map(Path, sys.argv[3:]), split_bytes=60_000)
 
 
 @pytest.mark.parametrize("deadly", range(1, 15))
-def test_a_killed_build_leaves_whole_files_and_can_go_on(tmp_path: Path, tree: Path, deadly: int) -> None:
+def test_a_killed_build_leaves_complete_files_and_can_be_continued(tmp_path: Path, tree: Path, deadly: int) -> None:
     more = write_tree(tmp_path / "more", {f"lib/new{n}.py": noise(4000, 100 + n) for n in range(5)})
     out = tmp_path / "out"
     out.mkdir()
@@ -357,7 +357,7 @@ def test_a_killed_build_leaves_whole_files_and_can_go_on(tmp_path: Path, tree: P
     build_corpus(out / "c.rc", tree, more, split_bytes=60_000)
     assert index_of(*out.glob("*.rc")) == chunks_of(tree, more)
     with Catalogue(out / "c.catalogue", CHUNKING) as catalogue:
-        assert max(entry.places for _, entry in catalogue.all_entries()) <= 2
+        assert max(entry.offsets for _, entry in catalogue.all_entries()) <= 2
 
 
 def test_a_source_that_changes_while_it_is_read_stops_the_build(tmp_path: Path, tree: Path) -> None:

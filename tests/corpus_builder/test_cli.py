@@ -1,4 +1,4 @@
-"""``reducto corpus build|analyze`` as a user types them."""
+"""``reducto corpus build`` and ``corpus analyze`` as a user types them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_a_directory_becomes_a_signed_corpus(tmp_path: Path, tree: Path, capsys:
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".corpus", "corpus"))) == ["corpus.rc"]
 
 
-def test_limits_names_and_targets(tmp_path: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_with_size_limit_name_and_target(
+    tmp_path: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = write_tree(tmp_path / "target", {f"lib/part{chr(97 + n)}.so": noise(30_000, n) for n in range(5)})
     base = ["corpus", "build", "--input", tree, "--name", "golden-v1", "--chunk-size", "4KiB"]
     limited = run(capsys, *base, "--output", tmp_path / "limited.rc", "--max-size", "500KiB")
@@ -74,7 +76,7 @@ def test_limits_names_and_targets(tmp_path: Path, tree: Path, capsys: pytest.Cap
         (["--input", "tests/corpus", "--sign", "absent.pem"], 2, "absent.pem"),
     ],
 )
-def test_what_cannot_be_built(
+def test_impossible_builds_are_refused(
     tmp_path: Path, words: list[str], exit_code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -84,14 +86,14 @@ def test_what_cannot_be_built(
     assert list(out.iterdir()) == []
 
 
-def test_analysis_tells_where_every_byte_would_come_from(
+def test_analysis_says_where_every_byte_would_come_from(
     tmp_path: Path, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "corpus", "build", "--input", tree, "--output", tmp_path / "c.rc")
     same = {f"lib/part{n}.so": noise(30_000, n) for n in range(10)}
-    twin = {"lib/part77.so": noise(50_000, 700)}
+    similar = {"lib/part77.so": noise(50_000, 700)}
     new = {"bin/other": noise(40_000, 800), "bin/again": noise(40_000, 800)}
-    (tmp_path / "test.tar").write_bytes(tar_of(same | twin | new))
+    (tmp_path / "test.tar").write_bytes(tar_of(same | similar | new))
     document = run(
         capsys, "corpus", "analyze", "--corpus", tmp_path / "c.rc", "--allow-unsigned",
         "--test-data", tmp_path / "test.tar", "--measure",
@@ -99,7 +101,7 @@ def test_analysis_tells_where_every_byte_would_come_from(
     parts = [document[f"{kind}_bytes"] for kind in ("hit", "repeat", "twin", "new")]
     assert sum(parts) == document["plain_bytes"]
     for measured, expected in zip(parts, (300_000, 40_000, 50_000, 40_000), strict=True):
-        # The last chunk of a member may hold padding that differs.
+        # The tolerance is for a member's last chunk, which may hold padding that differs.
         assert expected * 0.8 < measured < expected * 1.1 + 16_000
     assert 85_000 < document["reduced_bytes"] < 110_000
     assert 0.4 < document["corpora"][0]["use_rate"] < 0.6
@@ -124,8 +126,8 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path, tree: Path, 
     words = ["corpus", "build", "--output", str(out / "c.rc"), "--input", str(tree)]
     program = (
         "import signal, sys, time, corpus_builder.build as b, reducto.cli\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell ignores it
-        # In short naps: a signal just before a long one would be heard only after it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # because a shell's background jobs ignore SIGINT
+        # The sleep is cut into 0.1 s, because a signal that arrives just before a sleep is handled after it.
         "b.cut = lambda *_: (print('reading', flush=True), [time.sleep(0.1) for _ in range(600)])\n"
         "sys.exit(reducto.cli.main(sys.argv[1:]))\n"
     )

@@ -1,4 +1,4 @@
-"""The codec's commands as a user types them: files, folders, pipes, ranges, keys, reports, refusals."""
+"""The codec's commands as a user types them, on files, folders and pipes, with ranges, keys, reports and refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPORT_KEYS = {
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an old and a new version and a corpus of the old one."""
+    """A folder with two versions of a file and a corpus of the older one."""
     monkeypatch.chdir(tmp_path)
     old = make_tar({"app/main.py": words(90_000), "app/data.bin": random.Random(1).randbytes(70_000)})
     new = make_tar({"app/main.py": words(90_000), "app/data.bin": random.Random(1).randbytes(70_001)}, mtime=1)
@@ -42,7 +42,7 @@ def run(*words_: str) -> int:
     return main(list(words_))
 
 
-def test_compress_and_decompress(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decompress_gives_the_bytes_that_compress_read(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compress", "--input", "new.tar", *CORPUS, "--output", "new.reducto", "--json") == 0
     receipt = json.loads(capsys.readouterr().out)
     assert receipt["output_bytes"] == Path("new.reducto").stat().st_size < 3000
@@ -51,8 +51,8 @@ def test_compress_and_decompress(case: Path, capsys: pytest.CaptureFixture[str])
     assert sorted(p.name for p in case.iterdir()) == ["back.tar", "new.reducto", "new.tar", "old.rc", "old.tar"]
 
 
-def test_long_zeros_become_holes(case: Path) -> None:
-    """As cp and zstd do it: a disk image takes no more room afterwards than before."""
+def test_long_runs_of_zeros_become_holes(case: Path) -> None:
+    """A rebuilt disk image takes no more disk space than the original, as with cp and zstd."""
     image = bytes(3 << 20) + Path("new.tar").read_bytes() + bytes((5 << 20) + 17)
     Path("disk.img").write_bytes(image)
     assert run("compress", "--input", "disk.img", *CORPUS, "--output", "disk.reducto", "--quiet") == 0
@@ -61,7 +61,7 @@ def test_long_zeros_become_holes(case: Path) -> None:
     assert Path("back.img").stat().st_blocks * 512 < 1 << 20
 
 
-def test_a_directory_of_corpora(case: Path) -> None:
+def test_a_directory_of_corpora_can_be_given(case: Path) -> None:
     assert run("compress", "--input", "new.tar", "--corpus", ".", "--allow-unsigned", "--output", "o") == 0
     assert Path("o").stat().st_size < 3000
 
@@ -69,21 +69,21 @@ def test_a_directory_of_corpora(case: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "span"), [("0-0", (0, 1)), ("1000-1999", (1000, 2000)), ("150000-", (150_000, None))]
 )
-def test_a_range(case: Path, asked: str, span: tuple[int, int | None]) -> None:
+def test_a_range_of_bytes_is_rebuilt(case: Path, asked: str, span: tuple[int, int | None]) -> None:
     run("compress", "--input", "new.tar", *CORPUS, "--output", "new.reducto")
     assert run("decompress", "--input", "new.reducto", *CORPUS, "--output", "part", "--range", asked) == 0
     assert Path("part").read_bytes() == Path("new.tar").read_bytes()[slice(*span)]
 
 
 @pytest.mark.parametrize("asked", ["5", "9-3", "99999999-", "a-b"])
-def test_a_range_that_is_none(case: Path, asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_range_is_refused(case: Path, asked: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("compress", "--input", "new.tar", *CORPUS, "--output", "new.reducto")
     assert run("decompress", "--input", "new.reducto", *CORPUS, "--output", "part", "--range", asked) == 2
     assert "--range" in capsys.readouterr().err
     assert not Path("part").exists()
 
 
-def test_pipes(case: Path) -> None:
+def test_input_and_output_may_be_pipes(case: Path) -> None:
     reducto = [sys.executable, "-m", "reducto"]
     new = Path("new.tar").read_bytes()
     made = subprocess.run(
@@ -93,7 +93,7 @@ def test_pipes(case: Path) -> None:
         [*reducto, "decompress", "--input", "-", "--output", "-"], input=made.stdout, capture_output=True, check=True
     )
     assert back.stdout == new
-    assert b"\r" not in made.stderr, "a progress bar in a pipe"
+    assert b"\r" not in made.stderr, "there is no progress bar, because standard error is not a terminal"
 
 
 def test_a_folder_is_a_deterministic_tar(case: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_folder_is_a_deterministic_tar(case: Path) -> None:
         assert tar.getnames() == ["a", "sub", "sub/b"]
 
 
-def test_encryption(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_encrypted_file_opens_with_its_key_only(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("key", "other"):
         Path(name).write_text(generate_kek())
         Path(name).chmod(0o600)
@@ -147,7 +147,7 @@ def test_the_encoder_of_a_gzip_file_is_named(case: Path, capsys: pytest.CaptureF
     assert report["output_bytes"] < report["input_bytes"] / 10
 
 
-def test_text_and_html_reports(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_and_html_reports_hold_the_result(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("analyze", "--input", "new.tar", *CORPUS) == 0
     assert "times less than gzip" in capsys.readouterr().out
     assert run("analyze", "--input", "new.tar", *CORPUS, "--report-format", "html") == 0
@@ -156,7 +156,7 @@ def test_text_and_html_reports(case: Path, capsys: pytest.CaptureFixture[str]) -
     assert "http" not in page, "the page must not need anything from elsewhere"
 
 
-def test_benchmark_says_yes_and_no(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_recommends_and_advises_against(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ("alike", "noise"):
         Path(folder).mkdir()
     for i in range(8):
