@@ -357,7 +357,7 @@ def test_a_killed_build_leaves_complete_files_and_can_be_continued(tmp_path: Pat
     build_corpus(out / "c.rc", tree, more, split_bytes=60_000)
     assert index_of(*out.glob("*.rc")) == chunks_of(tree, more)
     with Catalogue(out / "c.catalogue", CHUNKING) as catalogue:
-        assert max(entry.offsets for _, entry in catalogue.all_entries()) <= 2
+        assert max(entry.places for _, entry in catalogue.all_entries()) <= 2
 
 
 def test_a_source_that_changes_while_it_is_read_stops_the_build(tmp_path: Path, tree: Path) -> None:

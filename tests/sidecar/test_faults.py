@@ -20,10 +20,10 @@ from reducto.values import Digest
 from sidecar.upstream.base import Caller
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
+from tests.support.faulty_proxy import FaultyProxy, Wanted
 from tests.support.fixtures import StartRegistry
 from tests.support.registries import Registry
 from tests.support.sidecar_rig import MANIFEST, Rig
-from tests.support.wicked import Wanted, Wicked
 
 pytestmark = pytest.mark.integration
 
@@ -45,13 +45,13 @@ async def registry(start_registry: StartRegistry) -> Registry:
 
 
 @pytest.fixture
-async def wicked(registry: Registry) -> AsyncIterator[Wicked]:
-    async with Wicked(registry.url) as proxy:
+async def wicked(registry: Registry) -> AsyncIterator[FaultyProxy]:
+    async with FaultyProxy(registry.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def behind(new_rig: OpenRig, wicked: Wicked) -> Rig:
+async def behind(new_rig: OpenRig, wicked: FaultyProxy) -> Rig:
     return await new_rig(upstream=wicked.url, read_timeout=1.0, retries=1)
 
 
@@ -82,7 +82,7 @@ async def forget(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["503", "cut"])
-async def test_a_passing_fault_of_the_upstream_is_not_seen(behind: Rig, wicked: Wicked, how: str) -> None:
+async def test_a_passing_fault_of_the_upstream_is_not_seen(behind: Rig, wicked: FaultyProxy, how: str) -> None:
     digest = await behind.push_blob("app", LAYER)
     await forget(behind)
     assert await behind.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 1
@@ -94,7 +94,7 @@ async def test_a_passing_fault_of_the_upstream_is_not_seen(behind: Rig, wicked: 
 
 @pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
 async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
-    behind: Rig, wicked: Wicked, registry: Registry, how: str
+    behind: Rig, wicked: FaultyProxy, registry: Registry, how: str
 ) -> None:
     digest = await behind.push_blob("app", LAYER)
     await forget(behind)
@@ -114,7 +114,7 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
 
 
 @pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
-async def test_a_fault_with_manifests(behind: Rig, wicked: Wicked, registry: Registry, how: str) -> None:
+async def test_a_fault_with_manifests(behind: Rig, wicked: FaultyProxy, registry: Registry, how: str) -> None:
     """By tag and by digest, of what was reduced and of what was not: the right bytes or an error."""
     for tag, layer in (("reduced", LAYER), ("plain", b"small")):
         digest, data = await behind.push_image("app", tag, [layer])
@@ -138,7 +138,7 @@ async def test_a_fault_with_manifests(behind: Rig, wicked: Wicked, registry: Reg
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("how", ["503", "cut", "hang"])
-async def test_a_push_meets_a_fault(behind: Rig, wicked: Wicked, registry: Registry, how: str, step: str) -> None:
+async def test_a_push_meets_a_fault(behind: Rig, wicked: FaultyProxy, registry: Registry, how: str, step: str) -> None:
     """Acknowledged or not: what was acknowledged is there, what was not can be pushed again."""
     first = await behind.push_blob("app", LAYER)
     for lasting in (False, True):
@@ -168,7 +168,7 @@ async def try_push(rig: Rig, data: bytes) -> bool:
     return put.status == 201
 
 
-async def test_a_dead_upstream_is_503_with_retry_after(new_rig: OpenRig, wicked: Wicked) -> None:
+async def test_a_dead_upstream_is_503_with_retry_after(new_rig: OpenRig, wicked: FaultyProxy) -> None:
     rig = await new_rig(upstream=wicked.url, read_timeout=0.5, retries=1)
     wicked.how = lambda _: "hang"
     answer = await rig("GET", "/v2/app/manifests/v1")

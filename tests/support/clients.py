@@ -1,7 +1,7 @@
-"""The clients that people push and pull with, each with a home of its own, behind one small interface.
+"""The clients that people push and pull with, behind one small interface. Each has a home directory of its own.
 
-Every client takes a ``docker save`` archive to push and says the manifest digest that a pull gave it.
-They reach registries on 127.0.0.1 without TLS. ``client(...)`` runs the program itself for all the rest.
+Every client pushes a ``docker save`` archive, and returns the manifest digest of what it pulls. It reaches registries
+on 127.0.0.1 without TLS. ``client(...)`` runs the program itself with any other arguments.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.support.process import find_tool, run
 
 
 class Client:
-    """What all clients share; ``name`` is the program's."""
+    """The interface of all clients. ``name`` is the name of the program."""
 
     name: ClassVar[str]
 
@@ -36,26 +36,26 @@ class Client:
         }
 
     def __call__(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 600) -> str:
-        """Run the program with these arguments; its standard output, ``CommandFailed`` when it fails."""
+        """Runs the program with these arguments and returns its standard output. Raises `CommandFailed`."""
         return run(self.program, *arguments, env=self.environment, stdin=stdin, timeout_seconds=timeout_seconds)
 
     def login(self, host: str, user: str, password: str) -> None:
         raise NotImplementedError
 
     def push(self, archive: Path, reference: str) -> None:
-        """Push the only image of a ``docker save`` archive as ``reference``."""
+        """Pushes the only image of a ``docker save`` archive as ``reference``."""
         raise NotImplementedError
 
     def pull(self, reference: str) -> str:
-        """Pull it afresh, with nothing of it at hand; the manifest's digest as the client saw it."""
+        """Pulls an image of which the client has no part, and returns the manifest's digest as the client saw it."""
         raise NotImplementedError
 
     def run(self, reference: str, *command: str) -> str:
-        """What a command in the image that was pulled last prints."""
+        """The output of a command that runs in the image which was pulled last."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Remove what the client keeps outside its folder."""
+        """Removes everything that the client keeps outside its folder."""
 
 
 class Docker(Client):
@@ -85,18 +85,18 @@ class Docker(Client):
         return self("run", "--rm", "--network=none", reference, *command)
 
     def forget(self) -> None:
-        """Remove every image, so that the next pull fetches all of it."""
+        """Removes every image, so that the next pull fetches all layers."""
         images = self("images", "--all", "--quiet").split()
         if images:
             self("rmi", "--force", *dict.fromkeys(images))
 
 
 class _Containers(Client):
-    """podman and buildah: a vfs store of their own, no systemd."""
+    """podman and buildah, with a vfs store of their own and without systemd."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        # podman takes no run root of over 50 characters.
+        # podman refuses a run root whose path is longer than 50 characters.
         self._run_root = tempfile.mkdtemp(prefix="rd-run-", dir="/tmp")
         self.options = ["--root", str(folder / "root"), "--runroot", self._run_root, "--storage-driver", "vfs"]
 
@@ -135,7 +135,8 @@ class Podman(_Containers):
         return str(found["Digest"])
 
     def run(self, reference: str, *command: str) -> str:
-        # crun wants cgroups that a container in a container does not have, and limits may not be raised there.
+        # runc runs the command, because crun needs cgroups that a container inside a container does not have. The
+        # limits are low, because such a container may not raise them.
         limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
         return self("--runtime", "runc", "run", "--rm", "--network=host", *limits, reference, *command)
 
@@ -161,7 +162,7 @@ class Skopeo(Client):
         self("copy", "--quiet", "--dest-tls-verify=false", f"docker-archive:{archive}", f"docker://{reference}")
 
     def pull(self, reference: str) -> str:
-        folder = _fresh(self.folder / "pulled")
+        folder = _removed(self.folder / "pulled")
         self(
             "copy", "--quiet", "--src-tls-verify=false", "--preserve-digests", f"docker://{reference}", f"dir:{folder}"
         )
@@ -181,7 +182,7 @@ class Crane(Client):
         self("push", "--insecure", archive, reference)
 
     def pull(self, reference: str) -> str:
-        folder = _fresh(self.folder / "pulled")
+        folder = _removed(self.folder / "pulled")
         self("pull", "--insecure", "--format=oci", reference, folder)
         (entry,) = json.loads((folder / "index.json").read_text())["manifests"]
         return str(entry["digest"])
@@ -191,7 +192,7 @@ class Crane(Client):
 
 
 class Oras(Client):
-    """``push`` goes by way of an OCI layout, which skopeo makes of the archive."""
+    """oras, whose ``push`` reads an OCI layout that skopeo makes from the archive."""
 
     name = "oras"
 
@@ -199,12 +200,12 @@ class Oras(Client):
         self("login", "--plain-http", "--username", user, "--password-stdin", host, stdin=password.encode())
 
     def push(self, archive: Path, reference: str) -> None:
-        layout = _fresh(self.folder / "layout")
+        layout = _removed(self.folder / "layout")
         Skopeo(self.folder / "skopeo")("copy", "--quiet", f"docker-archive:{archive}", f"oci:{layout}:image")
         self("cp", "--no-tty", "--from-oci-layout", f"{layout}:image", "--to-plain-http", reference)
 
     def pull(self, reference: str) -> str:
-        layout = _fresh(self.folder / "pulled")
+        layout = _removed(self.folder / "pulled")
         self("cp", "--no-tty", "--from-plain-http", reference, "--to-oci-layout", f"{layout}:image")
         (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
         return str(entry["digest"])
@@ -214,7 +215,7 @@ class Oras(Client):
 
 
 class Helm(Client):
-    """Charts as OCI artifacts: ``archive`` is a packaged chart, ``reference`` the repository above its name."""
+    """helm, which pushes charts: ``archive`` is a packaged chart, ``reference`` the repository above its name."""
 
     name = "helm"
 
@@ -225,7 +226,7 @@ class Helm(Client):
         self("push", archive, f"oci://{reference}", "--plain-http")
 
     def pull(self, reference: str) -> str:
-        folder = _fresh(self.folder / "pulled")
+        folder = _removed(self.folder / "pulled")
         folder.mkdir()
         name, _, version = reference.rpartition(":")
         words = ["pull", f"oci://{name}", "--version", version, "--plain-http", "-d", folder]
@@ -236,14 +237,14 @@ class Helm(Client):
 
 
 def run_unpacked(source: str, folder: Path, *command: str) -> str:
-    """Unpacks an image (``oci:layout``, ``dir:folder``) as a runtime would, and runs a command in its root."""
-    _fresh(folder).mkdir(parents=True)
+    """Unpacks an image (``oci:layout`` or ``dir:folder``) as a runtime would, and runs a command in its root."""
+    _removed(folder).mkdir(parents=True)
     Skopeo(folder / "skopeo")("copy", "--quiet", source, f"oci:{folder / 'layout'}:image")
     run("umoci", "unpack", "--image", f"{folder / 'layout'}:image", folder / "bundle")
     return run("chroot", folder / "bundle" / "rootfs", *command)
 
 
-def _fresh(folder: Path) -> Path:
+def _removed(folder: Path) -> Path:
     run("rm", "-rf", folder)
     return folder
 

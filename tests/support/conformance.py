@@ -1,6 +1,7 @@
-"""The OCI distribution-spec conformance suite against any registry, as a result for each of its tests.
+"""Runs the conformance suites of the OCI distribution specification against a registry, with one result per test.
 
-Two of them: the one released with the specification 1.1, and the one of its main branch, with many more tests.
+There are two suites: the one released with version 1.1 of the specification, and the one of its main branch, which has
+many more tests.
 """
 
 import os
@@ -13,7 +14,7 @@ import yaml
 
 from tests.support.process import CommandFailed, find_tool
 
-#: From bad to good; a test that a suite does not know of a registry is "disabled".
+#: Results from the worst to the best. "disabled" is a test that the suite does not run against this registry.
 RANKS = {
     "error": 0,
     "fail": 0,
@@ -30,7 +31,7 @@ RANKS = {
 def run_conformance(
     url: str, folder: Path, user: str = "", password: str = "", namespace: str = "conformance/first"
 ) -> dict[str, str]:
-    """Test name -> ``passed``, ``failed`` or ``skipped``, all four categories, against the registry at ``url``.
+    """Runs the suite of version 1.1, all four categories; test name -> ``passed``, ``failed`` or ``skipped``.
 
     The suite's own report (report.html, junit.xml) stays in ``folder``.
     """
@@ -51,9 +52,9 @@ def run_conformance(
 
 
 def run_conformance_next(url: str, folder: Path) -> dict[str, str]:
-    """The same of the main branch's suite, with its summary by API and by kind of content (``apis/Blob get``).
+    """Runs the main branch's suite. The result also holds its summary by API and kind of content (``apis/Blob get``).
 
-    A name that occurs several times has its worst result. results.yaml and junit.xml stay in ``folder``/results.
+    A name that occurs several times gets its worst result. results.yaml and junit.xml stay in ``folder``/results.
     """
     results = folder / "results"
     settings = {
@@ -71,7 +72,10 @@ def run_conformance_next(url: str, folder: Path) -> dict[str, str]:
 
 
 def worse(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The tests that went worse. Those that only one run has follow from others: a suite tries what works."""
+    """The tests of both runs whose result became worse.
+
+    A test that only one run has is left out, because a suite runs some tests only after others passed.
+    """
     both = before.keys() & after.keys()
     return {name: (before[name], after[name]) for name in both if RANKS[after[name]] < RANKS[before[name]]}
 

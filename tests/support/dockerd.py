@@ -1,4 +1,7 @@
-"""A Docker engine of our own: own socket and data, no bridge, no packet filter; containers use the host's network."""
+"""A Docker engine for tests, with its own socket and data and without a bridge or packet filter.
+
+Its containers use the host's network.
+"""
 
 import os
 import subprocess
@@ -12,7 +15,7 @@ from tests.support.process import Daemon, find_tool, run
 
 
 class DockerEngine:
-    """``with DockerEngine(folder) as engine: engine.docker("pull", ref)``. Needs root.
+    """A Docker engine that runs in a ``with`` block: ``engine.docker("pull", ref)``. It needs root.
 
     The engine chooses its storage driver itself (overlay2, or vfs where overlays cannot be mounted).
     """
@@ -25,7 +28,7 @@ class DockerEngine:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        # A socket's path may have 108 bytes at most, less than some temporary folders take.
+        # A socket's path may have at most 108 bytes, and some temporary folders have longer paths.
         self._runtime = Path(tempfile.mkdtemp(prefix="rd-docker-", dir="/tmp"))
         self.socket = self._runtime / "docker.sock"
         self.config = folder / "client"
@@ -52,14 +55,14 @@ class DockerEngine:
         self.daemon = Daemon(argv, folder / "dockerd.log", self._answers, env=environment)
 
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 1800) -> str:
-        """Run the docker client against this engine; its standard output."""
+        """Runs the docker client against this engine and returns its standard output."""
         return run(
             self._docker(), *arguments, env=self.client_environment, stdin=stdin, timeout_seconds=timeout_seconds
         )
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What a docker client needs to talk to this engine (an own login store, the classic builder)."""
+        """Environment variables for a docker client: this engine, a login store of its own, and the classic builder."""
         return {
             "DOCKER_HOST": f"unix://{self.socket}",
             "DOCKER_CONFIG": str(self.config),

@@ -1,4 +1,4 @@
-"""Fixtures around real servers and clients; tests/conftest.py makes them known to every test.
+"""Fixtures with real servers and clients. tests/conftest.py makes them available to every test.
 
 Tests that use them carry ``@pytest.mark.integration``.
 """
@@ -24,7 +24,7 @@ MakeClient = Callable[[str], Client]
 
 @pytest.fixture
 def start_registry(tmp_path: Path) -> Iterator[StartRegistry]:
-    """``start_registry(kind, auth=None, **more)``: as many registries as a test wants, stopped at its end."""
+    """``start_registry(kind, auth=None, **more)`` starts a registry, which is stopped at the end of the test."""
     with ExitStack() as stack:
 
         def start(kind: str = "docker-registry", auth: Auth = None, **more: Any) -> Registry:
@@ -39,19 +39,19 @@ def start_registry(tmp_path: Path) -> Iterator[StartRegistry]:
 
 @pytest.fixture
 def registry(start_registry: StartRegistry) -> Registry:
-    """Debian's docker-registry 2.8, open to everybody."""
+    """Debian's docker-registry 2.8 without authentication."""
     return start_registry("docker-registry")
 
 
 @pytest.fixture(params=sorted(PROGRAMS))
 def each_registry(request: pytest.FixtureRequest, start_registry: StartRegistry) -> Registry:
-    """The test runs once for each kind of registry."""
+    """Each kind of registry. The test runs once for each."""
     return start_registry(request.param)
 
 
 @pytest.fixture(scope="session")
 def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
-    """One Docker engine for all tests of a run; it takes any registry on 127.0.0.1 without TLS."""
+    """One Docker engine for all tests of a run. It uses registries on 127.0.0.1 without TLS."""
     require_root()
     require_tool("dockerd", "docker")
     with DockerEngine(tmp_path_factory.mktemp("docker")) as engine:
@@ -60,7 +60,7 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEn
 
 @pytest.fixture
 def make_client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeClient]:
-    """``make_client("skopeo")``: any client of ``tests.support.clients`` with an empty home."""
+    """``make_client("skopeo")`` makes a client of ``tests.support.clients`` with an empty home directory."""
     with ExitStack() as at_end:
 
         def make(name: str) -> Client:
@@ -79,12 +79,12 @@ def make_client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Make
 
 @pytest.fixture(params=[name for name in CLIENTS if name != "helm"])
 def each_client(request: pytest.FixtureRequest, make_client: MakeClient) -> Client:
-    """The test runs once for each client of images."""
+    """Each client of images. The test runs once for each."""
     return make_client(request.param)
 
 
 def _archives(folder: Path, **limits: int) -> Callable[[int], Path]:
-    """Makes each version once."""
+    """Makes the archive of each version only once."""
     made: dict[int, Path] = {}
 
     def archive(version: int) -> Path:
@@ -98,20 +98,20 @@ def _archives(folder: Path, **limits: int) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """``application(1)``, ``application(2)``: ``docker save`` archives of two versions of a small real image."""
+    """``application(1)`` and ``application(2)`` are ``docker save`` archives of two versions of a small real image."""
     return _archives(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")
 def small_application(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The same with 2 MB of files: quick with every client."""
+    """Like `application`, with only 2 MB of files, so that every client pushes it in seconds."""
     return _archives(tmp_path_factory.mktemp("small-images"), limit_bytes=2_000_000)
 
 
 @pytest.fixture
 def shaped_link() -> Iterator[Callable[[float], ShapedLink]]:
-    """``shaped_link(100)``: a host behind 100 Mbit/s, for programs started with ``link.enter``."""
+    """``shaped_link(100)`` makes a host behind 100 Mbit/s, on which programs are started with ``link.enter``."""
     if not available():
-        (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
+        (pytest.fail if promised() else pytest.skip)("this machine or user cannot make network namespaces or use tc")
     with ExitStack() as stack:
         yield lambda rate_mbit: stack.enter_context(ShapedLink(rate_mbit))

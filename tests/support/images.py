@@ -1,4 +1,4 @@
-"""Small images for tests: real programs and real files, a version at a time, quick to make and to push."""
+"""Small images for tests, made of real programs and real files, in versions as two builds would differ."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from tests.support.process import find_tool
 
 @dataclass(frozen=True)
 class Layer:
-    """A plain layer: its tar bytes."""
+    """The tar bytes of a plain layer."""
 
     tar: bytes
 
@@ -26,7 +26,7 @@ class Layer:
 
 
 def layer(files: Iterable[tuple[str, bytes]], mtime: int = 1_700_000_000, mode: int = 0o644) -> Layer:
-    """A layer of those files (path without leading slash, content), with their folders."""
+    """A layer of those files (path without leading slash -> content) and of the folders that they lie in."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         known: set[str] = set()
@@ -48,7 +48,7 @@ def _entry(name: str, mtime: int, mode: int, kind: bytes) -> tarfile.TarInfo:
 
 
 def write_archive(path: Path, images: Mapping[str, Sequence[Layer]]) -> Path:
-    """``docker save``'s archive format (manifest.json, configs, layers) of images by tag; returns ``path``."""
+    """Writes images by tag in the format of ``docker save`` (manifest.json, configs, layers); returns ``path``."""
     members: dict[str, bytes] = {}
     manifest = []
     for tag, layers in images.items():
@@ -80,7 +80,7 @@ def _config(layers: Sequence[Layer]) -> bytes:
 
 
 def busybox_layer() -> Layer:
-    """A root with a static busybox that ``docker run IMAGE /bin/busybox echo hello`` can start."""
+    """A layer with a static busybox, which ``docker run IMAGE /bin/busybox echo hello`` can start."""
     busybox = find_tool("busybox")
     if busybox is None:
         raise FileNotFoundError("busybox (static) is not installed")
@@ -88,9 +88,9 @@ def busybox_layer() -> Layer:
 
 
 def library_layer(version: int, limit_bytes: int = 12_000_000) -> Layer:
-    """A layer of some megabytes of real Python sources and extension modules, as two builds of it would differ.
+    """A layer of up to 16 MB of real Python sources and extension modules, in versions as two builds would differ.
 
-    From version to version every mtime changes, a line is put into one file in twenty, and one file is new.
+    From version to version every mtime changes, one file in twenty gets a new line, and one file is new.
     """
     files: list[tuple[str, bytes]] = []
     total = 0
@@ -122,6 +122,6 @@ def _library() -> list[tuple[str, bytes]]:
 
 
 def application_image(folder: Path, version: int, limit_bytes: int = 12_000_000) -> Path:
-    """An archive with a two-layer image that starts: busybox, and ``library_layer(version)`` upon it."""
+    """An archive with an image of two layers that can be started: busybox, and `library_layer` on top of it."""
     layers = [busybox_layer(), library_layer(version, limit_bytes)]
     return write_archive(folder / f"application-{version}.tar", {f"application:{version}": layers})

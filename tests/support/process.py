@@ -1,4 +1,4 @@
-"""Starting real programs for a test, waiting until they answer, and stopping them without traces."""
+"""Starts real programs for a test, waits until they answer, and stops them so that nothing of them is left."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from typing import Self
 
 
 class CommandFailed(RuntimeError):
-    """A client exited with another code than expected; the message carries its command line and output."""
+    """A program exited with an unexpected code. The message holds its command line and output."""
 
 
 def run(
@@ -26,9 +26,9 @@ def run(
     timeout_seconds: float = 600,
     with_errors: bool = False,
 ) -> str:
-    """Run a program to its end and return what it wrote to standard output; ``env`` is added to ours.
+    """Runs a program to its end and returns its standard output. ``env`` is added to the environment.
 
-    With ``with_errors`` what it wrote to standard error follows.
+    With ``with_errors`` its standard error is appended. Raises `CommandFailed` for an unexpected exit code.
     """
     done = subprocess.run(
         [str(word) for word in argv],
@@ -47,7 +47,7 @@ def run(
 
 
 class Daemon:
-    """A server process in its own process group, ready once ``ready()`` says so, gone at the end of ``with``."""
+    """A server process in its own process group. It runs from ``ready()`` returning true to the end of ``with``."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Daemon:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and return when it answers; ``CommandFailed`` with the end of its log when it does not."""
+        """Starts the server and returns when it answers. Raises `CommandFailed`, with the end of its log, otherwise."""
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 self.argv,
@@ -88,7 +88,7 @@ class Daemon:
             time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, within_seconds: float = 20) -> int | None:
-        """Ask it to end, kill its group if it does not; returns its exit code."""
+        """Asks the server to end, kills its process group if it does not, and returns its exit code."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -102,7 +102,7 @@ class Daemon:
             return process.wait()
 
     def kill(self) -> None:
-        """``kill -9``, as a node that dies."""
+        """Kills the server with SIGKILL, as when its node dies."""
         self.stop(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -120,14 +120,14 @@ class Daemon:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on at the moment."""
+    """A port on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def listens(port: int, host: str = "127.0.0.1") -> Callable[[], bool]:
-    """A ``ready`` check: somebody accepts connections on that port."""
+    """A ``ready`` check that tells whether a server accepts connections on that port."""
 
     def check() -> bool:
         with socket.socket() as probe:
@@ -138,7 +138,7 @@ def listens(port: int, host: str = "127.0.0.1") -> Callable[[], bool]:
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """A ``ready`` check: an HTTP answer of any status but 5xx comes back from ``url``."""
+    """A ``ready`` check that tells whether ``url`` answers over HTTP with a status below 500."""
 
     def check() -> bool:
         try:
@@ -152,12 +152,12 @@ def answers(url: str) -> Callable[[], bool]:
     return check
 
 
-#: Where ``.ci/install`` puts the programs that are in no Debian package. Found once: some tests move HOME.
+#: Where ``.ci/install`` puts programs that no Debian package holds. It is found once, because some tests change HOME.
 TOOLS_FOLDER = Path(os.environ.get("REDUCTO_TOOLS") or Path.home() / ".cache" / "reducto-tools")
 
 
 def find_tool(name: str) -> Path | None:
-    """The program ``name``: from ``.ci/install``'s folder, else from the path; None where it is missing."""
+    """The path of the program ``name`` in ``.ci/install``'s folder or else in PATH; None if it is not installed."""
     own = TOOLS_FOLDER / "bin" / name
     if own.exists():
         return own

@@ -1,4 +1,4 @@
-"""Real registries on a free port of 127.0.0.1 (or an address given): docker-registry 2.8, distribution 3, zot."""
+"""Starts real registries on a free port: docker-registry 2.8, distribution 3 and zot."""
 
 import json
 import subprocess
@@ -12,13 +12,13 @@ import yaml
 from tests.support.process import Daemon, answers, find_tool, free_port, run
 from tests.support.token_server import TokenServer
 
-#: Kind -> the program that serves it.
+#: Kind of registry -> the program that serves it.
 PROGRAMS = {"docker-registry": "docker-registry", "distribution": "registry", "zot": "zot"}
 
 
 @dataclass(frozen=True)
 class Htpasswd:
-    """Basic authentication: user -> password."""
+    """Basic authentication with these users and passwords."""
 
     users: dict[str, str] = field(default_factory=lambda: {"alice": "wonderland"})
 
@@ -33,7 +33,7 @@ Auth = Htpasswd | TokenServer | None
 
 @dataclass
 class Registry:
-    """A running registry: ``host`` is what stands before the repository in a reference."""
+    """A running registry. ``host`` is the part of a reference before the repository."""
 
     kind: str
     host: str
@@ -47,7 +47,7 @@ class Registry:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all files in its storage, each inode once."""
+        """The bytes of all files in the registry's storage, each inode counted once."""
         files = {}
         for path in self.storage.rglob("*"):
             if path.is_file() and not path.is_symlink():
@@ -68,10 +68,10 @@ def start_registry(
     enter: Sequence[str] = (),
     settings: dict[str, Any] | None = None,
 ) -> Registry:
-    """Start one; stop it with ``registry.daemon.stop()``.
+    """Starts a registry, which ``registry.daemon.stop()`` stops.
 
-    ``enter`` is a command prefix that runs the program elsewhere, as in a network namespace where ``address``
-    is; ``settings`` is merged over the program's own configuration (storage limits, maintenance mode, ...).
+    ``enter`` is a command prefix that runs the program elsewhere, such as in a network namespace in which ``address``
+    lies. ``settings`` is merged over the program's configuration (storage limits, maintenance mode and the like).
     """
     program = find_tool(PROGRAMS[kind])
     if program is None:
@@ -131,7 +131,7 @@ def _zot_config(folder: Path, storage: Path, address: str, auth: Auth) -> dict[s
 
 
 def collect_garbage(registry: Registry, *options: str) -> str:
-    """docker-registry's or distribution's own ``garbage-collect`` (the registry stands still meanwhile)."""
+    """Runs docker-registry's or distribution's own ``garbage-collect``, during which the registry is stopped."""
     program = find_tool(PROGRAMS[registry.kind])
     config = registry.storage.parent / "config.yaml"
     registry.daemon.stop()

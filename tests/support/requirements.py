@@ -1,4 +1,4 @@
-"""What a test needs from the machine: a visible skip where it is missing, a failure where it was promised."""
+"""What a test needs from the machine. A missing requirement skips the test visibly, and fails it in CI."""
 
 import os
 
@@ -7,12 +7,12 @@ import pytest
 from tests.support.process import find_tool
 from tests.support.registries import PROGRAMS
 
-#: Programs that no package registry carries: used wherever somebody has installed them, promised nowhere.
+#: Programs that no package registry has. Tests use them if they are installed, and are skipped otherwise, also in CI.
 NOT_PACKAGED = frozenset({"zot", "buildkitd", "buildctl"})
 
 
 def require_tool(*names: str) -> None:
-    """Skip the calling test unless all these programs are installed.
+    """Skips the calling test unless all these programs are installed.
 
     With ``REDUCTO_REQUIRE_INTEGRATION=1``, as in CI, a missing program fails the test instead.
     """
@@ -26,12 +26,12 @@ def require_tool(*names: str) -> None:
 
 
 def require_registry(kind: str) -> None:
-    """The same for a kind of registry."""
+    """Skips the calling test unless the program of this kind of registry is installed."""
     require_tool(PROGRAMS[kind])
 
 
 def require_root() -> None:
-    """The same for what only root may do: container engines, namespaces."""
+    """Skips the calling test unless it runs as root, which container engines and namespaces need."""
     if os.geteuid() == 0:
         return
     if promised():
@@ -40,5 +40,5 @@ def require_root() -> None:
 
 
 def promised() -> bool:
-    """Whether this run promises that everything ``.ci/install`` installs is there."""
+    """Whether this run requires that everything which ``.ci/install`` installs is there."""
     return os.environ.get("REDUCTO_REQUIRE_INTEGRATION") == "1"

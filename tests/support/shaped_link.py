@@ -1,4 +1,7 @@
-"""A link of a given rate to another host: a network namespace behind a veth pair, shaped on both ends with tc's tbf."""
+"""A link of a given rate to another host.
+
+The host is a network namespace behind a veth pair, whose two ends tc's token bucket filter (tbf) limits.
+"""
 
 import ipaddress
 import itertools
@@ -13,9 +16,9 @@ _NUMBERS = itertools.count()
 
 
 class ShapedLink:
-    """``with ShapedLink(100) as link:`` programs started with ``link.enter`` live at ``link.address``, behind the link.
+    """``with ShapedLink(100) as link``: programs started with ``link.enter`` run behind the link, at ``link.address``.
 
-    The host's end is ``link.host_address``. Rates are in Mbit/s and hold in each direction. Needs root.
+    This machine's end is ``link.host_address``. Rates are in Mbit/s and hold in each direction. It needs root.
     """
 
     def __init__(self, rate_mbit: float, burst_bytes: int = 64 * 1024) -> None:
@@ -23,13 +26,13 @@ class ShapedLink:
         self.rate_mbit = rate_mbit
         self._burst_bytes = burst_bytes
         self._name = f"rd{os.getpid() % 100_000}x{number}"
-        # One /30 of the shared address space (RFC 6598) for each link of each process.
+        # Each link of each process gets a /30 of the shared address space (RFC 6598).
         block = int(ipaddress.IPv4Address("100.64.0.0")) + 4 * ((os.getpid() * 16 + number) % (1 << 18))
         self.host_address, self.address = (str(ipaddress.IPv4Address(block + each)) for each in (1, 2))
 
     @property
     def enter(self) -> list[str]:
-        """The command prefix that runs a program on the far side."""
+        """The command prefix that runs a program on the other host."""
         return ["ip", "netns", "exec", self._name]
 
     def __enter__(self) -> Self:
@@ -60,7 +63,7 @@ class ShapedLink:
 
 
 def available() -> bool:
-    """Whether this machine and user may make namespaces and shape links."""
+    """Whether this machine and user can make network namespaces and limit links."""
     try:
         with ShapedLink(1000):
             return True

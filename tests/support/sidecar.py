@@ -1,4 +1,4 @@
-"""The sidecar as a process of its own, as its users run it: ``reducto serve`` with a configuration file."""
+"""Runs the sidecar as a process of its own, as its users do: ``reducto serve`` with a configuration file."""
 
 import sys
 import urllib.request
@@ -11,9 +11,9 @@ from tests.support.process import Daemon, answers, free_port
 
 
 class Sidecar:
-    """``with Sidecar(folder, upstream_url) as sidecar``: its registry API is ``sidecar.host``.
+    """``with Sidecar(folder, upstream_url) as sidecar``: the registry API is at ``sidecar.host``.
 
-    ``settings`` is merged over the configuration; ``listen.address`` may be an address in a namespace that
+    ``settings`` is merged over the configuration. ``listen.address`` may be an address in a network namespace that
     ``enter`` leads to.
     """
 
@@ -56,14 +56,14 @@ class Sidecar:
         return self.daemon.log.read_text(errors="replace")
 
     def metrics(self) -> dict[str, float]:
-        """Every sample of ``/metrics``: name with labels -> value."""
+        """Every sample of ``/metrics``, as name with labels -> value."""
         with urllib.request.urlopen(f"http://{self.control}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
 
     def memory_bytes(self) -> dict[str, int]:
-        """Peak resident bytes; those now; and of those now the ones that are not file pages (mapped corpora)."""
+        """Resident bytes: the peak, the present size, and the part of it that is no file page (mapped corpora)."""
         fields = {}
         for line in Path(f"/proc/{self.daemon.pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""A sidecar on free ports of this process, and a small registry client that looks at every header."""
+"""Runs a sidecar in this process on free ports, with a small registry client that gives tests every header."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def eager_codec(config: Config, offload: Offload, scratch: Path) -> ReductoCodec:
-    """The real codec, which reduces whatever comes, though that gain nothing."""
+    """The real codec with its gate off and no least gain, so that it reduces every blob."""
     codec = ReductoCodec(config, offload.submit, scratch)
     codec.options = replace(codec.options, gate=False, minimum_gain=-math.inf)
     return codec
@@ -85,7 +85,7 @@ def make_config(
 
 @dataclass
 class Answer:
-    """A response, read to its end."""
+    """A response that was read to its end."""
 
     status: int
     headers: Any
@@ -97,13 +97,13 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The first error code of a refusal."""
+        """The first error code in an error response."""
         return str(self.json["errors"][0]["code"])
 
 
 @dataclass
 class Rig:
-    """A running sidecar and a session to it."""
+    """A running sidecar and a client session for it."""
 
     running: Running
     session: aiohttp.ClientSession
@@ -130,12 +130,12 @@ class Rig:
         return await self("GET", f"http://127.0.0.1:{self.running.control_port}{path}")
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The value of one sample in the exposition."""
+        """The value of one sample of the sidecar's metrics; 0 if there is none."""
         value = self.running.sidecar.metrics.registry.get_sample_value(name, labels)
         return 0.0 if value is None else value
 
     async def push_blob(self, repository: str, data: bytes, pieces: int = 1) -> Digest:
-        """POST, PATCHes and PUT, as clients do."""
+        """Pushes a blob as clients do, by POST, several PATCH and PUT."""
         digest = Digest.of(data)
         answer = await self("POST", f"/v2/{repository}/blobs/uploads/")
         assert answer.status == 202, (answer.status, answer.body)
@@ -154,7 +154,7 @@ class Rig:
         return digest
 
     async def push_image(self, repository: str, tag: str, layers: list[bytes], **more: Any) -> tuple[Digest, bytes]:
-        """An image of these layers; its manifest's digest and bytes."""
+        """Pushes an image of these layers, and returns its manifest's digest and bytes."""
         digests = [await self.push_blob(repository, layer) for layer in layers]
         config = json.dumps({"architecture": "amd64", "os": "linux", "tag": tag}).encode()
         await self.push_blob(repository, config)
@@ -189,7 +189,7 @@ class Rig:
 
 
 async def open_rig(folder: Path, config: Config, make_codec: MakeCodec = reducto_codec, **more: Any) -> Rig:
-    """A sidecar on free ports. Await `Rig.close`."""
+    """Starts a sidecar on free ports. The caller awaits `Rig.close`."""
     running = await start(config, make_codec, **more)
     connector = aiohttp.TCPConnector(limit=0)
     return Rig(running, aiohttp.ClientSession(connector=connector, auto_decompress=False), folder)
@@ -200,12 +200,12 @@ def descriptor(data: bytes, media_type: str) -> dict[str, Any]:
 
 
 def noise(length: int, seed: int = 0) -> bytes:
-    """Bytes that do not compress, the same for the same seed."""
+    """Bytes that do not compress. The same seed gives the same bytes."""
     return random.Random(seed).randbytes(length)
 
 
 def layer_tar(files: dict[str, bytes], mtime: int = 1) -> bytes:
-    """A tar of these files, as a layer is."""
+    """A tar of these files, as the plain bytes of a layer."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, content in sorted(files.items()):
@@ -216,12 +216,12 @@ def layer_tar(files: dict[str, bytes], mtime: int = 1) -> bytes:
 
 
 def layer_gzip(files: dict[str, bytes], mtime: int = 1) -> bytes:
-    """The same, compressed by zlib at its default level."""
+    """A layer of these files, compressed by zlib at its default level."""
     return gzip.compress(layer_tar(files, mtime), 6, mtime=0)
 
 
 async def until(check: Callable[[], bool | Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Returns when ``check`` says so. Raises `TimeoutError`."""
+    """Returns as soon as ``check`` is true. Raises `TimeoutError` after ``seconds``."""
     async with asyncio.timeout(seconds):
         while not (await found if isinstance(found := check(), Awaitable) else found):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

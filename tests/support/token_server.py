@@ -1,6 +1,6 @@
-"""A token server as in the Docker registry token flow: signed tokens with the rights of a user per repository.
+"""A token server for the Docker registry token flow, whose signed tokens state a user's rights per repository.
 
-Grants are what the registry enforces; the server itself only answers what a user may do of what was asked.
+The registry enforces the rights. The server only answers which of the requested rights a user has.
 """
 
 import base64
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-#: User -> repository pattern (shell wildcards) -> actions. The user "" is who shows no credentials.
+#: User -> repository pattern (shell wildcards) -> actions. The user "" stands for requests without credentials.
 Grants = Mapping[str, Mapping[str, frozenset[str]]]
 
 PULL = frozenset({"pull"})
@@ -31,7 +31,7 @@ ALL = frozenset({"pull", "push", "delete"})
 
 
 class TokenServer:
-    """``with TokenServer(passwords, grants) as tokens`` serves ``tokens.realm``; give it to ``start_registry``."""
+    """``with TokenServer(passwords, grants) as tokens`` serves ``tokens.realm``; pass it to ``start_registry``."""
 
     service = "tests"
     issuer = "reducto tests"
@@ -40,7 +40,7 @@ class TokenServer:
         self.passwords = dict(passwords)
         self.grants = grants
         self.lifetime_seconds = lifetime_seconds
-        self.requests: list[tuple[str, tuple[str, ...]]] = []  # (user, scopes) in the order they came
+        self.requests: list[tuple[str, tuple[str, ...]]] = []  # (user, scopes) in the order of the requests
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._certificate = self._self_signed()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -55,7 +55,7 @@ class TokenServer:
         return path
 
     def token(self, user: str, scopes: tuple[str, ...]) -> str:
-        """A signed token with what ``user`` may do of ``scopes`` (``repository:NAME:pull,push``)."""
+        """A signed token with those of the ``scopes`` (``repository:NAME:pull,push``) that ``user`` has."""
         now = int(time.time())
         header = {"typ": "JWT", "alg": "RS256", "x5c": [_base64(self._certificate.public_bytes(Encoding.DER))]}
         claims = {
@@ -135,7 +135,7 @@ class TokenServer:
                 self.wfile.write(data)
 
             def log_message(self, format: str, *values: object) -> None:
-                """Quiet: ``requests`` tells what was asked."""
+                """Logs nothing, because ``requests`` holds every request."""
 
         return Handler
 

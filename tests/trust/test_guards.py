@@ -20,7 +20,7 @@ from sidecar.middleware.access import scope_needed
 from sidecar.middleware.audit import outcome_of, principal
 from sidecar.middleware.client_address import ClientAddresses, group_of
 from sidecar.middleware.rate_limits import CLIENT_LIMIT, RateLimiter, path_complaint
-from tests.support.wicked import Wicked
+from tests.support.faulty_proxy import FaultyProxy
 from tests.trust.sidecars import config_of, layer_of, sidecar, words
 
 # -- rates
@@ -241,7 +241,7 @@ async def test_request_ids_go_on_to_the_upstream(tmp_path: Path) -> None:
     layer = layer_of({"a": words(1, 50_000)})
     async with (
         sidecar(config_of(tmp_path / "registry", tmp_path / "store")) as registry,
-        Wicked(registry.base) as proxy,
+        FaultyProxy(registry.base) as proxy,
     ):
         proxy.how = note
         async with sidecar(config_of(tmp_path / "sidecar", proxy.url)) as client:

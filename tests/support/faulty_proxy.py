@@ -1,4 +1,4 @@
-"""A proxy before a real registry that misbehaves as it is told: the only fake among the tests of faults."""
+"""A proxy in front of a real registry that produces faults on request. Tests of faults fake nothing else."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-#: What to do with a request: ``401``, ``503``, ``hang``, ``cut`` (half the answer, then nothing), ``lie`` (one bit),
-#: ``garble`` (no JSON), or None.
-Misbehave = Callable[[web.Request], str | None]
+#: The fault for a request: ``401``, ``503``, ``hang``, ``cut`` (the connection breaks after half the answer), ``lie``
+#: (one bit of the body is wrong), ``garble`` (the body is no JSON), or None for no fault.
+ChooseFault = Callable[[web.Request], str | None]
 Wanted = Callable[[web.Request], bool]
 
 
-class Wicked:
-    """``async with Wicked(target) as proxy``: passes everything on, except where `how` says otherwise."""
+class FaultyProxy:
+    """``async with FaultyProxy(target) as proxy``: passes every request on, unless `how` names a fault for it."""
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.how: Misbehave = lambda _: None
+        self.how: ChooseFault = lambda _: None
         self.done = 0
-        """How often it misbehaved."""
+        """How many requests had a fault."""
         self._runner: web.AppRunner | None = None
 
     @property
@@ -30,7 +30,7 @@ class Wicked:
         assert self._runner is not None
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
-    async def __aenter__(self) -> Wicked:
+    async def __aenter__(self) -> FaultyProxy:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -43,12 +43,12 @@ class Wicked:
         await self._runner.cleanup()
 
     def once(self, how: str, wanted: Wanted) -> None:
-        """Misbehaves on the first such request from now on."""
+        """Gives the next request that ``wanted`` accepts the fault ``how``."""
         already = self.done
         self.how = lambda request: how if wanted(request) and self.done == already else None
 
     def always(self, how: str, wanted: Wanted) -> None:
-        """Misbehaves on every such request from now on."""
+        """Gives every further request that ``wanted`` accepts the fault ``how``."""
         self.how = lambda request: how if wanted(request) else None
 
     def behave(self) -> None:
