@@ -15,9 +15,9 @@ from reducto.config import RecompressionOptions, Seconds
 from reducto.oci.names import RepositoryName
 from sidecar.runtime.supervisor import GrowingPauses
 from tests.sidecar.samples import text
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import Answer, Rig, layer_gzip, make_config, open_rig, until
-from tests.support.wicked import Wicked
 
 pytestmark = pytest.mark.integration
 
@@ -30,15 +30,15 @@ def layers(seed: int) -> list[bytes]:
 
 
 @pytest.fixture
-async def upstream(start_registry: StartRegistry) -> AsyncIterator[Wicked]:
+async def upstream(start_registry: StartRegistry) -> AsyncIterator[FaultyProxy]:
     """A registry whose answers can be spoilt."""
     registry = await asyncio.to_thread(start_registry, "docker-registry")
-    async with Wicked(registry.url) as proxy:
+    async with FaultyProxy(registry.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, upstream: Wicked) -> AsyncIterator[Rig]:
+async def rig(tmp_path: Path, upstream: FaultyProxy) -> AsyncIterator[Rig]:
     """A sidecar before it that recompresses soon, and tries again soon."""
     config = make_config(tmp_path / "sidecar", upstream.url)
     config = replace(config, recompression=RecompressionOptions(idle_after=Seconds(0.05)))
@@ -65,7 +65,7 @@ async def failures(rig: Rig, task: str) -> float:
     return await rig.metric("reducto_background_task_failures_total", task=task)
 
 
-async def test_a_malformed_listing_does_not_end_idle_recompression(rig: Rig, upstream: Wicked) -> None:
+async def test_a_malformed_listing_does_not_end_idle_recompression(rig: Rig, upstream: FaultyProxy) -> None:
     waiting = rig.running.sidecar.waiting
 
     def listing(request: web.Request) -> bool:
@@ -91,7 +91,7 @@ async def test_a_malformed_listing_does_not_end_idle_recompression(rig: Rig, ups
     assert (await rig.control("/health/ready")).json["warnings"] == {}
 
 
-async def test_a_registry_that_lets_no_service_in_is_not_asked_again(rig: Rig, upstream: Wicked) -> None:
+async def test_a_registry_that_lets_no_service_in_is_not_asked_again(rig: Rig, upstream: FaultyProxy) -> None:
     upstream.always("401", lambda request: request.path == f"/v2/{BAD}/tags/list")
     await rig.push_image(BAD.name, "v1", layers(40))
     await until(lambda: not rig.running.sidecar.waiting.repositories)

@@ -45,14 +45,14 @@ async def registry(start_registry: StartRegistry) -> Registry:
 
 
 @pytest.fixture
-async def wicked(registry: Registry) -> AsyncIterator[FaultyProxy]:
+async def faulty(registry: Registry) -> AsyncIterator[FaultyProxy]:
     async with FaultyProxy(registry.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def behind(new_rig: OpenRig, wicked: FaultyProxy) -> Rig:
-    return await new_rig(upstream=wicked.url, read_timeout=1.0, retries=1)
+async def behind(new_rig: OpenRig, faulty: FaultyProxy) -> Rig:
+    return await new_rig(upstream=faulty.url, read_timeout=1.0, retries=1)
 
 
 async def check_clean(rig: Rig, registry: Registry, unknown: int = 0) -> None:
@@ -82,23 +82,23 @@ async def forget(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["503", "cut"])
-async def test_a_passing_fault_of_the_upstream_is_not_seen(behind: Rig, wicked: FaultyProxy, how: str) -> None:
+async def test_a_passing_fault_of_the_upstream_is_not_seen(behind: Rig, faulty: FaultyProxy, how: str) -> None:
     digest = await behind.push_blob("app", LAYER)
     await forget(behind)
     assert await behind.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 1
-    wicked.once(how, reading)
+    faulty.once(how, reading)
     answer = await behind.get_blob("app", digest)
     assert (answer.status, answer.body) == (200, LAYER)
-    assert wicked.done == 1
+    assert faulty.done == 1
 
 
 @pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
 async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
-    behind: Rig, wicked: FaultyProxy, registry: Registry, how: str
+    behind: Rig, faulty: FaultyProxy, registry: Registry, how: str
 ) -> None:
     digest = await behind.push_blob("app", LAYER)
     await forget(behind)
-    wicked.always(how, reading)
+    faulty.always(how, reading)
     try:
         answer = await behind.get_blob("app", digest)
         assert answer.status in (500, 502, 503), answer.status
@@ -108,26 +108,26 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
         aiohttp.ClientConnectionError,
     ):  # it had begun, and was broken off: nobody takes that for the whole
         assert how == "cut"
-    wicked.behave()
+    faulty.behave()
     assert (await behind.get_blob("app", digest)).body == LAYER
     await check_clean(behind, registry)
 
 
 @pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
-async def test_a_fault_with_manifests(behind: Rig, wicked: FaultyProxy, registry: Registry, how: str) -> None:
+async def test_a_fault_with_manifests(behind: Rig, faulty: FaultyProxy, registry: Registry, how: str) -> None:
     """By tag and by digest, of what was reduced and of what was not: the right bytes or an error."""
     for tag, layer in (("reduced", LAYER), ("plain", b"small")):
         digest, data = await behind.push_image("app", tag, [layer])
         for lasting in (False, True):
             for reference in (tag, str(digest)):
-                (wicked.always if lasting else wicked.once)(how, lambda request: "/manifests/" in request.path)
+                (faulty.always if lasting else faulty.once)(how, lambda request: "/manifests/" in request.path)
                 try:
                     answer = await behind("GET", f"/v2/app/manifests/{reference}", headers={"Accept": MANIFEST})
                 except aiohttp.ClientPayloadError:
                     assert how == "cut"
                     continue
                 finally:
-                    wicked.behave()
+                    faulty.behave()
                 stated = answer.headers.get("Docker-Content-Digest")
                 right = answer.status == 200 and answer.body == data and stated == str(digest)
                 assert right or answer.status in (500, 502, 503), answer
@@ -138,15 +138,15 @@ async def test_a_fault_with_manifests(behind: Rig, wicked: FaultyProxy, registry
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("how", ["503", "cut", "hang"])
-async def test_a_push_meets_a_fault(behind: Rig, wicked: FaultyProxy, registry: Registry, how: str, step: str) -> None:
+async def test_a_push_meets_a_fault(behind: Rig, faulty: FaultyProxy, registry: Registry, how: str, step: str) -> None:
     """Acknowledged or not: what was acknowledged is there, what was not can be pushed again."""
     first = await behind.push_blob("app", LAYER)
     for lasting in (False, True):
         data = NEXT if lasting else real_layer(3)
-        (wicked.always if lasting else wicked.once)(how, STEPS[step])
+        (faulty.always if lasting else faulty.once)(how, STEPS[step])
         acknowledged = await try_push(behind, data)
-        assert wicked.done
-        wicked.behave()
+        assert faulty.done
+        faulty.behave()
         found = await behind.get_blob("app", Digest.of(data))
         assert found.body == data or (found.status == 404 and not acknowledged)
         assert not (acknowledged and lasting and step != "record"), "only a record can be done without"
@@ -154,7 +154,7 @@ async def test_a_push_meets_a_fault(behind: Rig, wicked: FaultyProxy, registry: 
         assert (await behind.get_blob("app", Digest.of(data))).body == data
     await forget(behind)
     assert (await behind.get_blob("app", first)).body == LAYER
-    lost_answers = wicked.done if (how, step) == ("cut", "session") else 0
+    lost_answers = faulty.done if (how, step) == ("cut", "session") else 0
     await check_clean(behind, registry, lost_answers)
 
 
@@ -168,9 +168,9 @@ async def try_push(rig: Rig, data: bytes) -> bool:
     return put.status == 201
 
 
-async def test_a_dead_upstream_is_503_with_retry_after(new_rig: OpenRig, wicked: FaultyProxy) -> None:
-    rig = await new_rig(upstream=wicked.url, read_timeout=0.5, retries=1)
-    wicked.how = lambda _: "hang"
+async def test_a_dead_upstream_is_503_with_retry_after(new_rig: OpenRig, faulty: FaultyProxy) -> None:
+    rig = await new_rig(upstream=faulty.url, read_timeout=0.5, retries=1)
+    faulty.how = lambda _: "hang"
     answer = await rig("GET", "/v2/app/manifests/v1")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
     assert "Retry-After" in answer.headers
