@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from corpus_builder.oci_layout import layers_of, parse_document
+from corpus_builder.oci_layout import layers_of, parse_manifest
 from corpus_builder.plain import file_pieces, plain_pieces
 from reducto.errors import Corrupt, ReductoError
+from reducto.oci.manifest import Manifest
 from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20
@@ -107,15 +107,15 @@ def _layer_names(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> C
     if "oci-layout" not in members or "index.json" not in members:
         return Counter()
 
-    def load(digest: Digest) -> dict[str, Any]:
+    def load(digest: Digest) -> Manifest:
         member = members.get(_blob_name(digest))
         content = _content(tar, member) if member else b""
         if Digest.of(content, digest.algorithm) != digest:
             raise Corrupt(f"{tar.name!s}: manifest {digest} is missing or has another digest")
-        return parse_document(content, str(digest))
+        return parse_manifest(content, str(digest))
 
-    index = parse_document(_content(tar, members["index.json"]), f"{tar.name!s}: index.json")
-    return Counter({_blob_name(layer.digest): layer.images for layer in layers_of([index], load)})
+    index = parse_manifest(_content(tar, members["index.json"]), f"{tar.name!s}: index.json")
+    return Counter({_blob_name(layer.digest): layer.images for layer in layers_of(index, load)})
 
 
 def _blob_name(digest: Digest) -> str:

@@ -27,9 +27,9 @@ from reducto.cli.reduce import encode, encode_options
 from reducto.config.fields import parse_size
 from reducto.corpus.reader import Corpus
 from reducto.errors import UsageError
-from reducto.fetch.reference import Reference
-from reducto.fetch.registry import Registry
+from reducto.fetch.blocking import BlockingRepository
 from reducto.kernel.chunking import ChunkParams
+from reducto.oci.address import RegistryAddress
 
 _SCRATCH_PREFIX = ".corpus-build-"
 _SCRATCH_GRACE_SECONDS = 60
@@ -64,7 +64,7 @@ class CorpusBuild:
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(_scratch(arguments.output)))
             sources = [source for path in arguments.input for source in collect(path, trust)]
-            sources += _image_sources(arguments, context, scratch)
+            sources += _image_sources(arguments, context, scratch, stack)
             targets = _targets(arguments, sources, chunking, trust)
             options = BuildOptions(parts, arguments.max_size, targets)
             catalogue = stack.enter_context(Catalogue(arguments.catalogue or scratch / "catalogue", chunking))
@@ -194,13 +194,15 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _image_sources(arguments: Namespace, context: Context, scratch: Path) -> list[PlainSource]:
+def _image_sources(arguments: Namespace, context: Context, scratch: Path, stack: ExitStack) -> list[PlainSource]:
+    """The layers of the images that ``--image`` names. Their repositories stay open until ``stack`` is closed."""
     sources: list[PlainSource] = []
     for name in arguments.image:
-        registry = Registry(
-            Reference.parse(name), plain_http=arguments.plain_http, ca_file=context.config.upstream.ca_file
+        repository = BlockingRepository(
+            RegistryAddress.parse(name), plain_http=arguments.plain_http, ca_file=context.config.upstream.ca_file
         )
-        sources += image_layers(registry, scratch / "layers", frozenset(arguments.platform))
+        stack.enter_context(repository)
+        sources += image_layers(repository, scratch / "layers", frozenset(arguments.platform))
     return sources
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from corpus_builder.oci_layout import LayerDescriptor, blob_path, layers_of
+from corpus_builder.oci_layout import blob_path, layers_of, parse_manifest
 from corpus_builder.sources import BlobSource
-from reducto.fetch.reference import Reference
-from reducto.fetch.registry import Registry
-from reducto.values import Digest
+from reducto.fetch.blocking import BlockingRepository
+from reducto.oci.manifest import Manifest, Platform
+from reducto.values import Descriptor, Digest
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteLayer:
     """A layer in a registry, as a `PlainSource`. It is downloaded into ``spool_dir`` when it is first read."""
 
-    registry: Registry
+    repository: BlockingRepository
     digest: Digest
     size: int
     spool_dir: Path
@@ -36,33 +35,32 @@ class RemoteLayer:
     def pieces(self) -> Iterator[bytes]:
         path = blob_path(self.spool_dir, self.digest)
         if not path.exists():
-            self.registry.download(self.digest, self.size, path)
+            self.repository.download(Descriptor("", self.digest, self.size), path)
         return BlobSource(path, self.digest, self.label).pieces()
 
     def anchors(self) -> Iterator[int]:
         return iter(())
 
 
-def image_layers(registry: Registry, spool_dir: Path, platforms: frozenset[str]) -> list[RemoteLayer]:
-    """The layers of the image that ``registry.reference`` names, each once.
+def image_layers(repository: BlockingRepository, spool_dir: Path, platforms: frozenset[str]) -> list[RemoteLayer]:
+    """The layers of the image that ``repository.address`` names, each once.
 
     ``platforms`` (such as ``linux/amd64``) chooses from an image of several platforms; an empty set means all.
-    Raises what `Registry.manifest` raises.
+    Raises what `BlockingRepository.manifest` raises.
     """
-    reference: Reference = registry.reference
 
-    def load(digest: Digest) -> dict[str, Any]:
-        return registry.manifest(str(digest))[0]
+    def load(digest: Digest) -> Manifest:
+        return parse_manifest(repository.manifest(digest).data, f"{repository.address}: {digest}")
 
-    def wanted(entry: dict[str, Any]) -> bool:
-        platform = entry.get("platform")
-        if not isinstance(platform, dict):
+    def wanted(platform: Platform | None) -> bool:
+        if platform is None:
             return True
-        if platform.get("os") == "unknown":  # buildkit gives this platform to attestations, which hold no layers
+        if platform.os == "unknown":  # buildkit gives this platform to attestations, which hold no layers
             return False
-        spelled = f"{platform.get('os')}/{platform.get('architecture')}"
-        variant = platform.get("variant")
-        return not platforms or spelled in platforms or f"{spelled}/{variant}" in platforms
+        spelled = f"{platform.os}/{platform.architecture}"
+        return not platforms or spelled in platforms or f"{spelled}/{platform.variant}" in platforms
 
-    layers: list[LayerDescriptor] = layers_of([registry.manifest()[0]], load, wanted)
-    return [RemoteLayer(registry, x.digest, x.size, spool_dir, str(reference), x.images) for x in layers]
+    label = str(repository.address)
+    manifest = parse_manifest(repository.manifest().data, label)
+    layers = layers_of(manifest, load, wanted)
+    return [RemoteLayer(repository, x.digest, x.size, spool_dir, label, x.images) for x in layers]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from reducto.errors import Corrupt, ReductoError, UsageError
+from reducto.errors import Corrupt, ReductoError
+from reducto.oci.errors import ManifestInvalid
+from reducto.oci.manifest import Manifest, Platform
 from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20
@@ -41,15 +41,15 @@ def is_oci_layout(path: Path) -> bool:
 def layout_layers(root: Path) -> Iterator[LayoutLayer]:
     """Every layer of every image in a layout, each once, in the order in which images name them. Raises `Corrupt`."""
 
-    def load(digest: Digest) -> dict[str, Any]:
+    def load(digest: Digest) -> Manifest:
         path = blob_path(root, digest)
         content = _read(path)
         if Digest.of(content, digest.algorithm) != digest:
             raise Corrupt(f"{path}: the content has another digest")
-        return parse_document(content, str(path))
+        return parse_manifest(content, str(path))
 
-    index = parse_document(_read(root / "index.json"), str(root / "index.json"))
-    for layer in layers_of([index], load):
+    index = parse_manifest(_read(root / "index.json"), str(root / "index.json"))
+    for layer in layers_of(index, load):
         yield LayoutLayer(blob_path(root, layer.digest), layer.digest, layer.images)
 
 
@@ -59,47 +59,35 @@ def blob_path(root: Path, digest: Digest) -> Path:
 
 
 def layers_of(
-    documents: list[dict[str, Any]],
-    load: Callable[[Digest], dict[str, Any]],
-    wanted: Callable[[dict[str, Any]], bool] = lambda _: True,
+    manifest: Manifest,
+    load: Callable[[Digest], Manifest],
+    wanted: Callable[[Platform | None], bool] = lambda _: True,
 ) -> list[LayerDescriptor]:
-    """The layers of the images in ``documents`` (image manifests and indexes), each once.
+    """The layers of an image, or of all images that an index names, each once.
 
-    ``load`` returns the manifest with a digest, and ``wanted`` decides about each entry of an index. Layers are in
-    the order in which images first name them. Raises `Corrupt`.
+    ``load`` returns the manifest with a digest, and ``wanted`` decides by platform about each entry of an index.
+    Layers are in the order in which images first name them. Raises `Corrupt`.
     """
-    found: dict[Digest, tuple[int, int]] = {}
-    for manifest in _manifests(documents, load, wanted, 0):
-        for layer in manifest["layers"]:
-            try:
-                digest, size = Digest.parse(layer["digest"]), int(layer["size"])
-            except (KeyError, TypeError, ValueError, UsageError) as error:
-                raise Corrupt(f"a manifest names a layer wrongly: {error}") from None
-            found[digest] = (size, found.get(digest, (0, 0))[1] + 1)
-    return [LayerDescriptor(digest, size, images) for digest, (size, images) in found.items()]
+    images: dict[Digest, int] = {}
+    sizes: dict[Digest, int] = {}
+    for image in _images(manifest, load, wanted, 0):
+        for layer in image.layers:
+            sizes[layer.digest] = layer.descriptor.size
+            images[layer.digest] = images.get(layer.digest, 0) + 1
+    return [LayerDescriptor(digest, sizes[digest], count) for digest, count in images.items()]
 
 
-def _manifests(
-    documents: list[dict[str, Any]],
-    load: Callable[[Digest], dict[str, Any]],
-    wanted: Callable[[dict[str, Any]], bool],
-    depth: int,
-) -> Iterator[dict[str, Any]]:
-    for document in documents:
-        if isinstance(document.get("layers"), list):
-            yield document
-            continue
-        if not isinstance(document.get("manifests"), list) or depth == _DEPTH_LIMIT:
-            raise Corrupt(
-                f"neither an image manifest nor an index, or indexes are nested more than {_DEPTH_LIMIT} deep"
-            )
-        for entry in document["manifests"]:
-            if isinstance(entry, dict) and wanted(entry):
-                try:
-                    digest = Digest.parse(str(entry.get("digest")))
-                except UsageError as error:
-                    raise Corrupt(f"an index names a manifest wrongly: {error}") from None
-                yield from _manifests([load(digest)], load, wanted, depth + 1)
+def _images(
+    manifest: Manifest, load: Callable[[Digest], Manifest], wanted: Callable[[Platform | None], bool], depth: int
+) -> Iterator[Manifest]:
+    if not manifest.is_index:
+        yield manifest
+        return
+    if depth == _DEPTH_LIMIT:
+        raise Corrupt(f"indexes are nested more than {_DEPTH_LIMIT} deep")
+    for child, platform in zip(manifest.children, manifest.platforms, strict=True):
+        if wanted(platform):
+            yield from _images(load(child.digest), load, wanted, depth + 1)
 
 
 def _read(path: Path) -> bytes:
@@ -113,12 +101,9 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def parse_document(content: bytes, name: str) -> dict[str, Any]:
-    """The JSON object in ``content``. Raises `Corrupt`."""
+def parse_manifest(content: bytes, name: str) -> Manifest:
+    """The image manifest or index in ``content``, whatever type its file or its sender says. Raises `Corrupt`."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Corrupt(f"{name}: not a JSON object")
-    return document
+        return Manifest.parse(content, "")
+    except ManifestInvalid as error:
+        raise Corrupt(f"{name}: {error}") from None

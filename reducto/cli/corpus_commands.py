@@ -16,6 +16,7 @@ from reducto.corpus.reader import Corpus
 from reducto.errors import Untrusted, UsageError
 from reducto.fetch.artifact import push
 from reducto.files import copy_file
+from reducto.oci.address import RegistryAddress
 from reducto.values import ByteRange
 
 
@@ -100,10 +101,10 @@ class CorpusPush:
         add_corpus_options(parser, required=True)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        registry = finder(arguments, context).registry(arguments.to)
-        if registry.reference.tag is None:
+        if RegistryAddress.parse(arguments.to).tag is None:
             raise UsageError(f"{arguments.to} names a digest; a corpus is pushed under a tag")
         with ExitStack() as stack:
+            repository = stack.enter_context(finder(arguments, context).repository(arguments.to))
             corpora = [
                 # Packing verifies the bytes. The signer is not checked here, because those who fetch the corpus do.
                 stack.enter_context(Corpus.open(path, allow_unsigned=True))
@@ -118,14 +119,14 @@ class CorpusPush:
             workers = stack.enter_context(context.workers())
             digest = push(
                 corpora,
-                registry,
+                repository,
                 level=arguments.level or context.config.compression.compression_level,
                 spool_dir=Path(spool),
                 submit=workers.submit,
                 advance=progress.advance,
             )
-        document = {"reference": str(registry.reference), "digest": str(digest), "ids": [c.id for c in corpora]}
-        context.console.result(document, f"pushed {len(corpora)} corpora to {registry.reference} as {digest}")
+        document = {"reference": str(repository.address), "digest": str(digest), "ids": [c.id for c in corpora]}
+        context.console.result(document, f"pushed {len(corpora)} corpora to {repository.address} as {digest}")
         return 0
 
 

@@ -14,7 +14,7 @@ from reducto.corpus.reader import Corpus
 from reducto.fetch.local import local_files
 
 if TYPE_CHECKING:
-    from reducto.fetch.artifact import Advance
+    from reducto.fetch.blocking import Advance
     from reducto.fetch.corpora import CorpusFinder
 
 CORPUS_HELP = "corpus to use: a file, a directory, a name, an oci:// or https:// address; may be repeated"

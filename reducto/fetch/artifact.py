@@ -10,7 +10,7 @@ import base64
 import json
 import mmap
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +22,23 @@ from reducto.corpus.corpus_format import SignatureBlock
 from reducto.corpus.info import INFO_LIMIT_BYTES, CorpusInfo
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, UsageError
-from reducto.fetch.registry import Registry
+from reducto.fetch.blocking import Advance, BlockingRepository
+from reducto.oci.errors import ManifestInvalid
+from reducto.oci.manifest import OCI_MANIFEST, Manifest
 from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
 from reducto.workers import Submit
 
 ARTIFACT_TYPE = "application/vnd.reducto.corpus.v1"
 PACKED_TYPE = "application/vnd.reducto.corpus.packed.v1"
 INFO_TYPE = "application/vnd.reducto.corpus.info.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 ID_KEY = "io.reducto.corpus.id"
 SIGNATURE_KEY = "io.reducto.corpus.signature"
+_TYPE_KEY = "io.reducto.type"
 _TITLE_KEY = "org.opencontainers.image.title"
 #: More than a corpus file may be split into; bounds what a manifest can make a reader do.
 PARTS_LIMIT = 1024
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,77 +58,78 @@ class CorpusArtifact:
     parts: tuple[RemotePart, ...]
 
     @classmethod
-    def parse(cls, document: dict[str, Any]) -> Self:
+    def parse(cls, data: bytes) -> Self:
         """The artifact that a manifest describes. Raises `NotReducto` for another kind, `Corrupt`."""
-        kind = document.get("artifactType") or (document.get("annotations") or {}).get("io.reducto.type")
-        if kind != ARTIFACT_TYPE:
-            raise NotReducto(f"not a corpus artifact: its type is {kind or 'not given'}")
-        layers = document.get("layers")
-        if not isinstance(layers, list) or len(layers) % 2 or not 0 < len(layers) <= 2 * PARTS_LIMIT:
+        try:
+            manifest = Manifest.parse(data, "")
+        except ManifestInvalid as error:
+            raise Corrupt(f"corpus artifact: {error}") from None
+        if ARTIFACT_TYPE not in (manifest.artifact_type, manifest.annotations.get(_TYPE_KEY)):
+            raise NotReducto(f"not a corpus artifact: its type is {manifest.artifact_type or 'not given'}")
+        layers = [layer.descriptor for layer in manifest.layers]
+        if len(layers) % 2 or not 0 < len(layers) <= 2 * PARTS_LIMIT:
             raise Corrupt("corpus artifact: its layers are not pairs of a corpus and its info")
-        pairs = zip(layers[::2], layers[1::2], strict=True)
-        return cls(tuple(_part(packed, info) for packed, info in pairs))
+        return cls(tuple(_part(packed, info) for packed, info in zip(layers[::2], layers[1::2], strict=True)))
 
 
-def _part(packed: Any, info: Any) -> RemotePart:
-    try:
-        notes = packed["annotations"]
-        signature = None
-        if SIGNATURE_KEY in notes:
-            signature = SignatureBlock.parse(base64.b64decode(notes[SIGNATURE_KEY], validate=True))
-        part = RemotePart(
-            parse_corpus_id(notes[ID_KEY]),
-            Descriptor(packed["mediaType"], Digest.parse(packed["digest"]), int(packed["size"])),
-            Descriptor(info["mediaType"], Digest.parse(info["digest"]), int(info["size"])),
-            signature,
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
-        raise Corrupt(f"corpus artifact: a layer is described wrongly: {error}") from None
-    if part.packed.media_type != PACKED_TYPE or part.info.media_type != INFO_TYPE:
+def _part(packed: Descriptor, info: Descriptor) -> RemotePart:
+    if packed.media_type != PACKED_TYPE or info.media_type != INFO_TYPE:
         raise Corrupt("corpus artifact: a layer has the wrong media type")
-    if not 0 <= part.info.size <= INFO_LIMIT_BYTES or part.packed.size < 0:
+    if info.size > INFO_LIMIT_BYTES:
         raise Corrupt("corpus artifact: a layer has an impossible size")
-    return part
+    signature = packed.annotations.get(SIGNATURE_KEY)
+    try:
+        return RemotePart(
+            parse_corpus_id(packed.annotations[ID_KEY]),
+            packed,
+            info,
+            SignatureBlock.parse(base64.b64decode(signature, validate=True)) if signature is not None else None,
+        )
+    except (KeyError, ValueError, UsageError) as error:
+        raise Corrupt(f"corpus artifact: a layer is described wrongly: {error}") from None
 
 
 def push(
     corpora: Sequence[Corpus],
-    registry: Registry,
+    repository: BlockingRepository,
     *,
     level: int,
     spool_dir: Path,
     submit: Submit | None = None,
     advance: Advance = lambda _: None,
 ) -> Digest:
-    """Stores corpora as one artifact under the registry's tag; returns the manifest's digest."""
+    """Stores corpora as one artifact under the tag of the repository's address; returns the manifest's digest."""
+    tag = repository.address.tag
+    if tag is None:
+        raise UsageError(f"{repository.address} names a digest; a corpus is pushed under a tag")
     layers: list[dict[str, Any]] = []
     for corpus in corpora:
         with tempfile.NamedTemporaryFile(dir=spool_dir, suffix=".rcp") as spool:
             out = cast(BinaryIO, spool.file)
             pack_corpus(corpus, out, level=level, spool_dir=spool_dir, submit=submit, advance=advance)
             spool.flush()
-            packed = registry.upload(Path(spool.name), PACKED_TYPE)
+            packed = repository.upload(Path(spool.name), PACKED_TYPE)
         notes = {ID_KEY: str(corpus.id), _TITLE_KEY: f"{corpus.path.stem}.rcp"}
         if corpus.signature is not None:
             notes[SIGNATURE_KEY] = base64.b64encode(corpus.signature.to_bytes()).decode()
-        info = registry.upload_bytes(corpus.info.to_bytes(), INFO_TYPE)
+        info = repository.upload_bytes(corpus.info.to_bytes(), INFO_TYPE)
         titled = info.to_json() | {"annotations": {_TITLE_KEY: f"{corpus.path.stem}.json"}}
         layers += [packed.to_json() | {"annotations": notes}, titled]
     document = {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": OCI_MANIFEST,
         "artifactType": ARTIFACT_TYPE,
-        "config": registry.upload_bytes(EMPTY, EMPTY_TYPE).to_json(),
+        "config": repository.upload_bytes(EMPTY, EMPTY_TYPE).to_json(),
         "layers": layers,
         # Registries that drop unknown fields keep annotations.
-        "annotations": {"io.reducto.type": ARTIFACT_TYPE},
+        "annotations": {_TYPE_KEY: ARTIFACT_TYPE},
     }
     content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    return registry.put_manifest(content, MANIFEST_TYPE, str(registry.reference.tag))
+    return repository.put_manifest(content, OCI_MANIFEST, tag)
 
 
 def fetch_part(
-    registry: Registry,
+    repository: BlockingRepository,
     part: RemotePart,
     target: Path,
     *,
@@ -141,8 +142,8 @@ def fetch_part(
     Raises `Corrupt` if anything is not what the manifest says, `LimitExceeded` for a larger corpus. The signature
     is checked by who opens the file.
     """
-    info = CorpusInfo.parse(b"".join(registry.stream(part.info.digest, part.info.size)))
-    with _downloaded(registry, part.packed, spool_dir, advance) as packed:
+    info = CorpusInfo.parse(repository.read_blob(part.info, INFO_LIMIT_BYTES))
+    with _downloaded(repository, part.packed, spool_dir, advance) as packed:
         unpacked = UnpackedCorpus(packed, {}, spool_dir, plain_limit_bytes)
         try:
             if unpacked.id != part.corpus_id:
@@ -153,11 +154,10 @@ def fetch_part(
 
 
 @contextmanager
-def _downloaded(registry: Registry, blob: Descriptor, spool_dir: Path, advance: Advance) -> Iterator[memoryview]:
+def _downloaded(
+    repository: BlockingRepository, blob: Descriptor, spool_dir: Path, advance: Advance
+) -> Iterator[memoryview]:
     """The blob's bytes, mapped, while the block runs."""
     with tempfile.TemporaryFile(dir=spool_dir) as file:
-        for piece in registry.stream(blob.digest, blob.size):
-            file.write(piece)
-            advance(len(piece))
-        file.flush()
+        repository.copy_blob(blob, cast(BinaryIO, file), advance)
         yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if file.tell() else memoryview(b"")

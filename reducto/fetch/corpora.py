@@ -13,22 +13,19 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-
-import requests
 
 from reducto.config.schema import CorpusOptions
 from reducto.corpus.reader import Corpus
-from reducto.errors import LimitExceeded, ReductoError, UsageError
-from reducto.fetch.artifact import PARTS_LIMIT, Advance, CorpusArtifact, fetch_part
+from reducto.errors import ReductoError, UsageError
+from reducto.fetch.artifact import PARTS_LIMIT, CorpusArtifact, fetch_part
+from reducto.fetch.blocking import Advance, BlockingRepository
 from reducto.fetch.local import SCHEMES, local_files
-from reducto.fetch.reference import Reference
-from reducto.fetch.registry import NotInRegistry, Registry, RegistryError
-from reducto.files import AtomicFile
+from reducto.fetch.web import NotModified, WebFile
+from reducto.files import AtomicFile, write_atomically
+from reducto.oci.address import RegistryAddress
+from reducto.oci.credentials import DockerCredentials
+from reducto.oci.errors import NotInRegistry, RegistryError
 from reducto.values import CorpusId, parse_corpus_id
-
-_TIMEOUT_SECONDS = 60
-_PIECE_BYTES = 1 << 20
 
 Note = Callable[[str], None]
 
@@ -36,7 +33,7 @@ Note = Callable[[str], None]
 class CorpusFinder:
     """Finds and fetches corpora. Thread-safe; several processes may share a cache directory.
 
-    ``plain_http`` None: HTTP for registries on this machine only.
+    ``plain_http`` and ``credentials`` are `BlockingRepository`'s.
     """
 
     def __init__(
@@ -45,6 +42,7 @@ class CorpusFinder:
         *,
         ca_file: Path | None = None,
         plain_http: bool | None = None,
+        credentials: DockerCredentials | None = None,
         note: Note = lambda _: None,
         advance: Advance = lambda _: None,
     ) -> None:
@@ -52,6 +50,7 @@ class CorpusFinder:
         self._cache = options.cache_dir.expanduser()
         self._ca_file = ca_file
         self._plain_http = plain_http
+        self._credentials = credentials
         self._note = note
         self._advance = advance
         self._in_use: set[Path] = set()
@@ -113,27 +112,32 @@ class CorpusFinder:
 
     # -- registries --------------------------------------------------------------------------------------------
 
-    def registry(self, address: str) -> Registry:
-        """The repository that an ``oci://`` address names."""
-        return Registry(Reference.parse(address), plain_http=self._plain_http, ca_file=self._ca_file)
+    def repository(self, address: str) -> BlockingRepository:
+        """The repository that an ``oci://`` address names. The caller closes it."""
+        return BlockingRepository(
+            RegistryAddress.parse(address),
+            plain_http=self._plain_http,
+            ca_file=self._ca_file,
+            credentials=self._credentials,
+        )
 
     def _from_registry(self, address: str) -> list[Path]:
-        registry = self.registry(address)
-        artifact = CorpusArtifact.parse(registry.manifest()[0])
         files = []
-        for part in artifact.parts:
-            target = self._cache / f"{part.corpus_id}.rc"
-            if not self._usable(target, part.corpus_id, signed=part.signature is not None):
-                fetch_part(
-                    registry,
-                    part,
-                    target,
-                    spool_dir=self._cache,
-                    plain_limit_bytes=self._options.max_cache_size,
-                    advance=self._advance,
-                )
-            files.append(target)
-        self._remember(address, {"ids": [part.corpus_id for part in artifact.parts]})
+        with self.repository(address) as repository:
+            artifact = CorpusArtifact.parse(repository.manifest().data)
+            for part in artifact.parts:
+                target = self._cache / f"{part.corpus_id}.rc"
+                if not self._usable(target, part.corpus_id, signed=part.signature is not None):
+                    fetch_part(
+                        repository,
+                        part,
+                        target,
+                        spool_dir=self._cache,
+                        plain_limit_bytes=self._options.max_cache_size,
+                        advance=self._advance,
+                    )
+                files.append(target)
+        self._remember(address, _address_key(address), {"ids": [part.corpus_id for part in artifact.parts]})
         return files
 
     @staticmethod
@@ -150,46 +154,23 @@ class CorpusFinder:
     def _from_web(self, address: str) -> list[Path]:
         remembered = self._remembered(address)
         files = self._cached(map(parse_corpus_id, remembered.get("ids", [])))
-        headers = {"If-None-Match": remembered["etag"]} if files and remembered.get("etag") else {}
-        verify = str(self._ca_file) if self._ca_file else True
-        try:
-            with requests.get(
-                address, headers=headers, stream=True, verify=verify, timeout=_TIMEOUT_SECONDS
-            ) as response:
-                if response.status_code == 304 and files:
-                    return files
-                if response.status_code == 404:
-                    raise NotInRegistry(f"{address}: 404, no such corpus")
-                if response.status_code != 200:
-                    raise RegistryError(f"{address}: {response.status_code} {response.reason}")
-                identity = self._save(address, response)
-                self._remember(address, {"ids": [identity], "etag": response.headers.get("ETag")})
-        except requests.RequestException as error:
-            raise RegistryError(f"{address}: {error}") from error
-        return [self._cache / f"{identity}.rc"]
-
-    def _save(self, address: str, response: requests.Response) -> CorpusId:
-        """Stores the body under its identity, which opening it tells. Raises `NotReducto`, `Corrupt`."""
+        etag = remembered.get("etag") if files else None
+        web_file = WebFile(address, self._ca_file, self._options.max_cache_size)
         arriving = self._cache / f"arriving-{_address_key(address)}-{os.getpid()}.part"
         try:
             with AtomicFile(arriving) as file:
-                length = 0
-                for piece in response.iter_content(_PIECE_BYTES):
-                    length += len(piece)
-                    if length > self._options.max_cache_size:
-                        raise LimitExceeded(
-                            f"{address}: more than corpus.max_cache_size, {self._options.max_cache_size} bytes"
-                        )
-                    file.file.write(piece)
-                    self._advance(len(piece))
+                etag = web_file.fetch(file.file, etag if isinstance(etag, str) else None, self._advance)
                 file.publish()
             # Whether it is trusted is for its user to say; what it is can be told without.
             with Corpus.open(arriving, allow_unsigned=True) as corpus:
                 identity = corpus.id
             arriving.rename(self._cache / f"{identity}.rc")
+        except NotModified:
+            return files
         finally:
             arriving.unlink(missing_ok=True)
-        return identity
+        self._remember(web_file.name, _address_key(address), {"ids": [identity], "etag": etag})
+        return [self._cache / f"{identity}.rc"]
 
     # -- the cache ---------------------------------------------------------------------------------------------
 
@@ -206,10 +187,9 @@ class CorpusFinder:
         ids = document.get("ids") if isinstance(document, dict) else None
         return document if isinstance(ids, list) and len(ids) <= PARTS_LIMIT else {}
 
-    def _remember(self, address: str, facts: dict[str, Any]) -> None:
-        with AtomicFile(self._cache / f"{_address_key(address)}.json") as file:
-            file.file.write(json.dumps({"address": _without_secrets(address), **facts}).encode())
-            file.publish()
+    def _remember(self, shown: str, key: str, facts: dict[str, Any]) -> None:
+        """Notes what an address stood for; ``shown`` is the address as people may see it."""
+        write_atomically(self._cache / f"{key}.json", json.dumps({"address": shown, **facts}).encode(), 0o644)
 
     def _use(self, files: list[Path]) -> list[Path]:
         """Marks files as used now, and makes room."""
@@ -238,12 +218,6 @@ class CorpusFinder:
 
 def _address_key(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:32]
-
-
-def _without_secrets(address: str) -> str:
-    """The address without user, password and query, which may hold tokens."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2] or parts.netloc, query="").geturl()
 
 
 def _age(then: float) -> str:

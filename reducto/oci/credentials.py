@@ -41,11 +41,13 @@ class Credential:
 
     @property
     def basic(self) -> str | None:
-        """The Authorization header of basic authentication, or None without a password."""
-        if not self.password:
-            return None
-        pair = f"{self.username}:{self.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
+        """The ``Authorization`` field of basic authentication, or None without a password."""
+        return basic(self.username, self.password) if self.password else None
+
+
+def basic(user: str, password: str) -> str:
+    """The ``Authorization`` field of basic authentication (RFC 7617)."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 class DockerCredentials:

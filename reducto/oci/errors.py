@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
+from multidict import CIMultiDict
+
 from reducto.errors import ReductoError
+
+_KNOWN_STATUSES = frozenset(status.value for status in HTTPStatus)
+#: Fields of a refusal that are as true for a client as they were for us.
+_REFUSAL_FIELD = re.compile(
+    r"(?:www-authenticate|content-type|retry-after|docker-distribution-api-version|ratelimit(?:-.*)?)$", re.IGNORECASE
+)
 
 
 class RegistryError(ReductoError):
@@ -20,7 +30,7 @@ class RegistryError(ReductoError):
         super().__init__(message)
         self.message = message
         self.detail = detail
-        self.headers = dict(headers or {})
+        self.headers: Mapping[str, str] = dict(headers or {})
 
     def to_body(self) -> bytes:
         """The error as the specification's JSON document."""
@@ -35,11 +45,17 @@ def error_body(code: str, message: str, detail: Any = None) -> bytes:
     return json.dumps({"errors": [error]}).encode()
 
 
+class NotInRegistry(RegistryError):
+    """What was asked for is not there."""
+
+    status, code = 404, "NOT_FOUND"
+
+
 class NameInvalid(RegistryError):
     status, code = 400, "NAME_INVALID"
 
 
-class NameUnknown(RegistryError):
+class NameUnknown(NotInRegistry):
     status, code = 404, "NAME_UNKNOWN"
 
 
@@ -51,11 +67,11 @@ class DigestInvalid(RegistryError):
     status, code = 400, "DIGEST_INVALID"
 
 
-class BlobUnknown(RegistryError):
+class BlobUnknown(NotInRegistry):
     status, code = 404, "BLOB_UNKNOWN"
 
 
-class ManifestUnknown(RegistryError):
+class ManifestUnknown(NotInRegistry):
     status, code = 404, "MANIFEST_UNKNOWN"
 
 
@@ -67,11 +83,11 @@ class ManifestTooLarge(RegistryError):
     status, code = 413, "MANIFEST_INVALID"
 
 
-class ManifestBlobUnknown(RegistryError):
+class ManifestBlobUnknown(NotInRegistry):
     status, code = 404, "MANIFEST_BLOB_UNKNOWN"
 
 
-class UploadUnknown(RegistryError):
+class UploadUnknown(NotInRegistry):
     status, code = 404, "BLOB_UPLOAD_UNKNOWN"
 
 
@@ -120,6 +136,39 @@ def is_full(error: OSError) -> bool:
 
 
 class UpstreamBroken(RegistryError):
-    """The upstream answered what no registry may answer."""
+    """The registry's answer violates the distribution specification."""
 
     status, code = 502, "UPSTREAM_INVALID"
+
+
+class WrongContent(UpstreamBroken):
+    """The registry sent other bytes than the digest names that was asked for."""
+
+
+class Refused(RegistryError):
+    """A registry's refusal in its own words, which `to_body` gives back.
+
+    ``headers`` are those of its answer that a client understands, such as the challenge of a 401.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, asked: str = "") -> None:
+        """``asked`` is the request that was refused (``GET http://...``), for the message."""
+        phrase = HTTPStatus(status).phrase if status in _KNOWN_STATUSES else ""
+        words = _words_of(body)
+        super().__init__(": ".join(filter(None, (asked, f"{status} {phrase}".strip(), words))))
+        self.status = status
+        self.headers = CIMultiDict((name, value) for name, value in headers.items() if _REFUSAL_FIELD.match(name))
+        self.body = body
+
+    def to_body(self) -> bytes:
+        return self.body
+
+
+def _words_of(body: bytes) -> str:
+    """What the specification's JSON document of errors says, or the body itself if it is short text."""
+    try:
+        errors = json.loads(body)["errors"]
+        return "; ".join(f"{each.get('code')} {each.get('message') or ''}".strip() for each in errors)[:1000]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        text = body[:300].decode(errors="replace").strip()
+        return text if text.isprintable() else ""

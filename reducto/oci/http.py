@@ -237,7 +237,7 @@ class HttpTransport:
 class _HttpResponse(RegistryResponse):
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         super().__init__(answer.status, CIMultiDict(answer.headers))
-        self.url = str(answer.url)
+        self.method, self.url = answer.method, str(answer.url)
         self._answer = answer
 
     async def pieces(self) -> AsyncIterator[bytes]:

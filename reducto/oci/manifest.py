@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,12 +36,26 @@ class BlobReference:
 
 
 @dataclass(frozen=True, slots=True)
+class Platform:
+    """What an index says a child manifest is made for."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """An image manifest, an index, or an artifact manifest."""
 
     media_type: str
     blobs: tuple[BlobReference, ...]
+    """Every blob that is named: the config of an image comes first, then its layers."""
+    layers: tuple[BlobReference, ...]
+    """The layers of an image, which are among `blobs`."""
     children: tuple[Descriptor, ...]
+    platforms: tuple[Platform | None, ...]
+    """The platform of each child, where the index names one."""
     subject_descriptor: Descriptor | None
     artifact_type: str
     annotations: dict[str, str]
@@ -76,15 +91,19 @@ class Manifest:
     @classmethod
     def _from_document(cls, document: dict[str, Any], media_type: str) -> Self:
         index = media_type in _INDEXES
-        named = [] if index else [document.get("config"), *document.get("layers", ()), *document.get("blobs", ())]
+        layers = () if index else _blobs(document.get("layers", ()))
+        others = () if index else _blobs(document.get("blobs", ()))
+        children = tuple(document.get("manifests") or ()) if index else ()
         if media_type in (OCI_MANIFEST, DOCKER_MANIFEST) and document.get("config") is None:
             raise ValueError("config is missing")
         subject = document.get("subject")
         config = document.get("config") or {}
         return cls(
             media_type=media_type,
-            blobs=tuple(_blob(item) for item in named if item is not None),
-            children=tuple(descriptor_of(item) for item in document.get("manifests") or ()) if index else (),
+            blobs=(*(() if index else _blobs([document.get("config")])), *layers, *others),
+            layers=layers,
+            children=tuple(map(descriptor_of, children)),
+            platforms=tuple(map(_platform, children)),
             subject_descriptor=descriptor_of(subject) if subject else None,
             artifact_type=document.get("artifactType") or config.get("mediaType", ""),
             annotations=dict(document.get("annotations") or {}),
@@ -111,10 +130,21 @@ def descriptor_of(item: dict[str, Any]) -> Descriptor:
     return Descriptor(str(item.get("mediaType", "")), Digest.parse(item["digest"]), size, dict(annotations))
 
 
+def _blobs(items: Iterable[Any]) -> tuple[BlobReference, ...]:
+    return tuple(_blob(item) for item in items if item is not None)
+
+
 def _blob(item: dict[str, Any]) -> BlobReference:
     media_type = item.get("mediaType", "")
     foreign = bool(item.get("urls")) or "nondistributable" in media_type or "foreign" in media_type
     return BlobReference(descriptor_of(item), foreign)
+
+
+def _platform(item: dict[str, Any]) -> Platform | None:
+    platform = item.get("platform")
+    if not isinstance(platform, dict):
+        return None
+    return Platform(*(str(platform.get(key, "")) for key in ("os", "architecture", "variant")))
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urljoin
 
 from multidict import CIMultiDict
 
 from reducto.oci.errors import UpstreamBroken
+from reducto.oci.paging import next_page
 from reducto.values import ByteRange
 
 T = TypeVar("T")
@@ -137,17 +139,36 @@ class RegistryRequest:
 class RegistryResponse:
     """One answer. Use as an async context manager; the body streams.
 
-    ``url`` is the address that answered, which relative addresses in the headers refer to: absolute over HTTP, for a
-    local store the path that was asked for. ``file`` is set when the body is exactly a range of a local file that
-    stays as it is while the response is open, so that it may go out by sendfile.
+    ``method`` and ``url`` are those that were answered in the end, behind redirects. The URL is absolute over HTTP, for
+    a local store it is the path that was asked for. ``file`` is set when the body is exactly a range of a local file
+    that stays as it is while the response is open, so that it may go out by sendfile.
     """
 
     file: FileBody | None = None
+    method: str = ""
     url: str = ""
 
     def __init__(self, status: int, headers: CIMultiDict[str]) -> None:
         self.status = status
         self.headers = headers
+
+    @property
+    def asked(self) -> str:
+        """Method and address for an error's text, without the query, which may hold a signature."""
+        return f"{self.method} {self.url.partition('?')[0]}".strip()
+
+    @property
+    def location(self) -> str | None:
+        """Where the ``Location`` field points, made absolute by `url`; None without one, or when it is no address."""
+        try:
+            return urljoin(self.url, self.headers["Location"])
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def next_page(self) -> str | None:
+        """The address of the next page of a listing; None at its end."""
+        return next_page(self.headers.getall("Link", ()), self.url)
 
     @property
     def length(self) -> int | None:

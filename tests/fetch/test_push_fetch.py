@@ -9,6 +9,7 @@ import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from reducto.config.schema import CorpusOptions
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.fetch.artifact import ARTIFACT_TYPE, CorpusArtifact
+from reducto.fetch.blocking import BlockingRepository
 from reducto.fetch.corpora import CorpusFinder
-from reducto.fetch.reference import Reference
-from reducto.fetch.registry import NotInRegistry, RegistryError
-from reducto.fetch.registry import Registry as RepositoryName
 from reducto.kernel.chunking import ChunkParams
+from reducto.oci.address import RegistryAddress
+from reducto.oci.errors import NotInRegistry, RegistryError
+from reducto.oci.names import Tag
 from reducto.trust.key_files import generate_key
 from reducto.values import Digest
 from tests.corpus.samples import noise, write_small
@@ -50,6 +52,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "REDUCTO_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as at_end:
+        yield at_end
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
@@ -165,7 +173,8 @@ def test_the_oras_client_sees_an_ordinary_artifact(
     run(capsys, "corpus", "push", "--corpus", golden[0], "--to", f"oci://{registry.host}/corpora:v1")
     oras = make_client("oras")
     oras.pull(f"{registry.host}/corpora:v1")
-    document = RepositoryName(Reference.parse(f"{registry.host}/corpora:v1")).manifest()[0]
+    with BlockingRepository(RegistryAddress.parse(f"{registry.host}/corpora:v1")) as repository:
+        document = json.loads(repository.manifest().data)
     assert document["artifactType"] == ARTIFACT_TYPE
 
 
@@ -187,11 +196,11 @@ def test_a_damaged_blob_in_the_registry_is_never_used(
 
 @pytest.mark.integration
 def test_an_image_is_no_corpus(registry: Registry, tmp_path: Path) -> None:
-    repository = RepositoryName(Reference.parse(f"{registry.host}/images:v1"))
-    config = repository.upload_bytes(b"{}", "application/vnd.oci.image.config.v1+json").to_json()
-    manifest = {"schemaVersion": 2, "config": config, "layers": []}
-    media_type = "application/vnd.oci.image.manifest.v1+json"
-    repository.put_manifest(json.dumps({"mediaType": media_type, **manifest}).encode(), media_type, "v1")
+    with BlockingRepository(RegistryAddress.parse(f"{registry.host}/images:v1")) as repository:
+        config = repository.upload_bytes(b"{}", "application/vnd.oci.image.config.v1+json").to_json()
+        manifest = {"schemaVersion": 2, "config": config, "layers": []}
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        repository.put_manifest(json.dumps({"mediaType": media_type, **manifest}).encode(), media_type, Tag("v1"))
     with pytest.raises(NotReducto, match="not a corpus artifact"):
         finder(tmp_path / "cache").find(f"oci://{registry.host}/images:v1")
     with pytest.raises(NotInRegistry):
@@ -199,20 +208,22 @@ def test_an_image_is_no_corpus(registry: Registry, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_images_in_a_registry_are_built_from_like_a_layout(registry: Registry, tmp_path: Path) -> None:
+def test_images_in_a_registry_are_built_from_like_a_layout(
+    registry: Registry, tmp_path: Path, stack: ExitStack
+) -> None:
     layers = [tar_of({f"app/{k}/{n}": noise(5000, 100 * k + n) for n in range(9)}) for k in range(3)]
     layout = write_layout(tmp_path / "layout", [layers[:2], [layers[0], layers[2]]])
     index = json.loads((layout / "index.json").read_text())
-    repository = RepositoryName(Reference.parse(f"{registry.host}/apps/one:latest"))
+    repository = stack.enter_context(BlockingRepository(RegistryAddress.parse(f"{registry.host}/apps/one:latest")))
     for blob in (layout / "blobs" / "sha256").iterdir():
         repository.upload(blob, "application/octet-stream")
     for number, entry in enumerate(index["manifests"]):
         content = (layout / "blobs" / "sha256" / entry["digest"].partition(":")[2]).read_bytes()
-        repository.put_manifest(content, entry["mediaType"], f"child{number}")
+        repository.put_manifest(content, entry["mediaType"], Tag(f"child{number}"))
     index["manifests"][0]["platform"] = {"os": "linux", "architecture": "amd64"}
     index["manifests"][1]["platform"] = {"os": "linux", "architecture": "arm64", "variant": "v8"}
     media_type = "application/vnd.oci.image.index.v1+json"
-    repository.put_manifest(json.dumps(index | {"mediaType": media_type}).encode(), media_type, "latest")
+    repository.put_manifest(json.dumps(index | {"mediaType": media_type}).encode(), media_type, Tag("latest"))
 
     spool = tmp_path / "spool"
     everything = image_layers(repository, spool, frozenset())
@@ -237,8 +248,10 @@ def test_what_a_manifest_says_wrongly_is_refused() -> None:
         "annotations": {"io.reducto.corpus.id": "0" * 64},
     }
     info = {"mediaType": "application/vnd.reducto.corpus.info.v1+json", "digest": digest, "size": 5}
-    good = {"artifactType": ARTIFACT_TYPE, "layers": [packed, info]}
-    assert len(CorpusArtifact.parse(good).parts) == 1
+    config = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": 2}
+    plain = {"schemaVersion": 2, "config": config, "layers": [packed, info]}
+    good = plain | {"artifactType": ARTIFACT_TYPE}
+    assert len(CorpusArtifact.parse(json.dumps(good).encode()).parts) == 1
     for layers in (
         [],
         [packed],
@@ -253,9 +266,14 @@ def test_what_a_manifest_says_wrongly_is_refused() -> None:
         [packed, info] * 2000,
     ):
         with pytest.raises(Corrupt):
-            CorpusArtifact.parse(good | {"layers": layers})
+            CorpusArtifact.parse(json.dumps(good | {"layers": layers}).encode())
+    for text in (b"", b"[]", b"[" * 100_000, json.dumps(good | {"schemaVersion": 1}).encode()):
+        with pytest.raises(Corrupt):
+            CorpusArtifact.parse(text)
     with pytest.raises(NotReducto):
-        CorpusArtifact.parse({"layers": [packed, info]})
+        CorpusArtifact.parse(json.dumps(plain).encode())
+    dropped_by_the_registry = plain | {"annotations": {"io.reducto.type": ARTIFACT_TYPE}}
+    assert len(CorpusArtifact.parse(json.dumps(dropped_by_the_registry).encode()).parts) == 1
 
 
 # -- web servers ---------------------------------------------------------------------------------------------------
@@ -406,8 +424,8 @@ def test_the_cache_stays_within_its_limit_and_keeps_what_is_in_use(
     ],
 )
 def test_references(text: str, host: str, repository: str, manifest: str) -> None:
-    reference = Reference.parse(text)
-    assert (reference.host, reference.repository, reference.manifest) == (host, repository, manifest)
+    address = RegistryAddress.parse(text)
+    assert (address.host, str(address.repository), str(address.reference)) == (host, repository, manifest)
 
 
 @pytest.mark.parametrize(
@@ -416,4 +434,4 @@ def test_references(text: str, host: str, repository: str, manifest: str) -> Non
 )
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(UsageError):
-        Reference.parse(text)
+        RegistryAddress.parse(text)
