@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oras.client import OrasClient
 
 from corpus_builder.build import BuildOptions, build
 from corpus_builder.catalogue import Catalogue
@@ -176,6 +177,21 @@ def test_the_oras_client_sees_an_ordinary_artifact(
     with BlockingRepository(RegistryAddress.parse(f"{registry.host}/corpora:v1")) as repository:
         document = json.loads(repository.manifest().data)
     assert document["artifactType"] == ARTIFACT_TYPE
+
+
+@pytest.mark.integration
+def test_the_oras_library_pulls_the_very_blobs(
+    registry: Registry, golden: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    run(capsys, "corpus", "push", "--corpus", golden[0], "--to", f"oci://{registry.host}/corpora:v1")
+    pulled = OrasClient(hostname=registry.host, insecure=True).pull(
+        target=f"{registry.host}/corpora:v1", outdir=str(tmp_path / "pulled")
+    )
+    with BlockingRepository(RegistryAddress.parse(f"{registry.host}/corpora:v1")) as repository:
+        (part,) = CorpusArtifact.parse(repository.manifest().data).parts
+    contents = {Path(path).name: Digest.of(Path(path).read_bytes()) for path in pulled}
+    assert contents == {"golden.rcp": part.packed.digest, "golden.json": part.info.digest}
 
 
 @pytest.mark.integration
