@@ -33,7 +33,7 @@ from sidecar.codec.adapter import ReductoCodec
 from sidecar.codec.interface import Codec
 from sidecar.control.port import Health, build_control, disk_check
 from sidecar.embedded.store import EmbeddedUpstream
-from sidecar.middleware.observed import observed
+from sidecar.middleware.observed import name_request, observed
 from sidecar.pull.blobs import Pull
 from sidecar.pull.decoders import Layers
 from sidecar.pull.rebuild import Rebuilds
@@ -96,6 +96,7 @@ class Sidecar:
         """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
         outermost = observed(self.activity, self.metrics, self.config.limits.body_timeout)
         app = web.Application(middlewares=[outermost, *middlewares], client_max_size=0)
+        app.on_response_prepare.append(name_request)
         app.router.add_route("*", "/{path:.*}", self.api.handle)
         return app
 

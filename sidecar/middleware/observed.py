@@ -46,13 +46,17 @@ def observed(activity: Activity, metrics: Metrics, body_timeout_seconds: float) 
             try:
                 response = await _answered(call, handler)
                 status = response.status
-                if not response.prepared:
-                    response.headers["X-Request-Id"] = call.caller.request_id
                 return response
             finally:
                 _report(call, status, time.monotonic() - started, metrics)
 
     return middleware
+
+
+async def name_request(request: web.Request, response: web.StreamResponse) -> None:
+    """Tells the client its request's id in every answer; for `web.Application.on_response_prepare`."""
+    if CALL in request:  # it is not when the request itself was malformed
+        response.headers["X-Request-Id"] = request[CALL].caller.request_id
 
 
 def _report(call: Call, status: int, seconds: float, metrics: Metrics) -> None:

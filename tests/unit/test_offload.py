@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError, wait
+from contextvars import ContextVar
 
 import pytest
 
@@ -246,6 +247,24 @@ async def test_what_was_computed_here_does_not_wait_for_a_turn_to_be_freed(offlo
     others = [asyncio.create_task(offload.run(hold)) for _ in range(WORKERS - 1)]
     assert await asyncio.wait_for(offload.run(step), 10)
     assert all(await asyncio.gather(*others))
+
+
+CAUSE: ContextVar[str] = ContextVar("cause", default="nobody")
+
+
+@pytest.mark.parametrize("how", ["run", "serve", "io", "background", "submit"])
+async def test_workers_have_the_context_of_who_asked(offload: Offload, how: str) -> None:
+    """Context variables name the request in every line of the log."""
+
+    async def ask(cause: str) -> str:
+        CAUSE.set(cause)
+        if how != "submit":
+            return await getattr(offload, how)(CAUSE.get)
+        return await offload.run(lambda: offload.submit(CAUSE.get).result())
+
+    causes = [f"request-{number}" for number in range(20)]
+    assert await asyncio.gather(*(ask(cause) for cause in causes)) == causes
+    assert await offload.io(CAUSE.get) == "nobody"
 
 
 async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
