@@ -1,7 +1,6 @@
 """The composition root: every part is made here, once, and handed to those that need it.
 
-Reading order: `build` (the parts), `RegistryApi` (which part answers what). What happens around each request is in
-`sidecar.middleware.observed`.
+Reading order: `build` makes the parts, `sidecar.dispatch` says which part answers what.
 """
 
 from __future__ import annotations
@@ -17,131 +16,50 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
-from reducto.oci import routes
 from reducto.oci.credentials import DockerCredentials
+from reducto.oci.names import RepositoryName
 from reducto.oci.tokens import AuthenticatedTransport
-from sidecar.api.exchange import CALL, Call
 from sidecar.api.listings import Listings
 from sidecar.api.manifests import Manifests
 from sidecar.api.passthrough import Passthrough
 from sidecar.cache.base_corpora import BaseCorpora
 from sidecar.cache.blobs import BlobCache
 from sidecar.cache.corpora import Corpora
-from sidecar.cache.idle_queue import Waiting
-from sidecar.cache.recently_served import Served
+from sidecar.cache.corpus_folder import CorpusFolder
+from sidecar.cache.idle_queue import IdleQueue
+from sidecar.cache.recently_served import RecentlyServed
 from sidecar.codec.adapter import ReductoCodec
 from sidecar.codec.interface import Codec
 from sidecar.control.port import Health, build_control, disk_check
+from sidecar.dispatch import RegistryApi
 from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.middleware.observed import name_request, observed
-from sidecar.pull.blobs import Pull
-from sidecar.pull.decoders import Layers
+from sidecar.pull.blobs import BlobPulls
+from sidecar.pull.decoders import LayerDecoders
 from sidecar.pull.rebuild import Rebuilds
-from sidecar.pull.token_reuse import Precedents
-from sidecar.push.commit import Keeper
+from sidecar.pull.token_reuse import TokenReuse
+from sidecar.push.commit import UploadCommitter
 from sidecar.push.encoding import Encoding
-from sidecar.push.mounts import Mounts
+from sidecar.push.references import UploadReferences
 from sidecar.push.replicas import Replicas
 from sidecar.push.sessions import Upload, UploadSessions
-from sidecar.push.uploads import Push, StartEncoding
-from sidecar.records.protection import Seal, seal_of
-from sidecar.records.store import RecordStore
+from sidecar.push.uploads import BlobUploads, StartEncoding
+from sidecar.records.protection import Protector, load_protector
+from sidecar.records.repository import Repositories, Repository
 from sidecar.runtime import logs
 from sidecar.runtime.activity import Activity
 from sidecar.runtime.atomic import OwnedDirectory
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.similarity.candidates import Relatives, UploadReferences
+from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.similarity.redis_index import RedisHookIndex
-from sidecar.upstream.base import Upstream
+from sidecar.upstream.base import Caller, Upstream
 from sidecar.upstream.client import RegistryClient
 from sidecar.upstream.registry import RegistryUpstream
 
-
-@dataclass(slots=True)
-class Sidecar:
-    """All parts of a running sidecar. Maintenance commands use the same parts without the ports."""
-
-    config: Config
-    offload: Offload
-    metrics: Metrics
-    health: Health
-    upstream: Upstream
-    client: RegistryClient
-    codec: Codec
-    seal: Seal
-    hook_index: HookIndex
-    relatives: Relatives
-    corpora: Corpora
-    records: RecordStore
-    layers: Layers
-    rebuilds: Rebuilds
-    precedents: Precedents
-    waiting: Waiting
-    manifests: Manifests
-    keeper: Keeper
-    sessions: UploadSessions
-    scratch: OwnedDirectory
-    api: RegistryApi
-    storage: Upstream
-    """The upstream itself, without the service's credentials."""
-    start_encoding: StartEncoding
-    bases: BaseCorpora
-    replicas: Replicas
-    activity: Activity = field(default_factory=Activity)
-    """The requests on the data port."""
-
-    def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
-        """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
-        outermost = observed(self.activity, self.metrics, self.config.limits.body_timeout)
-        app = web.Application(middlewares=[outermost, *middlewares], client_max_size=0)
-        app.on_response_prepare.append(name_request)
-        app.router.add_route("*", "/{path:.*}", self.api.handle)
-        return app
-
-    def control_app(self) -> web.Application:
-        """The control port's application."""
-        return build_control(self.health, self.metrics, self.refresh_gauges)
-
-    def refresh_gauges(self) -> None:
-        """Brings those metrics up to date that are looked at rather than counted."""
-        self.metrics.queue_depth.set(self.offload.queue_depth)
-        self.metrics.spool_bytes.set(self.sessions.spooled_bytes)
-        self.metrics.uploads_open.set(len(self.sessions))
-        self.metrics.recompression_waiting.set(self.waiting.corpora)
-        self.metrics.token_deltas_waiting.set(self.waiting.layers)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a push or a rebuild is under way."""
-        return len(self.sessions) > 0 or self.rebuilds.busy
-
-    async def drop_idle_uploads(self) -> None:
-        """Ends upload sessions that nobody touched for too long, here and in the upstream."""
-        for upload in await self.sessions.expire():
-            await self.client.abandon_upload(upload.caller, upload.location)
-
-    async def save_hints(self) -> None:
-        """Writes down what the process after this one is spared by it."""
-        await self.precedents.save()
-        if (data := self.waiting.changes()) is not None:
-            await self.offload.io(self.waiting.write, data)
-
-    async def close(self) -> None:
-        """Ends everything and leaves nothing in the spool."""
-        await self.corpora.stop()
-        await self.sessions.close()
-        await self.rebuilds.close()
-        await self.precedents.close()
-        await self.save_hints()
-        await self.upstream.close()
-        await self.replicas.close()
-        await self.offload.io(self.corpora.close)
-        await self.offload.io(self.hook_index.close)
-        await self.offload.io(self.scratch.close)
-        await asyncio.to_thread(self.offload.close)
-
+#: On whose behalf maintenance works: no client, but the service with the credentials of its configuration.
+SERVICE = Caller(user_agent="reducto", service=True)
 
 MakeCodec = Callable[[Config, Offload, Path], Codec]
 
@@ -151,137 +69,176 @@ def reducto_codec(config: Config, offload: Offload, scratch: Path) -> Codec:
     return ReductoCodec(config, offload.submit, scratch)
 
 
-async def build(config: Config, make_codec: MakeCodec = reducto_codec, seal: Seal | None = None) -> Sidecar:
+@dataclass(slots=True)
+class RuntimeParts:
+    """What every other part runs on."""
+
+    offload: Offload
+    metrics: Metrics
+    health: Health
+    scratch: OwnedDirectory
+    activity: Activity = field(default_factory=Activity)
+
+
+@dataclass(slots=True)
+class UpstreamParts:
+    """The registry behind this sidecar."""
+
+    storage: Upstream
+    """The upstream without the service's credentials."""
+    base: str
+    """The upstream's own address, which clients must not be sent to; empty for the embedded store."""
+    transport: Upstream
+    """The upstream, with the service's credentials for the service's own requests."""
+    protector: Protector
+    repositories: Repositories
+
+
+@dataclass(slots=True)
+class ReferenceParts:
+    """What new layers may refer to."""
+
+    codec: Codec
+    hook_index: HookIndex
+    similar: SimilarCorpora
+    corpora: Corpora
+    bases: BaseCorpora
+
+
+@dataclass(slots=True)
+class PushParts:
+    """What pushes pass through."""
+
+    sessions: UploadSessions
+    committer: UploadCommitter
+    start_encoding: StartEncoding
+    idle_queue: IdleQueue
+    replicas: Replicas
+
+
+@dataclass(slots=True)
+class PullParts:
+    """What pulls pass through."""
+
+    decoders: LayerDecoders
+    rebuilds: Rebuilds
+    token_reuse: TokenReuse
+
+
+@dataclass(slots=True)
+class Sidecar:
+    """All parts of a running sidecar. Maintenance commands use the same parts without the ports."""
+
+    config: Config
+    runtime: RuntimeParts
+    upstream: UpstreamParts
+    references: ReferenceParts
+    push: PushParts
+    pull: PullParts
+    api: RegistryApi
+
+    def repository(self, name: RepositoryName) -> Repository:
+        """The repository with the service's own rights, for maintenance."""
+        return self.upstream.repositories.bind(SERVICE, name)
+
+    def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
+        """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
+        outer = observed(self.runtime.activity, self.runtime.metrics, self.config.limits.body_timeout)
+        app = web.Application(middlewares=[outer, *middlewares], client_max_size=0)
+        app.on_response_prepare.append(name_request)
+        app.router.add_route("*", "/{path:.*}", self.api.handle)
+        return app
+
+    def control_app(self) -> web.Application:
+        """The control port's application."""
+        return build_control(self.runtime.health, self.runtime.metrics, self.refresh_gauges)
+
+    def refresh_gauges(self) -> None:
+        """Brings those metrics up to date that are looked at rather than counted."""
+        metrics = self.runtime.metrics
+        metrics.queue_depth.set(self.runtime.offload.queue_depth)
+        metrics.spool_bytes.set(self.push.sessions.spooled_bytes)
+        metrics.uploads_open.set(len(self.push.sessions))
+        metrics.recompression_waiting.set(self.push.idle_queue.corpora)
+        metrics.token_deltas_waiting.set(self.push.idle_queue.layers)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a push or a rebuild is under way."""
+        return len(self.push.sessions) > 0 or self.pull.rebuilds.busy
+
+    async def drop_idle_uploads(self) -> None:
+        """Ends upload sessions that nobody touched for too long, here and in the upstream."""
+        for upload in await self.push.sessions.expire():
+            await upload.repository.abandon_upload(upload.location)
+
+    async def save_hints(self) -> None:
+        """Writes the lists of hints to disk, for the next process."""
+        await self.pull.token_reuse.save()
+        if (data := self.push.idle_queue.changes()) is not None:
+            await self.runtime.offload.io(self.push.idle_queue.write, data)
+
+    async def close(self) -> None:
+        """Ends everything and leaves nothing in the spool."""
+        offload = self.runtime.offload
+        await self.references.corpora.stop()
+        await self.push.sessions.close()
+        await self.pull.rebuilds.close()
+        await self.pull.token_reuse.close()
+        await self.save_hints()
+        await self.upstream.transport.close()
+        await self.push.replicas.close()
+        await offload.io(self.references.corpora.close)
+        await offload.io(self.references.hook_index.close)
+        await offload.io(self.runtime.scratch.close)
+        await asyncio.to_thread(offload.close)
+
+
+async def build(config: Config, make_codec: MakeCodec = reducto_codec, protector: Protector | None = None) -> Sidecar:
     """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
-    offload, metrics, health = Offload(config.compression.workers or None), Metrics(), Health()
-    if seal is None:
-        seal = cast(Seal, await offload.io(seal_of, config))
-    storage, base = await _upstream(config, offload, metrics)
-    upstream = await _authenticated(storage, config, offload)
-    client = RegistryClient(upstream, offload, metrics)
-    cache_dir = config.cache.dir
-    hook_index = await offload.io(_hook_index, config.dedupe.index, cache_dir / "hooks")
-    relatives = Relatives(hook_index, config.dedupe.scope)
-    scratch = await offload.io(OwnedDirectory, config.spool.dir)
-    codec = make_codec(config, offload, scratch.path)
-    corpora = Corpora(cache_dir / "corpora", config.cache.max_size, codec, client, seal, offload, metrics)
-    blobs = BlobCache(cache_dir / "blobs", config.cache.max_size, offload, metrics)
-    rebuilds = Rebuilds(blobs, scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
-    records = RecordStore(client, relatives, seal, offload, metrics)
-    layers = Layers(client, corpora, codec, seal, offload)
-    served = Served(cache_dir / "served.json")
-    precedents = Precedents(served, blobs, records, layers, corpora, codec, offload)
-    passthrough = Passthrough(upstream, base, offload)
-    mounts = Mounts(client, records)
-    recompresses = config.enabled and config.recompression.enabled and config.role is Role.ORIGIN
-    waiting = Waiting(cache_dir / "waiting.json", recompresses)
-    keeper = Keeper(client, records, relatives, corpora, mounts, waiting, seal, config.policy, offload, metrics)
-    replicas = await offload.io(Replicas, config, offload)
-    sessions = UploadSessions(scratch.path, config.spool, config.limits, offload, metrics, replicas.mark)
-    manifests = Manifests(passthrough, client, records, config.policy, config.limits.manifest_size, offload)
-    encode_gate = asyncio.Semaphore(config.limits.encodes)
-
-    def start_encoding(upload: Upload) -> Encoding | None:
-        if not config.enabled or config.role is Role.EDGE:
-            return None
-        ready = asyncio.create_task(records.scan(upload.caller, upload.repository))
-        references = UploadReferences(upload.caller, upload.repository, relatives, corpora, codec, ready, offload)
-        return Encoding(
-            upload.spool,
-            lambda: codec.encoder(references, scratch.path),
-            config.gate.min_blob_size,
-            encode_gate,
-            offload,
-            metrics,
-        )
-
-    prefer_records = config.role is Role.EDGE or config.policy is Policy.REPLACE
+    offload = Offload(config.compression.workers or None)
+    runtime = RuntimeParts(offload, Metrics(), Health(), await offload.io(OwnedDirectory, config.spool.dir))
+    hook_index = await offload.io(_hook_index, config.dedupe.index, config.cache.dir / "hooks")
+    similar = SimilarCorpora(hook_index, config.dedupe.scope)
+    upstream = await _upstream_parts(config, runtime, similar, protector)
+    references = _reference_parts(config, runtime, upstream, make_codec, similar)
+    pull, blobs = await _pull_parts(config, runtime, upstream, references)
+    push = await _push_parts(config, runtime, upstream, references)
+    passthrough = Passthrough(upstream.transport, upstream.base, offload)
     api = RegistryApi(
+        upstream.repositories,
         passthrough,
-        Push(passthrough, client, sessions, mounts, keeper, start_encoding, offload),
-        Pull(passthrough, records, layers, rebuilds, precedents, offload, metrics, prefer_records),
-        manifests,
-        Listings(passthrough, client, records, offload),
-        replicas,
+        BlobUploads(passthrough, push.sessions, push.committer, push.start_encoding, offload),
+        blobs(passthrough),
+        Manifests(passthrough, config.policy, config.limits.manifest_size),
+        Listings(passthrough),
+        push.replicas,
     )
-    health.checks["upstream"] = _upstream_check(upstream)
-    health.checks["spool"] = disk_check(str(scratch.path), config.spool.min_free, offload)
-    bases = BaseCorpora(config, corpora, offload)
-    health.checks["corpora"] = bases.check
-    await bases.load()
-    await offload.io(corpora.restore)
-    await offload.io(blobs.restore)
-    await offload.io(served.restore)
-    await offload.io(waiting.restore)
-    return Sidecar(
-        config, offload, metrics, health, upstream, client, codec, seal, hook_index, relatives, corpora, records,
-        layers, rebuilds, precedents, waiting, manifests, keeper, sessions, scratch, api, storage, start_encoding,
-        bases, replicas,
-    )  # fmt: skip
+    checks = runtime.health.checks
+    checks["upstream"] = _upstream_check(upstream.transport)
+    checks["spool"] = disk_check(str(runtime.scratch.path), config.spool.min_free, offload)
+    checks["corpora"] = references.bases.check
+    await references.bases.load()
+    await offload.io(references.corpora.restore)
+    return Sidecar(config, runtime, upstream, references, push, pull, api)
 
 
-class RegistryApi:
-    """Which part answers what."""
-
-    def __init__(
-        self,
-        passthrough: Passthrough,
-        push: Push,
-        pull: Pull,
-        manifests: Manifests,
-        listings: Listings,
-        replicas: Replicas,
-    ) -> None:
-        self._passthrough = passthrough
-        self._push = push
-        self._pull = pull
-        self._manifests = manifests
-        self._listings = listings
-        self._replicas = replicas
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """The answer to any request on the data port."""
-        call = request[CALL]
-        return await self._handler(call)(call)
-
-    def _handler(self, call: Call) -> Callable[[Call], Awaitable[web.StreamResponse]]:
-        match call.route, call.method:
-            case routes.BlobAt(), "GET" | "HEAD":
-                return self._pull
-            case routes.BlobAt(), "DELETE":
-                return self._manifests.delete_layer
-            case routes.Uploads(), "POST":
-                return self._push.open
-            case routes.UploadAt(), _ if self._replicas.elsewhere(call):
-                return self._replicas.forward
-            case routes.UploadAt(), "PATCH":
-                return self._push.append
-            case routes.UploadAt(), "PUT":
-                return self._push.finish
-            case routes.UploadAt(), "GET" | "HEAD":
-                return self._push.status
-            case routes.UploadAt(), "DELETE":
-                return self._push.cancel
-            case routes.ManifestAt(), "GET" | "HEAD":
-                return self._manifests.get
-            case routes.ManifestAt(), "PUT":
-                return self._manifests.put
-            case routes.ManifestAt(), "DELETE":
-                return self._manifests.delete
-            case routes.Tags(), "GET" | "HEAD":
-                return self._listings.tags
-            case routes.Referrers(), "GET" | "HEAD":
-                return self._listings.referrers
-        return self._passthrough
-
-
-async def _upstream(config: Config, offload: Offload, metrics: Metrics) -> tuple[Upstream, str]:
-    """The upstream, and the address that clients must not be sent to."""
+async def _upstream_parts(
+    config: Config, runtime: RuntimeParts, similar: SimilarCorpora, protector: Protector | None
+) -> UpstreamParts:
+    offload = runtime.offload
+    if protector is None:
+        protector = cast(Protector, await offload.io(load_protector, config))
     url = config.upstream.url
     if url.startswith(("http://", "https://")):
-        return RegistryUpstream(config.upstream, offload, metrics), url.rstrip("/")
-    root = await offload.io(Path(url).expanduser)
-    return await offload.io(EmbeddedUpstream, root, offload), ""
+        storage: Upstream = RegistryUpstream(config.upstream, offload, runtime.metrics)
+        base = url.rstrip("/")
+    else:
+        root = await offload.io(Path(url).expanduser)
+        storage, base = await offload.io(EmbeddedUpstream, root, offload), ""
+    transport = await _authenticated(storage, config, offload)
+    client = RegistryClient(transport, offload, runtime.metrics)
+    return UpstreamParts(storage, base, transport, protector, Repositories(client, protector, similar.learn, offload))
 
 
 async def _authenticated(storage: Upstream, config: Config, offload: Offload) -> Upstream:
@@ -294,12 +251,77 @@ async def _authenticated(storage: Upstream, config: Config, offload: Offload) ->
     return AuthenticatedTransport(storage, url, credential, ("pull", "push", "delete"))
 
 
+def _reference_parts(
+    config: Config, runtime: RuntimeParts, upstream: UpstreamParts, make_codec: MakeCodec, similar: SimilarCorpora
+) -> ReferenceParts:
+    codec = make_codec(config, runtime.offload, runtime.scratch.path)
+    folder = CorpusFolder(config.cache.dir / "corpora", config.cache.max_size, codec, runtime.metrics)
+    corpora = Corpora(folder, codec, upstream.protector, runtime.offload, runtime.metrics)
+    return ReferenceParts(codec, similar.index, similar, corpora, BaseCorpora(config, corpora, runtime.offload))
+
+
+async def _pull_parts(
+    config: Config, runtime: RuntimeParts, upstream: UpstreamParts, references: ReferenceParts
+) -> tuple[PullParts, Callable[[Passthrough], BlobPulls]]:
+    """The parts, and what makes the handler of them."""
+    offload, metrics, codec, corpora = runtime.offload, runtime.metrics, references.codec, references.corpora
+    cache = BlobCache(config.cache.dir / "blobs", config.cache.max_size, offload, metrics)
+    rebuilds = Rebuilds(cache, runtime.scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
+    decoders = LayerDecoders(corpora, codec, upstream.protector, offload)
+    recently_served = RecentlyServed(config.cache.dir / "served.json")
+    token_reuse = TokenReuse(recently_served, cache, decoders, corpora, codec, offload)
+    await offload.io(cache.restore)
+    await offload.io(recently_served.restore)
+    prefer_records = config.role is Role.EDGE or config.policy is Policy.REPLACE
+
+    def blobs(passthrough: Passthrough) -> BlobPulls:
+        return BlobPulls(passthrough, decoders, rebuilds, token_reuse, offload, metrics, prefer_records)
+
+    return PullParts(decoders, rebuilds, token_reuse), blobs
+
+
+async def _push_parts(
+    config: Config, runtime: RuntimeParts, upstream: UpstreamParts, references: ReferenceParts
+) -> PushParts:
+    offload, metrics, similar, corpora = runtime.offload, runtime.metrics, references.similar, references.corpora
+    recompresses = config.enabled and config.recompression.enabled and config.role is Role.ORIGIN
+    idle_queue = IdleQueue(config.cache.dir / "waiting.json", recompresses)
+    await offload.io(idle_queue.restore)
+    committer = UploadCommitter(similar, corpora, idle_queue, upstream.protector, config.policy, offload, metrics)
+    replicas = await offload.io(Replicas, config, offload)
+    scratch = runtime.scratch.path
+    sessions = UploadSessions(scratch, config.spool, config.limits, offload, metrics, replicas.mark)
+    return PushParts(sessions, committer, _start_encoding(config, runtime, references), idle_queue, replicas)
+
+
+def _start_encoding(config: Config, runtime: RuntimeParts, references: ReferenceParts) -> StartEncoding:
+    """What begins to reduce an upload while its bytes arrive."""
+    encode_slots = asyncio.Semaphore(config.limits.encodes)
+    offload, codec, scratch = runtime.offload, references.codec, runtime.scratch.path
+
+    def start_encoding(upload: Upload) -> Encoding | None:
+        if not config.enabled or config.role is Role.EDGE:
+            return None
+        known = asyncio.create_task(upload.repository.scan())
+        found = UploadReferences(upload.repository, references.similar, references.corpora, codec, known, offload)
+        return Encoding(
+            upload.spool,
+            lambda: codec.encoder(found, scratch),
+            config.gate.min_blob_size,
+            encode_slots,
+            offload,
+            runtime.metrics,
+        )
+
+    return start_encoding
+
+
 def _hook_index(url: str, folder: Path) -> HookIndex:
     if url:
         return RedisHookIndex(url)
     try:
         return RocksHookIndex(folder)
-    except Exception as error:  # another process has it, or it is damaged: it is only a hint
+    except Exception as error:  # Another process has it, or it is damaged: the index is only a hint.
         logs.event("hook-index-in-memory", reason=str(error)[:200])
         return MemoryHookIndex()
 

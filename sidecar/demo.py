@@ -42,7 +42,7 @@ async def demo() -> tuple[dict[str, Any], str]:
         running = await start(config)
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{running.data_port}") as session:
-                results = [await _version(session, running.sidecar.metrics, number) for number in (1, 2)]
+                results = [await _version(session, running.sidecar.runtime.metrics, number) for number in (1, 2)]
         finally:
             await running.stop()
     return {"versions": [dataclasses.asdict(result) for result in results]}, _text(results)

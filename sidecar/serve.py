@@ -15,11 +15,11 @@ from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
-from sidecar.maintenance.recompress import look_seconds, when_idle
+from sidecar.maintenance.idle import look_seconds, when_idle
 from sidecar.middleware.connections import Connections, raise_file_limit
 from sidecar.middleware.stack import Guards
 from sidecar.push.replicas import REFRESH_SECONDS
-from sidecar.records.protection import Seal
+from sidecar.records.protection import Protector
 from sidecar.runtime import logs
 from sidecar.runtime.process import ProcessorWait, settle, tune
 from sidecar.runtime.supervisor import RESTART_PAUSES, GrowingPauses, Supervisor
@@ -46,15 +46,15 @@ class Running:
     async def stop(self) -> None:
         """Not ready any more; transfers may end within the drain time; then everything is closed."""
         sidecar = self.sidecar
-        sidecar.health.draining = True
-        logs.event("draining", uploads=len(sidecar.sessions))
+        sidecar.runtime.health.draining = True
+        logs.event("draining", uploads=len(sidecar.push.sessions))
         deadline = asyncio.get_running_loop().time() + sidecar.config.limits.drain_timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await sidecar.activity.idle.wait()
-                while sidecar.replicas.mark and sidecar.sessions.busy(_SESSION_PAUSE_SECONDS):
+                await sidecar.runtime.activity.idle.wait()
+                while sidecar.push.replicas.mark and sidecar.push.sessions.busy(_SESSION_PAUSE_SECONDS):
                     await asyncio.sleep(0.2)  # others still pass on what belongs to these sessions
-                    await sidecar.activity.idle.wait()
+                    await sidecar.runtime.activity.idle.wait()
         await self.supervisor.stop()
         for runner in self._runners:
             await runner.cleanup()
@@ -66,17 +66,19 @@ class Running:
 async def start(
     config: Config,
     make_codec: MakeCodec = reducto_codec,
-    seal: Seal | None = None,
+    protector: Protector | None = None,
     middlewares: Sequence[Middleware] = (),
     pauses: GrowingPauses = RESTART_PAUSES,
 ) -> Running:
     """Opens both ports. The caller awaits `Running.stop`. ``pauses`` are those of background tasks that fail."""
-    sidecar = await build(config, make_codec, seal)
+    sidecar = await build(config, make_codec, protector)
     runners: list[web.AppRunner] = []
     guards: Guards | None = None
     try:
-        guards = await sidecar.offload.io(Guards.of, config, sidecar.seal.signer, sidecar.replicas.knows)
-        sidecar.health.checks["audit"] = guards.audit_problem
+        guards = await sidecar.runtime.offload.io(
+            Guards.of, config, sidecar.upstream.protector.signer, sidecar.push.replicas.knows
+        )
+        sidecar.runtime.health.checks["audit"] = guards.audit_problem
         listen = config.listen
         data = _runner(sidecar.data_app([*guards.data_middlewares(), *middlewares]), config)
         data_port = await _open(guards, data, listen.data_port, guards.data_connections, runners)
@@ -91,9 +93,11 @@ async def start(
         if guards is not None:
             await guards.close()
         raise
-    supervisor = sidecar.health.background = Supervisor(sidecar.metrics.background_task_failures, pauses)
+    supervisor = sidecar.runtime.health.background = Supervisor(
+        sidecar.runtime.metrics.background_task_failures, pauses
+    )
     _start_tasks(sidecar, guards, supervisor)
-    sidecar.health.started = True
+    sidecar.runtime.health.started = True
     logs.event("listening", address=listen.address, data_port=data_port, control_port=control_port)
     return Running(sidecar, data_port, control_port, runners, supervisor, guards)
 
@@ -156,11 +160,11 @@ def _start_tasks(sidecar: Sidecar, guards: Guards, supervisor: Supervisor) -> No
     supervisor.run("event-loop-delay", partial(_watch_lag, sidecar))
     guards.start_tasks(supervisor)
     if config.corpora and config.corpus.refresh_interval:
-        supervisor.every("base-corpora", config.corpus.refresh_interval, sidecar.bases.load)
-    if sidecar.replicas.mark:
-        refresh = sidecar.replicas.refresh
+        supervisor.every("base-corpora", config.corpus.refresh_interval, sidecar.references.bases.load)
+    if sidecar.push.replicas.mark:
+        refresh = sidecar.push.replicas.refresh
         supervisor.every("replicas", REFRESH_SECONDS, refresh, at_once=True, needed_to_serve=True)
-    if sidecar.waiting.wanted:
+    if sidecar.push.idle_queue.wanted:
         supervisor.every("recompression", look_seconds(config), partial(when_idle, sidecar))
 
 
@@ -175,6 +179,6 @@ async def _watch_lag(sidecar: Sidecar) -> None:
             if lag > _SETTLE_SECONDS:  # what the host took is counted when that processor's next tick comes
                 await asyncio.sleep(_SETTLE_SECONDS)
             worst, blocked = max(worst, lag), max(blocked, lag - waited.since(waits))
-            sidecar.metrics.loop_lag.set(lag)
-            sidecar.metrics.loop_lag_worst.set(worst)
-            sidecar.metrics.loop_blocked_worst.set(blocked)
+            sidecar.runtime.metrics.loop_lag.set(lag)
+            sidecar.runtime.metrics.loop_lag_worst.set(worst)
+            sidecar.runtime.metrics.loop_blocked_worst.set(blocked)

@@ -1,7 +1,7 @@
 """What was stored as fast as could be and is looked at again when nothing else runs: corpora to pack harder, layers to
 compare with older ones.
 
-It outlives the process in a file, as what was served does (`HintFile`):
+It outlives the process in a file, as what was served does (`StateFile`):
 
     {"version": 1, "repositories": {"team/app": {"corpora": ["0123...", ...], "layers": ["sha256:...", ...]}}}
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from reducto.oci.names import RepositoryName
 from reducto.values import CorpusId, Digest, parse_corpus_id
-from sidecar.cache.state_file import HintFile
+from sidecar.cache.state_file import StateFile
 from sidecar.runtime.supervisor import GrowingPauses
 
 _VERSION = 1
@@ -51,11 +51,11 @@ class _Retry(NamedTuple):
     """`time.monotonic` from which on it is tried again."""
 
 
-class Waiting:
+class IdleQueue:
     """One per process. ``wanted``: whether anybody will ever do the work."""
 
     def __init__(self, path: Path, wanted: bool) -> None:
-        self._file = HintFile(path, _VERSION)
+        self._file = StateFile(path, _VERSION)
         self.wanted = wanted
         self._work: dict[RepositoryName, Work] = {}
         self._changed = False

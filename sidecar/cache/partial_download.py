@@ -1,4 +1,4 @@
-"""A file on its way from the upstream: whoever needs its bytes waits for these, not for all of it."""
+"""A file that is read while it is downloaded: a reader waits for the bytes that it needs, not for the whole file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-# For so long a transfer that is ahead of its readers by so much stays there: its readers' own work comes first, for a
-# client waits for its first byte. What would be read meanwhile waits in the socket.
-_HUSH_SECONDS = 0.2
-_HUSH_BYTES = 512 << 10
+# The initial throttle. During its first 0.2 seconds a download stays at most 512 KiB ahead of its readers, because a
+# client waits for its first byte and the readers' work must come first. Further bytes wait in the socket meanwhile.
+_THROTTLE_SECONDS = 0.2
+_THROTTLE_BYTES = 512 << 10
 
 
-class Arrival:
+class PartialDownload:
     """How much of one file is there. The event loop reports, workers and tasks wait."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
@@ -24,7 +24,7 @@ class Arrival:
         self._changed = threading.Condition()
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._hush_end = self._loop.time() + _HUSH_SECONDS
+        self._throttle_end = self._loop.time() + _THROTTLE_SECONDS
 
     async def advance(self, length: int) -> None:
         """The first ``length`` bytes are there. Returns when more are welcome."""
@@ -32,9 +32,9 @@ class Arrival:
             self._length = length
             self._changed.notify_all()
         self._wake()
-        while self._length >= self._wanted + _HUSH_BYTES and self._loop.time() < self._hush_end:
+        while self._length >= self._wanted + _THROTTLE_BYTES and self._loop.time() < self._throttle_end:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._hush_end):
+                async with asyncio.timeout_at(self._throttle_end):
                     await self._event.wait()
 
     def fail(self, error: BaseException) -> None:

@@ -1,6 +1,6 @@
 """Which layers were served from each repository, the latest last. A hint: any of it may be lost.
 
-It outlives the process, like the cached blobs it is about, in one file (`HintFile`):
+It outlives the process, like the cached blobs it is about, in one file (`StateFile`):
 
     {"version": 1, "repositories": {"team/app": ["sha256:...", ...]}}
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
-from sidecar.cache.state_file import HintFile
+from sidecar.cache.state_file import StateFile
 from sidecar.records.format import LayerRecord
 from sidecar.runtime.recent import remember
 
@@ -24,11 +24,11 @@ _REPOSITORIES_LIMIT = 1024
 _LAYERS_LIMIT = 256
 
 
-class Served:
+class RecentlyServed:
     """One per process."""
 
     def __init__(self, path: Path) -> None:
-        self._file = HintFile(path, _VERSION)
+        self._file = StateFile(path, _VERSION)
         self._layers: OrderedDict[RepositoryName, OrderedDict[Digest, LayerRecord]] = OrderedDict()
         self._earlier: dict[RepositoryName, list[Digest]] = {}
         self._changed = False

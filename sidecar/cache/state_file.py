@@ -20,7 +20,7 @@ from sidecar.runtime.atomic import write_atomically
 T = TypeVar("T")
 
 
-class HintFile:
+class StateFile:
     """One file. Its reads and writes are for workers, and never fail: a disk that does not help costs only time."""
 
     def __init__(self, path: Path, version: int) -> None:

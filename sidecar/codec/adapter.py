@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -57,26 +57,19 @@ class ReductoCodec:
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
         sources = cast(Mapping[CorpusId, ReadableCorpus], corpora)
         submit = None if alone else self._submit
-        return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
+        return _Decoder(BlobDecoder(instructions, sources, self._spool_dir, submit))  # type: ignore[arg-type]
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path, token_delta: bytes = b"") -> float:
-        assert isinstance(decoder, BlobDecoder)
-        assert isinstance(older, BlobDecoder)
-        return decoder.follow(older, _mapped_bytes(wire), token_delta)
+    def reuse_tokens(self, decoder: Decoder, donor: Decoder, wire: Path, token_delta: bytes = b"") -> float:
+        return _inner(decoder).follow(_inner(donor), _mapped_bytes(wire), token_delta)
 
-    def follows(self, decoder: Decoder) -> bool:
-        assert isinstance(decoder, BlobDecoder)
-        return decoder.follows
+    def can_reuse_tokens(self, decoder: Decoder) -> bool:
+        return _inner(decoder).follows
 
-    def beside(self, decoder: Decoder, older: Decoder) -> float:
-        assert isinstance(decoder, BlobDecoder)
-        assert isinstance(older, BlobDecoder)
-        return decoder.beside(older)
+    def aligned_share(self, decoder: Decoder, donor: Decoder) -> float:
+        return _inner(decoder).beside(_inner(donor))
 
-    def token_delta(self, decoder: Decoder, wire: Path, older: Decoder, older_wire: Path) -> bytes:
-        assert isinstance(decoder, BlobDecoder)
-        assert isinstance(older, BlobDecoder)
-        return decoder.token_delta(_mapped_bytes(wire), older, _mapped_bytes(older_wire))
+    def token_delta(self, decoder: Decoder, wire: Path, donor: Decoder, donor_wire: Path) -> bytes:
+        return _inner(decoder).token_delta(_mapped_bytes(wire), _inner(donor), _mapped_bytes(donor_wire))
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         return Corpus.open(path, expect=expect, memory_mapped=self._memory_mapped)
@@ -130,7 +123,7 @@ class _Elections:
     def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
         """The corpora that are worth most for a blob with these hooks."""
         found = []
-        for corpus, requires in self._references.elect(hooks, limit):
+        for corpus, requires in self._references.select_similar(hooks, limit):
             assert isinstance(corpus, Corpus)
             found.append(ReferenceCorpus(corpus, requires))
         return found
@@ -164,6 +157,33 @@ class _Encoder:
 
     def close(self) -> None:
         self._inner.close()
+
+
+class _Decoder:
+    """One decoder in the sidecar's terms."""
+
+    def __init__(self, inner: BlobDecoder) -> None:
+        self.inner = inner
+
+    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
+        return self.inner.rebuild(wire)
+
+    @property
+    def reused_bytes(self) -> int:
+        return self.inner.followed_bytes
+
+    @property
+    def precomputed_bytes(self) -> int:
+        return self.inner.stated_bytes
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def _inner(decoder: Decoder) -> BlobDecoder:
+    """The library's decoder in one that this codec made."""
+    assert isinstance(decoder, _Decoder)
+    return decoder.inner
 
 
 def _new_corpus(outcome: Reduced) -> NewCorpus | None:

@@ -32,7 +32,7 @@ class LocalCorpus(Protocol):
 class References(Protocol):
     """Where an encoder looks for relatives of what it reads."""
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
+    def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
         """At most ``limit`` mapped corpora that hold most of these hooks, best first, each with what must be at hand
         before it can be unpacked from the registry. May wait for the network."""
 
@@ -84,12 +84,12 @@ class Decoder(Protocol):
         """The blob's bytes in order, in pieces."""
 
     @property
-    def followed_bytes(self) -> int:
-        """Plain bytes that were rebuilt with the help of an older blob."""
+    def reused_bytes(self) -> int:
+        """Plain bytes that were rebuilt from a donor's tokens."""
 
     @property
-    def stated_bytes(self) -> int:
-        """Those of them that a token delta told of."""
+    def precomputed_bytes(self) -> int:
+        """Plain bytes among these that a token delta told, so that no match was searched for them."""
 
     def close(self) -> None:
         """Gives up what it holds. Idempotent."""
@@ -104,24 +104,25 @@ class Codec(Protocol):
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
         """A decoder; ``alone``: it works in the thread that calls it. Raises `CorpusMissing`, `Corrupt`."""
 
-    def follow(self, decoder: Decoder, older: Decoder, wire: Path, token_delta: bytes = b"") -> float:
-        """Lets a decoder rebuild its blob with the help of an older one, which ``wire`` holds and ``older`` decodes,
-        unless one that was given before is of more use. ``token_delta`` of the two makes it of most use.
+    def reuse_tokens(self, decoder: Decoder, donor: Decoder, wire: Path, token_delta: bytes = b"") -> float:
+        """Registers an older blob, the donor, whose deflate tokens may be reused: ``wire`` is its compressed file,
+        ``donor`` its decoder. Only the most useful donor is kept; one with a ``token_delta`` always wins.
 
-        ``older`` is the decoder's own then, and closed with it. Returns how much of the newer blob's plain bytes, 0 to
-        1, runs beside those of the one that helps; 1 once ``decoder`` is closed. Raises `Corrupt`, `OSError`.
+        Takes ownership of ``donor``, which is closed with ``decoder``. Returns the share (0 to 1) of the newer blob's
+        plain bytes that is aligned with the best donor's, or 1 if ``decoder`` is already closed. Raises `Corrupt`,
+        `OSError`.
         """
 
-    def follows(self, decoder: Decoder) -> bool:
-        """Whether a blob's encoder is one that can follow an older blob. Raises `Corrupt`."""
+    def can_reuse_tokens(self, decoder: Decoder) -> bool:
+        """Whether the blob's encoder is one whose tokens can be taken from a donor. Raises `Corrupt`."""
 
-    def beside(self, decoder: Decoder, older: Decoder) -> float:
-        """How much of a blob's plain bytes, 0 to 1, runs beside those of an older one that it could follow. Raises
-        `Corrupt`."""
+    def aligned_share(self, decoder: Decoder, donor: Decoder) -> float:
+        """The share (0 to 1) of the blob's plain bytes that is aligned with the donor's. Raises `Corrupt`."""
 
-    def token_delta(self, decoder: Decoder, wire: Path, older: Decoder, older_wire: Path) -> bytes:
-        """What `follow` takes: which tokens of the older blob the newer one keeps, each with its file. Proved; empty
-        where it would not help. Raises `Corrupt`, `ProofFailed`, `OSError`."""
+    def token_delta(self, decoder: Decoder, wire: Path, donor: Decoder, donor_wire: Path) -> bytes:
+        """The token delta for `reuse_tokens`: which tokens of the donor the newer blob keeps. ``wire`` and
+        ``donor_wire`` are the two compressed files. It was proved; empty where it would not help. Raises `Corrupt`,
+        `ProofFailed`, `OSError`."""
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
         """Maps a corpus. Raises `Corrupt`, `NotReducto`."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import RepositoryName
 from reducto.values import Descriptor
+from sidecar.api.manifests import build_record
 from sidecar.app import Sidecar
-from sidecar.codec.interface import Reduction
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of, tags_naming
+from sidecar.maintenance.walk import Contents, contents_of
+from sidecar.records.repository import Repository
 from sidecar.upstream.base import StreamBody
 from sidecar.upstream.client import StoredManifest
 
@@ -26,65 +27,60 @@ class Adopted:
     stored_bytes: int = 0
 
 
-async def adopt(sidecar: Sidecar, repository: RepositoryName, *, keep_originals: bool = False) -> Adopted:
+async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool = False) -> Adopted:
     """Reduces every layer that pays, then lets records stand for the images.
 
     The originals' manifests are deleted unless ``keep_originals``; their blobs are then the registry's garbage. What is
     interrupted can be started again. Raises `Refused`, `Unavailable`.
     """
-    contents = await contents_of(sidecar, repository)
-    result = Adopted(repository.name)
+    repository = sidecar.repository(name)
+    contents = await contents_of(repository)
+    result = Adopted(str(repository))
     plain = {digest: Manifest.parse(found.data, found.media_type) for digest, found in contents.plain.items()}
     for manifest in plain.values():
         for blob in manifest.blobs:
             if not blob.foreign and blob.descriptor.size >= sidecar.config.gate.min_blob_size:
                 await _adopt_blob(sidecar, repository, blob.descriptor, result)
     # Images before the indexes that name them, so that an index finds its children's records.
-    for digest in sorted(plain, key=lambda name: plain[name].is_index):
-        await _adopt_manifest(sidecar, contents, contents.plain[digest], plain[digest], keep_originals, result)
+    for digest in sorted(plain, key=lambda each: plain[each].is_index):
+        await _adopt_manifest(contents, contents.plain[digest], plain[digest], keep_originals, result)
     return result
 
 
-async def _adopt_blob(sidecar: Sidecar, repository: RepositoryName, blob: Descriptor, result: Adopted) -> None:
-    if await sidecar.records.layer(SERVICE, repository, blob.digest) is not None:
+async def _adopt_blob(sidecar: Sidecar, repository: Repository, blob: Descriptor, result: Adopted) -> None:
+    """Pushes the blob once more, from the upstream itself: it passes through the same steps as a client's push."""
+    if await repository.layer(blob.digest) is not None:
         return
-    location = await sidecar.client.open_upload(SERVICE, repository)
-    upload = await sidecar.sessions.start(repository, SERVICE, location)
+    sessions = sidecar.push.sessions
+    upload = await sessions.start(repository, await repository.open_upload())
     try:
-        upload.encoding = sidecar.start_encoding(upload)
+        upload.encoding = sidecar.push.start_encoding(upload)
         if upload.encoding is None:
             return
-        pieces = sidecar.client.blob_pieces(SERVICE, repository, blob)
-        await sidecar.sessions.receive(upload, StreamBody(pieces, blob.size), None)
+        await sessions.receive(upload, StreamBody(repository.blob_pieces(blob), blob.size), None)
         if upload.hasher.hexdigest() != blob.digest.hex:
-            return  # a damaged blob is left for its owner to find
+            return  # A damaged blob is left for its owner to find.
         outcome = await upload.encoding.finish(blob.digest)
-        if isinstance(outcome, Reduction):
-            stored = await sidecar.keeper.keep_reduced(SERVICE, upload, blob.digest, outcome)
-            sidecar.keeper.report(upload, blob.digest, outcome, "adopted", stored, time.monotonic())
+        committed = await sidecar.push.committer.commit(upload, blob.digest, outcome, time.monotonic(), adopting=True)
+        if committed.reduced:
             result.layers += 1
             result.wire_bytes += blob.size
-            result.stored_bytes += stored
+            result.stored_bytes += committed.stored_bytes
     finally:
-        await sidecar.sessions.drop(upload)
+        await sessions.drop(upload)
 
 
 async def _adopt_manifest(
-    sidecar: Sidecar,
-    contents: Contents,
-    found: StoredManifest,
-    manifest: Manifest,
-    keep_originals: bool,
-    result: Adopted,
+    contents: Contents, found: StoredManifest, manifest: Manifest, keep_originals: bool, result: Adopted
 ) -> None:
-    repository, records = contents.repository, sidecar.records
-    record = await sidecar.manifests.build_record(SERVICE, repository, manifest, found.data)
+    repository = contents.repository
+    record = await build_record(repository, manifest, found.data)
     if record is None:
         return
-    async with records.turns.alone(repository):
-        await records.put_manifest(SERVICE, repository, record, found.digest)
-        for tag in await tags_naming(sidecar, contents, found.digest):
-            await records.put_manifest(SERVICE, repository, record, tag)
+    async with repository.rewriting():
+        await repository.put_record(record, found.digest)
+        for tag in await contents.tags_naming(found.digest):
+            await repository.put_record(record, tag)
     result.images += 1
     if not keep_originals:
-        await sidecar.client.delete_manifest(SERVICE, contents.repository, found.digest)
+        await repository.delete_manifest(found.digest)

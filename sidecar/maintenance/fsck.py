@@ -8,8 +8,9 @@ from reducto.errors import ReductoError
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.records.format import LayerRecord
+from sidecar.records.repository import Repository
 from sidecar.upstream.client import Refused
 
 
@@ -23,9 +24,10 @@ class Finding:
     trouble: str = ""
 
 
-async def check(sidecar: Sidecar, repository: RepositoryName) -> list[Finding]:
+async def check(sidecar: Sidecar, name: RepositoryName) -> list[Finding]:
     """Checks every layer, and that every image and index has what it names. Raises `Refused` for the listing."""
-    contents = await contents_of(sidecar, repository)
+    repository = sidecar.repository(name)
+    contents = await contents_of(repository)
     layers: dict[tuple[Digest, Digest], LayerRecord] = {}
     for layer in contents.layers.values():
         layers[layer.digest, layer.instructions.digest] = layer
@@ -33,26 +35,26 @@ async def check(sidecar: Sidecar, repository: RepositoryName) -> list[Finding]:
         for layer in image.layers:
             layers.setdefault((layer.digest, layer.instructions.digest), layer)
     findings = [
-        Finding(repository.name, "layer", str(layer.digest), await trouble_of(sidecar, repository, layer))
+        Finding(str(repository), "layer", str(layer.digest), await trouble_of(sidecar, repository, layer))
         for layer in layers.values()
     ]
-    findings += await _check_images(sidecar, contents)
-    findings += await _check_indexes(sidecar, contents)
+    findings += await _check_images(contents)
+    findings += await _check_indexes(contents)
     return findings
 
 
-async def trouble_of(sidecar: Sidecar, repository: RepositoryName, layer: LayerRecord) -> str:
+async def trouble_of(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> str:
     """Why the layer cannot be rebuilt; empty when it was, bit for bit."""
     hasher, length = layer.digest.hasher(), 0
     try:
-        decoder = await sidecar.layers.decoder(SERVICE, repository, layer)
+        decoder = await sidecar.pull.decoders.decoder(repository, layer)
         try:
-            pieces = await sidecar.offload.run(decoder.rebuild)
-            while (piece := await sidecar.offload.run(next, pieces, None)) is not None:
-                await sidecar.offload.run(hasher.update, piece)
+            pieces = await sidecar.runtime.offload.run(decoder.rebuild)
+            while (piece := await sidecar.runtime.offload.run(next, pieces, None)) is not None:
+                await sidecar.runtime.offload.run(hasher.update, piece)
                 length += len(piece)
         finally:
-            await sidecar.offload.run(decoder.close)
+            await sidecar.runtime.offload.run(decoder.close)
     except (Refused, ReductoError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     if length != layer.wire_length or hasher.hexdigest() != layer.digest.hex:
@@ -60,28 +62,23 @@ async def trouble_of(sidecar: Sidecar, repository: RepositoryName, layer: LayerR
     return ""
 
 
-async def _check_images(sidecar: Sidecar, contents: Contents) -> list[Finding]:
+async def _check_images(contents: Contents) -> list[Finding]:
     findings = []
     for image in contents.images.values():
-        missing = [
-            str(blob.digest)
-            for blob in image.stored
-            if not await sidecar.client.has_blob(SERVICE, contents.repository, blob.digest)
-        ]
+        missing = [str(blob.digest) for blob in image.stored if not await contents.repository.has_blob(blob.digest)]
         trouble = f"blobs are missing: {', '.join(missing)}" if missing else ""
-        findings.append(Finding(contents.repository.name, "image", str(image.digest), trouble))
+        findings.append(Finding(str(contents.repository), "image", str(image.digest), trouble))
     return findings
 
 
-async def _check_indexes(sidecar: Sidecar, contents: Contents) -> list[Finding]:
+async def _check_indexes(contents: Contents) -> list[Finding]:
     findings = []
     for index in contents.indexes.values():
         missing = [
             str(child.digest)
             for child in index.children
-            if child.digest not in contents.records
-            and not await sidecar.client.may_read(SERVICE, contents.repository, child.digest)
+            if child.digest not in contents.records and not await contents.repository.shows(child.digest)
         ]
         trouble = f"manifests are missing: {', '.join(missing)}" if missing else ""
-        findings.append(Finding(contents.repository.name, "index", str(index.digest), trouble))
+        findings.append(Finding(str(contents.repository), "index", str(index.digest), trouble))
     return findings

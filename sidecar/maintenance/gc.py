@@ -12,7 +12,7 @@ from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
 from sidecar.embedded.store import EmbeddedUpstream
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of
+from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.records.format import LayerRecord
 
 
@@ -26,51 +26,52 @@ class Removed:
 
 
 async def collect(
-    sidecar: Sidecar, repository: RepositoryName, grace_seconds: float, *, untagged: bool = False, dry_run: bool = False
+    sidecar: Sidecar, name: RepositoryName, grace_seconds: float, *, untagged: bool = False, dry_run: bool = False
 ) -> list[Removed]:
     """Removes records older than the grace that nothing needs. ``untagged`` includes images without a client's tag.
 
     Raises `Refused` when the registry does not allow to list or to delete.
     """
-    contents = await contents_of(sidecar, repository)
+    repository = sidecar.repository(name)
+    contents = await contents_of(repository)
     oldest = time.time() - grace_seconds
     live = _live_images(contents) if untagged else {*contents.images, *contents.indexes}
-    needed = {layer.digest for name, image in contents.images.items() if name in live for layer in image.layers}
+    needed = {layer.digest for each, image in contents.images.items() if each in live for layer in image.layers}
     doomed: dict[Digest, Removed] = {}
-    for holder, layer in contents.layers.items():
+    for manifest, layer in contents.layers.items():
         if layer.digest not in needed and layer.created < oldest:
-            doomed[holder] = Removed(repository.name, "layer", str(layer.digest))
-    for holder, image in contents.images.items():
-        if holder not in live and all(layer.created < oldest for layer in _layers_of(contents, holder)):
-            doomed[holder] = Removed(repository.name, "image", str(image.digest))
-    for holder, index in contents.indexes.items():
-        if holder not in live:
-            doomed[holder] = Removed(repository.name, "index", str(index.digest))
-    for holder in () if dry_run else doomed:
-        await sidecar.client.delete_manifest(SERVICE, repository, holder)
+            doomed[manifest] = Removed(str(repository), "layer", str(layer.digest))
+    for manifest, image in contents.images.items():
+        if manifest not in live and all(layer.created < oldest for layer in _layers_of(contents, manifest)):
+            doomed[manifest] = Removed(str(repository), "image", str(image.digest))
+    for manifest, index in contents.indexes.items():
+        if manifest not in live:
+            doomed[manifest] = Removed(str(repository), "index", str(index.digest))
+    for manifest in () if dry_run else doomed:
+        await repository.delete_manifest(manifest)
     return list(doomed.values())
 
 
 async def sweep(sidecar: Sidecar, grace_seconds: float, *, dry_run: bool = False) -> int:
     """Frees what no manifest of the embedded store names; returns bytes. Zero for a registry, which does it itself."""
-    upstream = sidecar.storage
+    upstream = sidecar.upstream.storage
     if not isinstance(upstream, EmbeddedUpstream):
         return 0
-    return await sidecar.offload.io(upstream.layout.sweep, grace_seconds, dry_run)
+    return await sidecar.runtime.offload.io(upstream.layout.sweep, grace_seconds, dry_run)
 
 
-def _layers_of(contents: Contents, holder: Digest) -> list[LayerRecord]:
-    named = {layer.digest for layer in contents.images[holder].layers}
+def _layers_of(contents: Contents, manifest: Digest) -> list[LayerRecord]:
+    named = {layer.digest for layer in contents.images[manifest].layers}
     return [layer for layer in contents.layers.values() if layer.digest in named]
 
 
 def _live_images(contents: Contents) -> set[Digest]:
     """Records that a client's tag, a live index or a live subject leads to."""
-    live = {holder for holder in contents.records if contents.tags.get(holder)}
+    live = {manifest for manifest in contents.records if contents.tags.get(manifest)}
     originals = {held.record.digest for held in contents.records.values()} | set(contents.plain)
-    subjects = {holder: image.subject for holder, image in contents.images.items()}
-    subjects |= {holder: index.subject for holder, index in contents.indexes.items()}
-    live |= {holder for holder, subject in subjects.items() if subject and subject.digest in originals}
+    subjects = {manifest: image.subject for manifest, image in contents.images.items()}
+    subjects |= {manifest: index.subject for manifest, index in contents.indexes.items()}
+    live |= {manifest for manifest, subject in subjects.items() if subject and subject.digest in originals}
     queue = list(live)
     while queue:
         index = contents.indexes.get(queue.pop())

@@ -14,8 +14,9 @@ from functools import partial
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import SERVICE, Contents, contents_of, names, tags_naming
+from sidecar.maintenance.walk import Contents, contents_of, names
 from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, record_media_type
+from sidecar.records.repository import Repository
 from sidecar.records.tags import record_tag
 from sidecar.upstream.client import Refused
 
@@ -32,38 +33,38 @@ class Rewritten:
     records: int
 
 
-async def rewrap(sidecar: Sidecar, repository: RepositoryName) -> Rewritten:
+async def rewrap(sidecar: Sidecar, name: RepositoryName) -> Rewritten:
     """Writes every record anew: envelopes under the repository's present key, signatures by the present signer.
 
     Blobs stay as they are. Raises `Refused`, `KeyUnavailable`, `UpstreamBroken`.
     """
-    wrap = partial(sidecar.seal.rewrap, repository)
-    count = await rewrite(sidecar, repository, lambda layer: layer.rewrapped(wrap), always=True)
-    return Rewritten(str(repository), count)
+    wrap = partial(sidecar.upstream.protector.rewrap, name)
+    count = await rewrite(sidecar.repository(name), lambda layer: layer.rewrapped(wrap), always=True)
+    return Rewritten(str(name), count)
 
 
-async def rewrite(sidecar: Sidecar, repository: RepositoryName, changed: Changed, *, always: bool = False) -> int:
+async def rewrite(repository: Repository, changed: Changed, *, always: bool = False) -> int:
     """Stores ``changed`` of every layer record, and what follows from it; returns how many records were written.
 
     ``always`` also where nothing changes. New records come first; an old manifest goes when its tags name the new one.
     """
-    work = _Rewriting(sidecar, repository)
-    contents = await contents_of(sidecar, repository)
-    for holder, layer in contents.layers.items():
+    work = _Rewriting(repository)
+    contents = await contents_of(repository)
+    for manifest, layer in contents.layers.items():
         if always or changed(layer) != layer:
-            await work.replace_layer(holder, changed(layer))
-    contents = await contents_of(sidecar, repository)
-    for holder, image in contents.images.items():
+            await work.replace_layer(manifest, changed(layer))
+    contents = await contents_of(repository)
+    for manifest, image in contents.images.items():
         new_image = replace(image, layers=tuple(changed(layer) for layer in image.layers))
         if always or new_image != image:
-            await work.replace_manifest(contents, holder, new_image)
+            await work.replace_manifest(contents, manifest, new_image)
     for _ in range(_NESTING_LIMIT):
-        contents = await contents_of(sidecar, repository)
+        contents = await contents_of(repository)
         before = len(work.moved)
-        for holder, index in contents.indexes.items():
+        for manifest, index in contents.indexes.items():
             children = tuple(work.moved.get(child.digest, child) for child in index.children)
-            if children != index.children or (always and holder not in work.written):
-                await work.replace_manifest(contents, holder, replace(index, children=children))
+            if children != index.children or (always and manifest not in work.written):
+                await work.replace_manifest(contents, manifest, replace(index, children=children))
         if len(work.moved) == before:
             break
     await work.remove_old()
@@ -74,41 +75,40 @@ async def rewrite(sidecar: Sidecar, repository: RepositoryName, changed: Changed
 class _Rewriting:
     """One rewriting of a repository."""
 
-    sidecar: Sidecar
-    repository: RepositoryName
+    repository: Repository
     moved: dict[Digest, Descriptor] = field(default_factory=dict)
     """What stands in place of old manifests."""
     written: set[Digest] = field(default_factory=set)
     """New manifests."""
 
-    async def replace_layer(self, holder: Digest, layer: LayerRecord) -> None:
-        """Puts a layer's record in place of the one that ``holder`` is, if that still is the layer's."""
-        async with self.sidecar.records.turns.alone(self.repository):
-            if await names(self.sidecar, self.repository, record_tag(layer.digest), holder):
-                digest = await self.sidecar.records.put_layer(SERVICE, self.repository, layer)
-                self._note(holder, Descriptor(record_media_type(layer), digest, 0))
+    async def replace_layer(self, manifest: Digest, layer: LayerRecord) -> None:
+        """Puts a layer's record in place of the one that ``manifest`` is, if that still is the layer's."""
+        async with self.repository.rewriting():
+            if await names(self.repository, record_tag(layer.digest), manifest):
+                digest = await self.repository.put_layer(layer)
+                self._note(manifest, Descriptor(record_media_type(layer), digest, 0))
 
-    async def replace_manifest(self, contents: Contents, holder: Digest, record: ImageRecord | IndexRecord) -> None:
-        """Puts an image's or index's record in place of ``holder``, under all tags that still name that."""
-        records = self.sidecar.records
-        async with records.turns.alone(self.repository):
-            tags: list[Tag | None] = [*await tags_naming(self.sidecar, contents, holder)]
-            if not await self.sidecar.client.may_read(SERVICE, self.repository, holder):
+    async def replace_manifest(self, contents: Contents, manifest: Digest, record: ImageRecord | IndexRecord) -> None:
+        """Puts an image's or index's record in place of ``manifest``, under all tags that still name that."""
+        repository = self.repository
+        async with repository.rewriting():
+            tags: list[Tag | None] = [*await contents.tags_naming(manifest)]
+            if not await repository.shows(manifest):
                 return  # deleted meanwhile
             for reference in tags or [None]:
-                await records.put_manifest(SERVICE, self.repository, record, reference)
-            held = await records.manifest(SERVICE, self.repository, record.digest)
-            if held is not None:
-                self._note(holder, Descriptor(record_media_type(record), held.holder, held.length))
+                await repository.put_record(record, reference)
+            found = await repository.manifest_record(record.digest)
+            if found is not None:
+                self._note(manifest, Descriptor(record_media_type(record), found.manifest_digest, found.length))
 
     async def remove_old(self) -> None:
         """Deletes what was replaced, unless another replica has tagged it meanwhile."""
-        old = {holder for holder, new in self.moved.items() if new.digest != holder}
+        old = {manifest for manifest, new in self.moved.items() if new.digest != manifest}
         if old:
-            contents = await contents_of(self.sidecar, self.repository)
+            contents = await contents_of(self.repository)
             try:
-                for holder in old - contents.records.keys():
-                    await self.sidecar.client.delete_manifest(SERVICE, self.repository, holder)
+                for manifest in old - contents.records.keys():
+                    await self.repository.delete_manifest(manifest)
             except Refused as refusal:
                 if refusal.status != 405:  # a registry where nothing can be deleted
                     raise

@@ -181,8 +181,8 @@ class Rebuilds:
                 prepared = await prepare(attempt > 0)
                 try:
                     await self._decode(rebuild, prepared)
-                    self._metrics.followed_bytes.inc(prepared.decoder.followed_bytes)
-                    self._metrics.stated_bytes.inc(prepared.decoder.stated_bytes)
+                    self._metrics.followed_bytes.inc(prepared.decoder.reused_bytes)
+                    self._metrics.stated_bytes.inc(prepared.decoder.precomputed_bytes)
                 finally:
                     await self._offload.serve(prepared.decoder.close)
             except (Corrupt, ProofFailed) as error:

@@ -1,9 +1,10 @@
-"""Brings a finished upload into the upstream: reduced with its record, or as it came."""
+"""Commits a finished upload to the upstream: reduced with its record, or as it came."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,107 +13,117 @@ from reducto.errors import ReductoError
 from reducto.oci.names import RepositoryName
 from reducto.values import Descriptor, Digest, Reason, Stored
 from sidecar.cache.corpora import Corpora
-from sidecar.cache.idle_queue import Waiting
+from sidecar.cache.idle_queue import IdleQueue
 from sidecar.codec.interface import NewCorpus, Reduction
-from sidecar.push.mounts import Mounts
+from sidecar.push.mounts import mount
 from sidecar.push.sessions import Upload
 from sidecar.records.format import INSTRUCTIONS_TYPE, PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
-from sidecar.records.protection import Seal
-from sidecar.records.store import RecordStore
+from sidecar.records.protection import Protector
+from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.tasks import together
-from sidecar.similarity.candidates import Relatives
+from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import pack_hooks, sample
-from sidecar.upstream.base import Caller
-from sidecar.upstream.client import Refused, RegistryClient
+from sidecar.upstream.client import Refused
 
 
-class Keeper:
-    """Stores what was pushed. When it returns, the upstream holds it."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit stored."""
+
+    reduced: bool
+    reason: str
+    """Why, as metrics and logs name it."""
+    stored_bytes: int
+    """Bytes that the upstream received for it."""
+
+
+class UploadCommitter:
+    """Commits uploads. When it returns, the upstream holds the blob."""
 
     def __init__(
         self,
-        client: RegistryClient,
-        records: RecordStore,
-        relatives: Relatives,
+        similar: SimilarCorpora,
         corpora: Corpora,
-        mounts: Mounts,
-        waiting: Waiting,
-        seal: Seal,
+        idle_queue: IdleQueue,
+        protector: Protector,
         policy: Policy,
         offload: Offload,
         metrics: Metrics,
     ) -> None:
-        self._client = client
-        self._records = records
-        self._relatives = relatives
+        self._similar = similar
         self._corpora = corpora
-        self._mounts = mounts
-        self._seal = seal
+        self._idle_queue = idle_queue
+        self._protector = protector
         self._policy = policy
         self._offload = offload
         self._metrics = metrics
-        self._waiting = waiting
 
-    async def keep(
-        self, caller: Caller, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float
-    ) -> None:
-        """Stores the upload as ``outcome`` says; the original whenever that fails. Raises `Refused`, `Unavailable`."""
-        if isinstance(outcome, Reduction) and await self._is_kept(caller, upload, digest):
-            self.report(upload, digest, outcome, "known", 0, started)
-            return
-        stored_bytes = 0
-        reason = str(outcome.reason) if isinstance(outcome, Stored) else "reduced"
+    async def commit(
+        self, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float, *, adopting: bool = False
+    ) -> Committed:
+        """Stores the upload as ``outcome`` says; the original whenever that fails. Raises `Refused`, `Unavailable`.
+
+        ``started``: when the last byte arrived, on the monotonic clock. ``adopting``: the upstream holds the original
+        already, so only a reduced form is stored.
+        """
+        repository = upload.repository
+        if isinstance(outcome, Reduction) and await self._is_kept(upload, digest):
+            return self._report(upload, digest, outcome, Committed(True, "known", 0), started)
         if isinstance(outcome, Reduction):
             try:
-                stored_bytes = await self.keep_reduced(caller, upload, digest, outcome)
+                stored_bytes = await self._commit_reduced(upload, digest, outcome)
             except (Refused, ReductoError, OSError) as error:
                 self._metrics.reduce_failures.inc()
-                await self._offload.io(self._forget, upload.repository, outcome)
-                logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(upload.repository))
-                reason, outcome = str(Reason.FAILED), Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
-        if isinstance(outcome, Stored) or self._policy is Policy.ATTACH:
-            location = upload.location if isinstance(outcome, Stored) else None
-            await self._client.put_blob(caller, upload.repository, digest, upload.spool.path, location)
-            stored_bytes += upload.length
-        if isinstance(outcome, Stored):
-            self._records.forget_layer(upload.repository, digest)
-            self._records.note_plain(upload.repository, digest)
-        self.report(upload, digest, outcome, reason, stored_bytes, started)
+                await self._offload.io(self._forget, repository.name, outcome)
+                logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(repository))
+                outcome = Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
+            else:
+                if self._policy is Policy.ATTACH and not adopting:
+                    stored_bytes += await repository.put_blob(digest, upload.spool.path)
+                result = Committed(True, "adopted" if adopting else "reduced", stored_bytes)
+                return self._report(upload, digest, outcome, result, started)
+        if adopting:
+            await repository.abandon_upload(upload.location)
+            return self._report(upload, digest, outcome, Committed(False, str(outcome.reason), 0), started)
+        stored_bytes = await repository.put_blob(digest, upload.spool.path, upload.location)
+        repository.memory.forget_layer(digest)
+        repository.memory.note_verbatim(digest)
+        return self._report(upload, digest, outcome, Committed(False, str(outcome.reason), stored_bytes), started)
 
-    async def _is_kept(self, caller: Caller, upload: Upload, digest: Digest) -> bool:
+    async def _is_kept(self, upload: Upload, digest: Digest) -> bool:
         """Whether the repository has a good record of the layer already: then that stays, and with it the records of
         all images that name it."""
-        records, repository = self._records, upload.repository
-        if self._policy is Policy.ATTACH or records.is_doubted(repository, digest):
+        repository = upload.repository
+        if self._policy is Policy.ATTACH or repository.memory.is_broken(digest):
             return False
         try:
-            known = await records.layer(caller, repository, digest)
-            if known is None or not await records.has_all(caller, repository, known):
+            known = await repository.layer(digest)
+            if known is None or not await repository.has_all(known):
                 return False
         except Refused:
             return False
-        await self._client.cancel_upload(caller, upload.location)
+        await repository.cancel_upload(upload.location)
         return True
 
-    async def keep_reduced(self, caller: Caller, upload: Upload, digest: Digest, reduction: Reduction) -> int:
+    async def _commit_reduced(self, upload: Upload, digest: Digest, reduction: Reduction) -> int:
         """Blobs first, then the record that names them. Returns the bytes stored."""
         repository = upload.repository
-        protect = self._seal.protect
-        sealed, envelope = await self._offload.run(protect, repository, digest, reduction.instructions)
-        instructions = Descriptor(INSTRUCTIONS_TYPE, await self._offload.io(Digest.of, sealed), len(sealed))
-        references = await self._references(caller, repository, reduction)
-        puts: list[Any] = [self._client.put_blob(caller, repository, instructions.digest, sealed, upload.location)]
+        encrypt = self._protector.encrypt
+        stored, envelope = await self._offload.run(encrypt, repository.name, digest, reduction.instructions)
+        instructions = Descriptor(INSTRUCTIONS_TYPE, await self._offload.io(Digest.of, stored), len(stored))
+        references = await self._references(repository, reduction)
+        puts: list[Any] = [repository.put_blob(instructions.digest, stored, upload.location)]
         own: list[CorpusBlob] = []
         path: Path | None = None
         if reduction.corpus is not None:
-            corpus, path = await self._pack(repository, reduction.corpus)
+            corpus, path = await self._pack(repository.name, reduction.corpus)
             own.append(corpus)
-            puts.append(self._client.put_blob(caller, repository, corpus.blob.digest, path))
+            puts.append(repository.put_blob(corpus.blob.digest, path))
         try:
-            stored: int = sum(await together(*puts))
+            stored_bytes: int = sum(await together(*puts))
         finally:
             if path is not None and reduction.corpus is not None and path != reduction.corpus.packed:
                 await self._offload.io(path.unlink)
@@ -127,21 +138,21 @@ class Keeper:
         )
         if reduction.corpus is not None:
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
-        await self._records.put_layer(caller, repository, layer)
-        self._waiting.note(repository, [corpus.corpus_id for corpus in own], digest)
+        await repository.put_layer(layer)
+        self._idle_queue.note(repository.name, [corpus.corpus_id for corpus in own], digest)
         if own:
-            self._corpora.prepare(caller, repository, layer.corpora)
-        return stored + len(layer.to_manifest())
+            self._corpora.prepare(repository, layer.corpora)
+        return stored_bytes + len(layer.to_manifest())
 
     def _forget(self, repository: RepositoryName, reduction: Reduction) -> None:
         """The corpora it refers to may be gone from the registry: they are not proposed again until seen again."""
         for name in reduction.needs:
             if name not in self._corpora.bases:
-                self._relatives.forget(repository, name)
+                self._similar.forget(repository, name)
 
     async def _pack(self, repository: RepositoryName, corpus: NewCorpus) -> tuple[CorpusBlob, Path]:
-        protect = self._seal.protect_file
-        path, envelope = await self._offload.run(protect, repository, corpus.corpus_id, corpus.packed)
+        encrypt = self._protector.encrypt_file
+        path, envelope = await self._offload.run(encrypt, repository, corpus.corpus_id, corpus.packed)
         digest, length = await self._offload.io(digest_file, path)
         blob = CorpusBlob(
             corpus.corpus_id,
@@ -153,7 +164,7 @@ class Keeper:
         )
         return blob, path
 
-    async def _references(self, caller: Caller, repository: RepositoryName, reduction: Reduction) -> list[CorpusBlob]:
+    async def _references(self, repository: Repository, reduction: Reduction) -> list[CorpusBlob]:
         """Corpora that were there before and that the rebuild needs, parents first, all named in this repository."""
         new = reduction.corpus
         wanted = [*reduction.needs, *(new.parents if new else ())]
@@ -161,33 +172,24 @@ class Keeper:
         for name in wanted:
             if name in self._corpora.bases or (new is not None and name == new.corpus_id):
                 continue
-            closure = await self._offload.io(self._relatives.closure, repository, name)
+            closure = await self._offload.io(self._similar.closure, repository.name, name)
             if closure is None:
                 raise ReductoError(f"corpus {name} was used and is no longer known in {repository}")
             for home, blob in closure:
-                if blob.corpus_id not in found and home != repository:
-                    await self._bring(caller, repository, blob, home)
+                if blob.corpus_id not in found and home != repository.name:
+                    await _bring(repository, blob, home)
                 found[blob.corpus_id] = blob
         return list(found.values())
 
-    async def _bring(self, caller: Caller, repository: RepositoryName, blob: CorpusBlob, home: RepositoryName) -> None:
-        if not await self._mounts.mount(caller, repository, blob.blob.digest, home):
-            raise ReductoError(f"corpus {blob.corpus_id} of {home} cannot be mounted in {repository}")
-
-    def report(
-        self,
-        upload: Upload,
-        digest: Digest,
-        outcome: Reduction | Stored,
-        reason: str,
-        stored_bytes: int,
-        started: float,
-    ) -> None:
+    def _report(
+        self, upload: Upload, digest: Digest, outcome: Reduction | Stored, result: Committed, started: float
+    ) -> Committed:
+        """Counts and logs what was done; returns ``result``."""
         seconds = time.monotonic() - started
-        kind = "stored" if isinstance(outcome, Stored) else "reduced"
-        self._metrics.decisions.labels(outcome=kind, reason=reason).inc()
-        if reason != Reason.TOO_SMALL:
-            self._metrics.layer_pushed(upload.length, stored_bytes)
+        kind = "reduced" if result.reduced else "stored"
+        self._metrics.decisions.labels(outcome=kind, reason=result.reason).inc()
+        if result.reason != Reason.TOO_SMALL:
+            self._metrics.layer_pushed(upload.length, result.stored_bytes)
             self._metrics.moved("push", upload.length, seconds)
         if isinstance(outcome, Reduction):
             self._metrics.layer_matched(outcome.found_length, outcome.plain_length)
@@ -196,12 +198,18 @@ class Keeper:
             repository=str(upload.repository),
             digest=str(digest),
             outcome=kind,
-            reason=reason,
+            reason=result.reason,
             wire_bytes=upload.length,
-            stored_bytes=stored_bytes,
+            stored_bytes=result.stored_bytes,
             seconds=round(seconds, 3),
             **({"receipt": outcome.receipt} if isinstance(outcome, Reduction) else {"detail": outcome.detail}),
         )
+        return result
+
+
+async def _bring(repository: Repository, blob: CorpusBlob, home: RepositoryName) -> None:
+    if not await mount(repository, blob.blob.digest, home):
+        raise ReductoError(f"corpus {blob.corpus_id} of {home} cannot be mounted in {repository}")
 
 
 def digest_file(path: Path) -> tuple[Digest, int]:

@@ -19,7 +19,6 @@ from dataclasses import replace
 from aiohttp import web
 
 from reducto.config import Config, Seconds, UpstreamOptions
-from reducto.oci import routes
 from reducto.oci.errors import UploadUnknown
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime import logs
@@ -63,26 +62,18 @@ class Replicas:
         """Whether the address was lately a replica's, whose word about its client counts."""
         return address in self._addresses
 
-    def elsewhere(self, call: Call) -> bool:
+    def elsewhere(self, call: Call, session_id: str) -> bool:
         """Whether another replica opened the session of an upload's request."""
-        route = call.route
-        return (
-            bool(self._names)
-            and isinstance(route, routes.UploadAt)
-            and not route.session_id.startswith(self.mark)
-            and FORWARDED_HEADER not in call.headers
-        )
+        return bool(self._names) and not session_id.startswith(self.mark) and FORWARDED_HEADER not in call.headers
 
-    async def forward(self, call: Call) -> web.StreamResponse:
+    async def forward(self, call: Call, session_id: str) -> web.StreamResponse:
         """The answer of the replica that opened the session. Raises `UploadUnknown` when there is none any more."""
-        route = call.route
-        assert isinstance(route, routes.UploadAt)
-        owner = self._owner(route.session_id)
+        owner = self._owner(session_id)
         if owner is None:
             await self.refresh()
-            owner = self._owner(route.session_id)
+            owner = self._owner(session_id)
         if owner is None:
-            raise UploadUnknown(f"the replica with upload {route.session_id} is gone; begin anew")
+            raise UploadUnknown(f"the replica with upload {session_id} is gone; begin anew")
         client = await self._client(owner)
         request = call.upstream_request()
         headers = {**request.headers, FORWARDED_HEADER: self._own}

@@ -19,6 +19,7 @@ from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
 from reducto.values import Digest
 from sidecar.push.encoding import Encoding
+from sidecar.records.repository import Repository
 from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
@@ -33,8 +34,8 @@ class Upload:
     """One blob on its way in."""
 
     session_id: str
-    repository: RepositoryName
-    caller: Caller
+    repository: Repository
+    """Bound to the caller who opened the session, or who showed the upstream since that he may use it."""
     location: str
     """The upload session that the upstream opened for this caller."""
     spool: GrowingFile
@@ -55,7 +56,7 @@ class Upload:
 
     def belongs_to(self, caller: Caller) -> bool:
         """Whether this is the very credential that opened the session."""
-        mine, given = self.caller.authorization or "", caller.authorization or ""
+        mine, given = self.repository.caller.authorization or "", caller.authorization or ""
         return hmac.compare_digest(mine.encode(), given.encode())
 
 
@@ -83,7 +84,7 @@ class UploadSessions:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def start(self, repository: RepositoryName, caller: Caller, location: str) -> Upload:
+    async def start(self, repository: Repository, location: str) -> Upload:
         """A new session. Raises `TooManyRequests`, `StorageFull`."""
         if len(self._open) >= self._limits.upload_sessions:
             raise TooManyRequests(f"{len(self._open)} uploads are open", headers={"Retry-After": "10"})
@@ -94,7 +95,7 @@ class UploadSessions:
             spool = await GrowingFile.create(self.folder / f"upload-{session_id}", self._offload)
         except OSError as error:
             raise _disk_trouble(error) from error
-        upload = Upload(session_id, repository, caller, location, spool, Digest.of(b"").hasher())
+        upload = Upload(session_id, repository, location, spool, Digest.of(b"").hasher())
         self._open[session_id] = upload
         self._metrics.uploads_open.set(len(self._open))
         return upload
@@ -102,7 +103,7 @@ class UploadSessions:
     def find(self, repository: RepositoryName, session_id: str) -> Upload:
         """The session. Raises `UploadUnknown`."""
         upload = self._open.get(session_id)
-        if upload is None or upload.repository != repository:
+        if upload is None or upload.repository.name != repository:
             raise UploadUnknown(f"no upload {session_id} in {repository}", detail={"uuid": session_id})
         return upload
 

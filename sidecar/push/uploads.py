@@ -1,9 +1,10 @@
-"""Push of a blob, one straight line:
+"""The push of a blob, one straight line:
 
-    Push.open      POST    the upstream opens a session for this caller; a spool file; encoding begins
-    Push.append    PATCH   bytes into the spool, hashed; the encoder follows (sidecar/push/encoding.py)
-    Push.finish    PUT     the digest is checked -> the encoder's outcome -> `Keeper.keep` -> 201
-    Keeper.keep    instructions and corpus into the upstream, then the record; or the original (sidecar/push/commit.py)
+    BlobUploads.open         POST    the upstream opens a session for this caller; a spool file; encoding begins
+    BlobUploads.append       PATCH   bytes into the spool, hashed; the encoder follows (sidecar/push/encoding.py)
+    BlobUploads.finish       PUT     the digest is checked -> the encoder's outcome -> commit -> 201
+    UploadCommitter.commit           instructions and corpus into the upstream, then the record; or the original
+                                     (sidecar/push/commit.py)
 
 201 is answered only when the upstream holds the original, or a form that was really rebuilt and compared.
 """
@@ -16,63 +17,56 @@ from collections.abc import Callable
 from aiohttp import web
 
 from reducto.errors import UsageError
-from reducto.oci import routes
 from reducto.oci.errors import DigestInvalid, RegistryError, StorageFull
-from reducto.oci.names import RepositoryName
 from reducto.values import Digest, Reason, Stored
-from sidecar.api.exchange import Call, relay
+from sidecar.api.exchange import Call
 from sidecar.api.passthrough import Passthrough
-from sidecar.push.commit import Keeper
+from sidecar.push.commit import UploadCommitter
 from sidecar.push.encoding import Encoding
-from sidecar.push.mounts import Mounts
+from sidecar.push.mounts import mount_reduced
 from sidecar.push.sessions import Upload, UploadSessions
+from sidecar.records.repository import Repository
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import UpstreamRequest, UpstreamResponse
-from sidecar.upstream.client import Refused, RegistryClient
+from sidecar.upstream.base import UpstreamRequest
+from sidecar.upstream.client import Refused
 
 #: Begins to reduce what an upload's spool will hold; None when nothing is to be reduced.
 StartEncoding = Callable[[Upload], Encoding | None]
 
 
-class Push:
+class BlobUploads:
     """Answers everything under ``/v2/<name>/blobs/uploads/``."""
 
     def __init__(
         self,
         passthrough: Passthrough,
-        client: RegistryClient,
         sessions: UploadSessions,
-        mounts: Mounts,
-        keeper: Keeper,
+        committer: UploadCommitter,
         start_encoding: StartEncoding,
         offload: Offload,
     ) -> None:
         self._passthrough = passthrough
-        self._client = client
         self._sessions = sessions
-        self._mounts = mounts
-        self._keeper = keeper
+        self._committer = committer
         self._start_encoding = start_encoding
         self._offload = offload
 
-    async def open(self, call: Call) -> web.StreamResponse:
+    async def open(self, call: Call, repository: Repository) -> web.StreamResponse:
         """POST: a mount, a whole blob at once, or a new session."""
-        route = call.route
-        assert isinstance(route, routes.Uploads)
-        if "mount" in call.query and await self._mounts.mount_reduced(call):
-            digest = Digest.parse(call.query["mount"])
-            return _created(route.repository, digest)
+        mounted = await mount_reduced(repository, call.query) if "mount" in call.query else None
+        if mounted is not None:
+            return _created(repository, mounted)
         query = call.request.rel_url.raw_query_string if "mount" in call.query else ""
-        target = f"{route.path}?{query}" if query else route.path
+        target = f"{call.route.path}?{query}" if query else call.route.path
         request = UpstreamRequest("POST", target, call.caller, {"Content-Length": "0"}, b"")
-        async with await self._passthrough.upstream.send(request) as answer:
+        async with await self._passthrough.send(request) as answer:
             location = answer.headers.get("Location")
             if answer.status != 202 or not location:
-                return await self._relay_start(call, answer)
+                return await self._passthrough.relay(call, answer)
         try:
-            upload = await self._sessions.start(route.repository, call.caller, location)
+            upload = await self._sessions.start(repository, location)
         except RegistryError:
-            await self._client.abandon_upload(call.caller, location)
+            await repository.abandon_upload(location)
             raise
         upload.encoding = self._start_encoding(upload)
         if "digest" in call.query and "mount" not in call.query:
@@ -80,28 +74,28 @@ class Push:
                 return await self._complete(call, upload)
         return _progress(upload, 202)
 
-    async def append(self, call: Call) -> web.StreamResponse:
+    async def append(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
         """PATCH: the next bytes."""
-        upload = await self._claim(call)
+        upload = await self._claim(repository, session_id)
         async with upload.lock:
             await self._receive(call, upload)
             return _progress(upload, 202)
 
-    async def status(self, call: Call) -> web.StreamResponse:
+    async def status(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
         """GET: how far the upload has come."""
-        return _progress(await self._claim(call), 204)
+        return _progress(await self._claim(repository, session_id), 204)
 
-    async def cancel(self, call: Call) -> web.StreamResponse:
+    async def cancel(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
         """DELETE: drops the session, here and in the upstream."""
-        upload = await self._claim(call)
+        upload = await self._claim(repository, session_id)
         async with upload.lock:
             await self._sessions.drop(upload)
-            await self._client.cancel_upload(call.caller, upload.location)
+            await upload.repository.cancel_upload(upload.location)
         return web.Response(status=204)
 
-    async def finish(self, call: Call) -> web.StreamResponse:
+    async def finish(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
         """PUT: the last bytes and the digest."""
-        upload = await self._claim(call)
+        upload = await self._claim(repository, session_id)
         async with upload.lock:
             return await self._complete(call, upload)
 
@@ -112,9 +106,9 @@ class Push:
         try:
             await self._check(upload, digest)
             outcome = await upload.encoding.finish(digest) if upload.encoding else Stored(Reason.DISABLED)
-            await self._keeper.keep(call.caller, upload, digest, outcome, started)
+            await self._committer.commit(upload, digest, outcome, started)
         except BaseException:
-            await self._client.abandon_upload(upload.caller, upload.location)
+            await upload.repository.abandon_upload(upload.location)
             raise
         finally:
             await self._sessions.drop(upload)
@@ -126,7 +120,7 @@ class Push:
             await self._sessions.receive(upload, call.body(), call.headers.get("Content-Range"))
         except StorageFull:
             await self._sessions.drop(upload)
-            await self._client.abandon_upload(upload.caller, upload.location)
+            await upload.repository.abandon_upload(upload.location)
             raise
 
     async def _check(self, upload: Upload, digest: Digest) -> None:
@@ -137,21 +131,16 @@ class Push:
         if actual != digest.hex:
             raise DigestInvalid(f"{upload.length} bytes arrived, and they are not {digest}", detail=str(digest))
 
-    async def _claim(self, call: Call) -> Upload:
+    async def _claim(self, repository: Repository, session_id: str) -> Upload:
         """The session, if it is this caller's; a renewed credential is shown to the upstream first."""
-        route = call.route
-        assert isinstance(route, routes.UploadAt)
-        upload = self._sessions.find(route.repository, route.session_id)
-        if not upload.belongs_to(call.caller):
-            request = UpstreamRequest("GET", upload.location, call.caller)
-            async with await self._passthrough.upstream.send(request) as answer:
+        upload = self._sessions.find(repository.name, session_id)
+        if not upload.belongs_to(repository.caller):
+            request = UpstreamRequest("GET", upload.location, repository.caller)
+            async with await self._passthrough.send(request) as answer:
                 if answer.status in (401, 403):
                     raise Refused(answer.status, answer.headers, await answer.read(1 << 20))
-            upload.caller = call.caller
+            upload.repository = repository
         return upload
-
-    async def _relay_start(self, call: Call, answer: UpstreamResponse) -> web.StreamResponse:
-        return await relay(call, answer, self._passthrough.base, self._offload)
 
 
 def _digest_of(call: Call) -> Digest:
@@ -179,7 +168,7 @@ def _progress(upload: Upload, status: int) -> web.Response:
     return web.Response(status=status, headers=headers)
 
 
-def _created(repository: RepositoryName, digest: Digest) -> web.Response:
+def _created(repository: Repository, digest: Digest) -> web.Response:
     headers = {
         "Location": f"/v2/{repository}/blobs/{digest}",
         "Docker-Content-Digest": str(digest),

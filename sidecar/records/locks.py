@@ -1,4 +1,4 @@
-"""Who may write a repository's manifests when: many pushes at once, or one rewriting of records alone."""
+"""One read-write lock per repository: many pushes store manifests at once, or one rewriting of records has it alone."""
 
 from __future__ import annotations
 
@@ -11,56 +11,59 @@ from reducto.oci.names import RepositoryName
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Lock:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     writers: int = 0
-    alone: bool = False
+    exclusive: bool = False
     users: int = 0
 
 
-class Turns:
-    """Turns within this process, by repository. What other replicas do must be looked at again before each step."""
+class ReadWriteLocks:
+    """The locks of this process.
+
+    Other replicas do not take them, so a rewriting reads each tag again before it sets it.
+    """
 
     def __init__(self) -> None:
-        self._turns: dict[RepositoryName, _Turn] = {}
+        self._locks: dict[RepositoryName, _Lock] = {}
 
     @asynccontextmanager
     async def shared(self, repository: RepositoryName) -> AsyncIterator[None]:
-        """Together with others who share, while nobody is alone."""
-        async with self._of(repository) as turn:
-            async with turn.changed:
-                await turn.changed.wait_for(lambda: not turn.alone)
-                turn.writers += 1
+        """Held together with others who share, while nobody holds the lock exclusively."""
+        async with self._of(repository) as lock:
+            async with lock.changed:
+                await lock.changed.wait_for(lambda: not lock.exclusive)
+                lock.writers += 1
             try:
                 yield
             finally:
-                async with turn.changed:
-                    turn.writers -= 1
-                    turn.changed.notify_all()
+                async with lock.changed:
+                    lock.writers -= 1
+                    lock.changed.notify_all()
 
     @asynccontextmanager
-    async def alone(self, repository: RepositoryName) -> AsyncIterator[None]:
-        """While nobody else writes: for short steps only."""
-        async with self._of(repository) as turn:
-            async with turn.changed:
-                await turn.changed.wait_for(lambda: not turn.alone)
-                turn.alone = True
+    async def exclusive(self, repository: RepositoryName) -> AsyncIterator[None]:
+        """Held alone. For short steps, because pushes to the repository wait meanwhile."""
+        async with self._of(repository) as lock:
+            async with lock.changed:
+                await lock.changed.wait_for(lambda: not lock.exclusive)
+                lock.exclusive = True
             try:
-                async with turn.changed:
-                    await turn.changed.wait_for(lambda: not turn.writers)
+                async with lock.changed:
+                    await lock.changed.wait_for(lambda: not lock.writers)
                 yield
             finally:
-                async with turn.changed:
-                    turn.alone = False
-                    turn.changed.notify_all()
+                async with lock.changed:
+                    lock.exclusive = False
+                    lock.changed.notify_all()
 
     @asynccontextmanager
-    async def _of(self, repository: RepositoryName) -> AsyncIterator[_Turn]:
-        turn = self._turns.setdefault(repository, _Turn())
-        turn.users += 1
+    async def _of(self, repository: RepositoryName) -> AsyncIterator[_Lock]:
+        lock = self._locks.setdefault(repository, _Lock())
+        lock.users += 1
         try:
-            yield turn
+            yield lock
         finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[repository]
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[repository]

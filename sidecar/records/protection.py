@@ -1,8 +1,8 @@
-"""Signing of records and encryption of what is stored: where keys meet the sidecar.
+"""Signs records, and encrypts what is stored: where keys meet the sidecar.
 
-Without keys nothing is sealed. All calls block: from workers only. `reducto.trust.signed_records` and
-`reducto.crypt` have the formats; a blob's wrapped key (its *envelope*) lies in the record that names the blob, beside
-its digest.
+Without keys nothing is signed or encrypted. All calls block, so they are made by workers.
+`reducto.trust.signed_records` and `reducto.crypt` have the formats; a blob's wrapped key (its *envelope*) lies in the
+record that names the blob.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reducto.values import CorpusId, Digest
 _PIECE_BYTES = 1 << 20
 
 
-class Seal:
+class Protector:
     """Protects records and blobs. Every part may be missing: no signer, no trusted keys, no encryption."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Seal:
 
     # -- blobs
 
-    def protect(
+    def encrypt(
         self, repository: RepositoryName, digest: Digest, data: bytes, content: Content = Content.INSTRUCTIONS
     ) -> tuple[bytes, str]:
         """What to store for the instructions (or other ``content``) of a layer, and its envelope (empty when it is
@@ -67,14 +67,14 @@ class Seal:
         sealer = Sealer(blob_key, content, str(digest))
         return sealer.update(data) + sealer.finish(), str(envelope)
 
-    def reveal(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
-        """What `protect` was given. Raises `KeyUnavailable`, `Corrupt`."""
+    def decrypt(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
+        """What `encrypt` was given. Raises `KeyUnavailable`, `Corrupt`."""
         if not envelope:
             return data
         opener = self._opener(envelope, content, str(digest))
         return opener.update(data) + opener.finish()
 
-    def protect_file(self, repository: RepositoryName, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:
+    def encrypt_file(self, repository: RepositoryName, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:
         """The file to store for a packed corpus: ``path`` itself or a new file beside it, and its envelope."""
         if self.keyring is None:
             return path, ""
@@ -84,7 +84,7 @@ class Seal:
         _convert(path, sealed, sealer.update, sealer.finish)
         return sealed, str(envelope)
 
-    def reveal_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
+    def decrypt_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
         """The packed corpus again: ``path`` itself, rewritten if need be. Raises `KeyUnavailable`, `Corrupt`."""
         if not envelope:
             return path
@@ -109,8 +109,8 @@ class Seal:
         return Opener(self.keyring.open(Envelope.parse(envelope)), content, subject)
 
 
-def seal_of(config: Config) -> Seal:
-    """The seal that the configuration asks for. Reads key files: for a worker. Raises `UsageError`.
+def load_protector(config: Config) -> Protector:
+    """The protector that the configuration asks for. Reads key files, so it runs on a worker. Raises `UsageError`.
 
     The sidecar trusts its own signing key, unless a trusted key file says otherwise.
     """
@@ -120,7 +120,7 @@ def seal_of(config: Config) -> Seal:
     if signer is not None:
         trusted.append(TrustedKey(signer.public, source="security.signing.key"))
     keyring = Keyring.load(encryption.keys, encryption.repositories, read_secret) if encryption.keys else None
-    return Seal(
+    return Protector(
         signer,
         TrustStore(trusted) if trusted else None,
         keyring,

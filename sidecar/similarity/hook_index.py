@@ -30,7 +30,7 @@ class HookIndex(Protocol):
     def source(self, scope: str, corpus: CorpusId) -> bytes | None:
         """What was noted as the corpus's source; None for a corpus not noted in this scope."""
 
-    def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
+    def rank(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         """Corpora of ``scope`` that hold most of the hooks, best first; of equals the later noted."""
 
     def forget(self, scope: str, corpus: CorpusId) -> None:
@@ -74,7 +74,7 @@ class MemoryHookIndex:
     def source(self, scope: str, corpus: CorpusId) -> bytes | None:
         return self._known.get((scope, corpus), ((), None))[1]
 
-    def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
+    def rank(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         votes: Counter[CorpusId] = Counter()
         with self._guard:
             for hook in hooks:
@@ -134,7 +134,7 @@ class RocksHookIndex:
         found: bytes | None = self._db.get(key_of(b"s", scope, corpus))
         return found
 
-    def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
+    def rank(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         votes: Counter[bytes] = Counter()
         for hook in hooks:
             votes.update(reversed(_names(self._db.get(hook_key(scope, hook)) or b"")))

@@ -51,7 +51,7 @@ class RedisHookIndex:
         found: bytes | None = self._tried(lambda: self._redis.get(_PREFIX + key_of(b"s", scope, corpus)), None)
         return found
 
-    def elect(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
+    def rank(self, scope: str, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
         def read() -> list[list[bytes]]:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for hook in hooks:

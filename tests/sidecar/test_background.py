@@ -43,7 +43,7 @@ async def rig(tmp_path: Path, upstream: FaultyProxy) -> AsyncIterator[Rig]:
     config = make_config(tmp_path / "sidecar", upstream.url)
     config = replace(config, recompression=RecompressionOptions(idle_after=Seconds(0.05)))
     rig = await open_rig(tmp_path / "sidecar", config, pauses=QUICK)
-    rig.running.sidecar.waiting.retry_pauses = QUICK
+    rig.running.sidecar.push.idle_queue.retry_pauses = QUICK
     yield rig
     await rig.close()
 
@@ -66,7 +66,7 @@ async def failures(rig: Rig, task: str) -> float:
 
 
 async def test_a_malformed_listing_does_not_end_idle_recompression(rig: Rig, upstream: FaultyProxy) -> None:
-    waiting = rig.running.sidecar.waiting
+    waiting = rig.running.sidecar.push.idle_queue
 
     def listing(request: web.Request) -> bool:
         return request.method == "GET" and request.path == f"/v2/{BAD}/tags/list"
@@ -94,14 +94,14 @@ async def test_a_malformed_listing_does_not_end_idle_recompression(rig: Rig, ups
 async def test_a_registry_that_lets_no_service_in_is_not_asked_again(rig: Rig, upstream: FaultyProxy) -> None:
     upstream.always("401", lambda request: request.path == f"/v2/{BAD}/tags/list")
     await rig.push_image(BAD.name, "v1", layers(40))
-    await until(lambda: not rig.running.sidecar.waiting.repositories)
+    await until(lambda: not rig.running.sidecar.push.idle_queue.repositories)
     assert await failures(rig, "recompression") == 0
 
 
 async def test_a_task_that_clients_need_makes_the_sidecar_unready_while_it_fails(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = rig.running.sidecar.sessions
+    sessions = rig.running.sidecar.push.sessions
 
     async def fail() -> None:
         raise KeyError("upload")

@@ -15,9 +15,7 @@ from reducto.config import LimitOptions, Policy, Role
 from reducto.corpus.indexing import IndexedCorpusWriter
 from reducto.corpus.info import CorpusInfo
 from reducto.kernel.chunking import ChunkParams
-from reducto.oci.names import RepositoryName
 from reducto.values import Digest
-from sidecar.upstream.base import Caller
 from tests.sidecar.conftest import OpenRig
 from tests.sidecar.samples import real_layer
 from tests.support.faulty_proxy import FaultyProxy, Wanted
@@ -60,10 +58,10 @@ async def check_clean(rig: Rig, registry: Registry, unknown: int = 0) -> None:
     for _ in range(100):
         left = await asyncio.to_thread(left_behind, rig.folder / "spool")
         sessions = await asyncio.to_thread(open_sessions, registry)
-        if not left and len(sessions) <= unknown and len(rig.running.sidecar.sessions) == 0:
+        if not left and len(sessions) <= unknown and len(rig.running.sidecar.push.sessions) == 0:
             break
         await asyncio.sleep(0.05)
-    assert (left, sessions[unknown:], len(rig.running.sidecar.sessions)) == ([], [], 0)
+    assert (left, sessions[unknown:], len(rig.running.sidecar.push.sessions)) == ([], [], 0)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -77,8 +75,8 @@ def open_sessions(registry: Registry) -> list[str]:
 
 async def forget(rig: Rig) -> None:
     """Empties the sidecar's caches of corpora."""
-    corpora = rig.running.sidecar.corpora
-    await asyncio.to_thread(corpora.drop, list(corpora._lengths))
+    corpora = rig.running.sidecar.references.corpora
+    await asyncio.to_thread(corpora.empty)
 
 
 @pytest.mark.parametrize("how", ["503", "cut"])
@@ -216,10 +214,10 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     rig = await new_rig(upstream=registry.url)
     digest = await rig.push_blob("app", LAYER)
     other = await rig.push_blob("other", LAYER)
-    layer = await rig.running.sidecar.records.layer(Caller(), RepositoryName("app"), digest)
+    layer = await rig.repository("app").layer(digest)
     assert layer is not None
     for corpus in layer.corpora:
-        assert await rig.running.sidecar.client.delete_blob(Caller(), RepositoryName("app"), corpus.blob.digest)
+        assert await rig.repository("app").delete_blob(corpus.blob.digest)
     fresh = await new_rig(upstream=registry.url, state="fresh")
     answer = await fresh.get_blob("app", digest)
     assert (answer.status, answer.code) == (500, "REBUILD_FAILED")

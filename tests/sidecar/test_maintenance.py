@@ -16,7 +16,7 @@ from reducto.values import Digest
 from sidecar.maintenance.adopt import adopt
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
-from sidecar.maintenance.recompress import recompress, when_idle
+from sidecar.maintenance.idle import improve, when_idle
 from sidecar.maintenance.rehydrate import rehydrate
 from sidecar.maintenance.walk import Contents, contents_of
 from tests.codec.samples import words
@@ -101,7 +101,7 @@ async def test_rehydrate_leaves_a_plain_repository(new_rig: OpenRig, tmp_path: P
     await rehydrate(rig.running.sidecar, APP)
     blobs = tmp_path / "registry" / "app" / "_oci" / "blobs" / "sha256"
     assert (blobs / Digest.of(LAYER + bytes(5000)).hex).read_bytes() == LAYER + bytes(5000)
-    tags = [tag async for tag in rig.running.sidecar.client.tags(_caller(), APP)]
+    tags = [tag async for tag in rig.running.sidecar.repository(APP).tags()]
     assert tags == ["arch0", "arch1", "multi"]
     assert (await rig("GET", "/v2/app/manifests/multi")).body == data
     fresh = await new_rig(state="fresh", enabled=False)
@@ -130,14 +130,14 @@ async def test_recompression_swaps_blobs_under_the_same_images(new_rig: OpenRig)
     for tag, layer in (("v1", first), ("v2", second)):
         manifests[tag] = (await rig.push_image("app", tag, [layer]))[1]
     sidecar = rig.running.sidecar
-    saved = await recompress(sidecar, APP)
+    saved = (await improve(sidecar, APP)).saved_bytes
     assert saved > 0
     fresh = await new_rig(state="fresh")
     for tag, layer in (("v1", first), ("v2", second)):
         assert (await fresh("GET", f"/v2/app/manifests/{tag}")).body == manifests[tag]
         assert await pull(fresh, Digest.of(layer)) == layer
     assert all(not finding.trouble for finding in await check(fresh.running.sidecar, APP))
-    assert await recompress(fresh.running.sidecar, APP) == 0, "a second time there is nothing to gain"
+    assert (await improve(fresh.running.sidecar, APP)).saved_bytes == 0, "a second time there is nothing to gain"
 
 
 async def test_a_restart_before_it_was_idle_forgets_no_recompression(new_rig: OpenRig) -> None:
@@ -147,16 +147,16 @@ async def test_a_restart_before_it_was_idle_forgets_no_recompression(new_rig: Op
     await rig.close()
     again = await new_rig(state="one")
     sidecar = again.running.sidecar
-    assert (sidecar.waiting.corpora, sidecar.waiting.layers) == (2, 2)
+    assert (sidecar.push.idle_queue.corpora, sidecar.push.idle_queue.layers) == (2, 2)
     soon = replace(sidecar.config.recompression, idle_after=Seconds(0.05))
     sidecar.config = replace(sidecar.config, recompression=soon)
     await until(lambda: when_idle(sidecar))
-    assert sidecar.waiting.next() is None
+    assert sidecar.push.idle_queue.next() is None
     assert await again.metric("reducto_recompressed_bytes_saved_total") > 0
     for layer in layers:
         assert await pull(again, Digest.of(layer)) == layer
     await again.close()
-    assert (await new_rig(state="one")).running.sidecar.waiting.next() is None
+    assert (await new_rig(state="one")).running.sidecar.push.idle_queue.next() is None
 
 
 @pytest.mark.integration
@@ -184,7 +184,7 @@ async def test_pushes_during_recompression_are_not_lost(
         return contents
 
     monkeypatch.setattr("sidecar.maintenance.rewrite.contents_of", contents_and_then)
-    assert await recompress(rig.running.sidecar, APP) > 0
+    assert (await improve(rig.running.sidecar, APP)).saved_bytes > 0
     assert not steps
     fresh = await new_rig(upstream=url, state="fresh")
     for side in (rig, fresh):
@@ -228,7 +228,7 @@ async def test_recompression_where_nothing_can_be_deleted(new_rig: OpenRig, star
     layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(2)]
     for number, layer in enumerate(layers):
         await rig.push_image("app", f"v{number}", [layer])
-    assert await recompress(rig.running.sidecar, APP) > 0
+    assert (await improve(rig.running.sidecar, APP)).saved_bytes > 0
     fresh = await new_rig(upstream=registry.url, state="fresh")
     for layer in layers:
         assert await pull(fresh, Digest.of(layer)) == layer
@@ -241,7 +241,7 @@ async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_regi
     rig = await new_rig(upstream=registry.url)
     layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(4)]
     images = [await rig.push_image("app", f"v{number}", [layer]) for number, layer in enumerate(layers[:3])]
-    saved = await recompress(rig.running.sidecar, APP)
+    saved = (await improve(rig.running.sidecar, APP)).saved_bytes
     before = await asyncio.to_thread(lambda: registry.stored_bytes)
     await asyncio.to_thread(collect_garbage, registry)
     assert before - await asyncio.to_thread(lambda: registry.stored_bytes) >= saved > 0

@@ -9,11 +9,9 @@ import pytest
 
 from reducto.codec import BlobEncoder, Reduced
 from reducto.config import Policy, Role, Scope
-from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.maintenance.gc import sweep
 from sidecar.records.tags import record_tag
-from sidecar.upstream.base import Caller
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
 from tests.support.fixtures import StartRegistry
@@ -116,8 +114,7 @@ async def test_records_are_hidden_and_refused(rig: Rig) -> None:
     assert (await rig("HEAD", f"/v2/app/manifests/{name}")).status == 404
     assert (await rig.put_manifest("app", str(name), b"{}")).code == "TAG_INVALID"
     assert (await rig("DELETE", f"/v2/app/manifests/{name}")).status == 404
-    client = rig.running.sidecar.client
-    record = await client.get_manifest(Caller(), RepositoryName("app"), name)
+    record = await rig.repository("app").manifest(name)
     assert record is not None
     assert (await rig("GET", f"/v2/app/manifests/{record.digest}")).code == "MANIFEST_UNKNOWN"
 
@@ -177,11 +174,11 @@ async def test_an_index_names_its_childrens_records(rig: Rig) -> None:
     assert (await rig.put_manifest("app", "multi", data, INDEX)).status == 201
     answer = await rig("GET", "/v2/app/manifests/multi", headers={"Accept": INDEX})
     assert (answer.body, answer.headers["Content-Type"]) == (data, INDEX)
-    client, repository = rig.running.sidecar.client, RepositoryName("app")
-    stored = await client.get_manifest(Caller(), repository, record_tag(Digest.of(data)))
+    repository = rig.repository("app")
+    stored = await repository.manifest(record_tag(Digest.of(data)))
     assert stored is not None
     for child in json.loads(stored.data)["manifests"]:
-        assert await client.get_manifest(Caller(), repository, Digest.parse(child["digest"])) is not None
+        assert await repository.manifest(Digest.parse(child["digest"])) is not None
 
 
 async def test_an_artifact_with_a_subject_is_listed_as_what_it_was(rig: Rig) -> None:
@@ -297,13 +294,13 @@ async def test_encoders_that_wait_for_corpora_leave_room_for_those_to_be_made(ne
 async def test_records_copied_by_another_tool_are_found(new_rig: OpenRig) -> None:
     rig = await new_rig()
     digest, data = await rig.push_image("app", "v1", [LAYER])
-    client, source, target = rig.running.sidecar.client, RepositoryName("app"), RepositoryName("copy")
-    record = await client.get_manifest(Caller(), source, digest_or_tag := record_tag(digest))
+    source, target = rig.repository("app"), rig.repository("copy")
+    record = await source.manifest(digest_or_tag := record_tag(digest))
     assert record is not None
     document = json.loads(record.data)
     for item in [document["config"], *document["layers"]]:
-        assert await client.mount_blob(Caller(), target, Digest.parse(item["digest"]), source) is None
-    await client.put_manifest(Caller(), target, type(digest_or_tag)("v1"), record.data, MANIFEST)
+        assert await target.mount_blob(Digest.parse(item["digest"]), source.name) is None
+    await target.put_manifest(type(digest_or_tag)("v1"), record.data, MANIFEST)
     fresh = await new_rig(state="fresh")
     assert (await fresh.get_blob("copy", Digest.of(LAYER))).body == LAYER
     assert (await fresh("GET", f"/v2/copy/manifests/{digest}")).body == data

@@ -92,7 +92,7 @@ async def test_an_upload_may_change_replicas_between_requests(cluster: Cluster) 
     for at in (0, 1):
         async with cluster.session.get(f"{cluster.url(at)}/v2/team/app/blobs/{DIGEST}", ssl=False) as answer:
             assert (answer.status, await answer.read()) == (200, LAYER)
-    assert all(len(running.sidecar.sessions) == 0 for running in cluster.running.values())
+    assert all(len(running.sidecar.push.sessions) == 0 for running in cluster.running.values())
 
 
 async def test_an_upload_is_cancelled_from_anywhere(cluster: Cluster) -> None:

@@ -52,7 +52,7 @@ async def check_clean(rig: Rig) -> None:
 
     async def quiet() -> bool:
         left = await asyncio.to_thread(left_behind, rig.folder / "spool")
-        return not (left or sidecar.activity.in_flight or sidecar.busy)
+        return not (left or sidecar.runtime.activity.in_flight or sidecar.busy)
 
     await until(quiet)
 
@@ -86,8 +86,8 @@ async def test_a_client_that_hardly_reads_and_then_leaves(new_rig: OpenRig, warm
         async with asyncio.timeout(20):
             assert (await rig.get_blob("app", digest)).body == layer, "another client gets on"
         # A client has all of an answer a moment before the sidecar counts it as done.
-        await until(lambda: rig.running.sidecar.activity.in_flight <= 1)
-        assert rig.running.sidecar.activity.in_flight == 1, "the first one still waits"
+        await until(lambda: rig.running.sidecar.runtime.activity.in_flight <= 1)
+        assert rig.running.sidecar.runtime.activity.in_flight == 1, "the first one still waits"
     await check_clean(rig)
     assert (await rig.get_blob("app", digest)).body == layer
 

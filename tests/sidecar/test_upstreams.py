@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from reducto.config import UpstreamOptions
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Descriptor, Digest
-from sidecar.cache.partial_download import Arrival
+from sidecar.cache.partial_download import PartialDownload
 from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
@@ -54,18 +54,20 @@ async def test_blobs(client: RegistryClient, tmp_path: Path) -> None:
     data = noise(3_000_000)
     digest = Digest.of(data)
     blob = Descriptor("application/octet-stream", digest, len(data))
-    assert not await client.has_blob(WHO, APP, digest)
-    await client.put_blob(WHO, APP, digest, data)
-    assert await client.has_blob(WHO, APP, digest)
-    await client.save_blob(WHO, APP, blob, tmp_path / "copy")
+    assert not await client.repository(WHO, APP).has_blob(digest)
+    await client.repository(WHO, APP).put_blob(digest, data)
+    assert await client.repository(WHO, APP).has_blob(digest)
+    await client.repository(WHO, APP).save_blob(blob, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
     file = tmp_path / "file"
     file.write_bytes(data[:1000])
-    await client.put_blob(WHO, APP, Digest.of(data[:1000]), file)
-    assert await client.read_blob(WHO, APP, Descriptor("", Digest.of(data[:1000]), 1000), 1000) == data[:1000]
+    await client.repository(WHO, APP).put_blob(Digest.of(data[:1000]), file)
+    assert (
+        await client.repository(WHO, APP).read_blob(Descriptor("", Digest.of(data[:1000]), 1000), 1000) == data[:1000]
+    )
 
 
-class NotedArrival(Arrival):
+class NotedDownload(PartialDownload):
     """Notes what its readers are told."""
 
     def __init__(self) -> None:
@@ -96,20 +98,21 @@ async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, mo
     offload, metrics = Offload(2), Metrics()
     async with TestServer(app) as server:
         upstream = RegistryUpstream(UpstreamOptions(url=str(server.make_url("/"))), offload, metrics)
-        arrival = NotedArrival()
+        download = NotedDownload()
         blob = Descriptor("application/octet-stream", Digest.of(data), len(data))
-        await RegistryClient(upstream, offload, metrics).save_blob(WHO, APP, blob, tmp_path / "copy", arrival)
+        client = RegistryClient(upstream, offload, metrics)
+        await client.repository(WHO, APP).repository().save_blob(blob, tmp_path / "copy", download)
         await upstream.close()
     await asyncio.to_thread(offload.close)
     assert (tmp_path / "copy").read_bytes() == data
-    assert sorted(arrival.lengths) == arrival.lengths
-    assert arrival.lengths[-1] == len(data)
-    assert len(arrival.lengths) < len(data) // short * 2 / 3
+    assert sorted(download.lengths) == download.lengths
+    assert download.lengths[-1] == len(data)
+    assert len(download.lengths) < len(data) // short * 2 / 3
 
 
 async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
     data = noise(10_000)
-    await client.put_blob(WHO, APP, Digest.of(data), data)
+    await client.repository(WHO, APP).put_blob(Digest.of(data), data)
     request = UpstreamRequest("GET", f"/v2/{APP}/blobs/{Digest.of(data)}", WHO, {"Range": "bytes=100-199"})
     async with await client.upstream.send(request) as answer:
         assert (answer.status, await answer.read(1000)) == (206, data[100:200])
@@ -118,20 +121,20 @@ async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
 async def test_mounts(client: RegistryClient) -> None:
     data = noise(5000)
     digest = Digest.of(data)
-    await client.put_blob(WHO, APP, digest, data)
-    location = await client.mount_blob(WHO, OTHER, digest, APP)
+    await client.repository(WHO, APP).put_blob(digest, data)
+    location = await client.repository(WHO, OTHER).mount_blob(digest, APP)
     if location is not None:  # a registry may decline and open a session instead: zot without its cache does
-        await client.put_blob(WHO, OTHER, digest, data, location)
-    assert await client.has_blob(WHO, OTHER, digest)
+        await client.repository(WHO, OTHER).put_blob(digest, data, location)
+    assert await client.repository(WHO, OTHER).has_blob(digest)
     missing = Digest.of(b"missing")
-    location = await client.mount_blob(WHO, OTHER, missing, APP)
+    location = await client.repository(WHO, OTHER).mount_blob(missing, APP)
     assert location is not None
-    await client.put_blob(WHO, OTHER, missing, b"missing", location)
+    await client.repository(WHO, OTHER).put_blob(missing, b"missing", location)
 
 
 async def test_manifests_and_tags(client: RegistryClient) -> None:
     config = b"{}"
-    await client.put_blob(WHO, APP, Digest.of(config), config)
+    await client.repository(WHO, APP).put_blob(Digest.of(config), config)
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -143,32 +146,32 @@ async def test_manifests_and_tags(client: RegistryClient) -> None:
     data = json.dumps(document).encode()
     digest = Digest.of(data)
     for tag in ("b", "a", "reducto-sha256-" + "0" * 64):
-        await client.put_manifest(WHO, APP, Tag(tag), data, MANIFEST)
+        await client.repository(WHO, APP).put_manifest(Tag(tag), data, MANIFEST)
     for reference in (Tag("a"), digest):
-        found = await client.get_manifest(WHO, APP, reference)
+        found = await client.repository(WHO, APP).manifest(reference)
         assert found is not None
         assert (found.data, found.media_type, found.digest) == (data, MANIFEST, digest)
-        assert await client.may_read(WHO, APP, reference)
+        assert await client.repository(WHO, APP).shows(reference)
     # docker-registry 2.8 lists in no order.
-    assert sorted([tag async for tag in client.tags(WHO, APP)]) == ["a", "b", "reducto-sha256-" + "0" * 64]
+    assert sorted([tag async for tag in client.repository(WHO, APP).tags()]) == ["a", "b", "reducto-sha256-" + "0" * 64]
     assert [name async for name in client.repositories(WHO)] == ["team/app"]
-    assert await client.get_manifest(WHO, APP, Tag("missing")) is None
-    assert await client.delete_manifest(WHO, APP, digest)
-    assert await client.get_manifest(WHO, APP, digest) is None
-    assert await client.get_manifest(WHO, APP, Tag("a")) is None
+    assert await client.repository(WHO, APP).manifest(Tag("missing")) is None
+    assert await client.repository(WHO, APP).delete_manifest(digest)
+    assert await client.repository(WHO, APP).manifest(digest) is None
+    assert await client.repository(WHO, APP).manifest(Tag("a")) is None
 
 
 async def test_what_is_not_there(client: RegistryClient) -> None:
-    assert await client.get_manifest(WHO, RepositoryName("nothing/here"), Tag("x")) is None
-    assert [tag async for tag in client.tags(WHO, RepositoryName("nothing/here"))] == []
-    assert not await client.delete_manifest(WHO, APP, Digest.of(b"nothing"))
+    assert await client.repository(WHO, RepositoryName("nothing/here")).manifest(Tag("x")) is None
+    assert [tag async for tag in client.repository(WHO, RepositoryName("nothing/here")).tags()] == []
+    assert not await client.repository(WHO, APP).delete_manifest(Digest.of(b"nothing"))
 
 
 async def test_an_upload_to_the_embedded_store_ends_once(tmp_path: Path) -> None:
     offload = Offload(2)
     upstream = await offload.io(EmbeddedUpstream, tmp_path / "store", offload)
     client = RegistryClient(upstream, offload, Metrics())
-    location = await client.open_upload(WHO, APP)
+    location = await client.repository(WHO, APP).open_upload()
 
     async def finish(data: bytes) -> int:
         request = UpstreamRequest("PUT", f"{location}?digest={Digest.of(data)}", WHO, body=data)
@@ -176,7 +179,7 @@ async def test_an_upload_to_the_embedded_store_ends_once(tmp_path: Path) -> None
             return answer.status
 
     assert await asyncio.gather(finish(b"first"), finish(b"second")) == [201, 404]
-    assert await client.has_blob(WHO, APP, Digest.of(b"first"))
-    assert not await client.has_blob(WHO, APP, Digest.of(b"second"))
+    assert await client.repository(WHO, APP).has_blob(Digest.of(b"first"))
+    assert not await client.repository(WHO, APP).has_blob(Digest.of(b"second"))
     await upstream.close()
     await asyncio.to_thread(offload.close)

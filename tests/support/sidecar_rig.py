@@ -32,11 +32,14 @@ from reducto.config import (
     SpoolOptions,
     UpstreamOptions,
 )
+from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import MakeCodec, reducto_codec
 from sidecar.codec.adapter import ReductoCodec
+from sidecar.records.repository import Repository
 from sidecar.runtime.offload import Offload
 from sidecar.serve import Running, start
+from sidecar.upstream.base import Caller
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -131,8 +134,12 @@ class Rig:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of the sidecar's metrics; 0 if there is none."""
-        value = self.running.sidecar.metrics.registry.get_sample_value(name, labels)
+        value = self.running.sidecar.runtime.metrics.registry.get_sample_value(name, labels)
         return 0.0 if value is None else value
+
+    def repository(self, name: str) -> Repository:
+        """The repository as a caller without credentials sees it behind the sidecar."""
+        return self.running.sidecar.upstream.repositories.bind(Caller(), RepositoryName.parse(name))
 
     async def push_blob(self, repository: str, data: bytes, pieces: int = 1) -> Digest:
         """Pushes a blob as clients do, by POST, several PATCH and PUT."""

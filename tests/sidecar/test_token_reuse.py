@@ -16,8 +16,7 @@ from reducto.gzip import TokenDelta
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.maintenance.fsck import check
-from sidecar.maintenance.recompress import recompress
-from sidecar.maintenance.walk import SERVICE
+from sidecar.maintenance.idle import improve
 from sidecar.pull import rebuild
 from sidecar.records.format import ImageRecord, LayerRecord
 from tests.gzip.oracles import go_oracles
@@ -42,7 +41,7 @@ async def origin(new_rig: OpenRig) -> Rig:
     """A sidecar through which both versions were pushed, and which had time to compare them."""
     origin = await new_rig(state="origin")
     await push_both(origin)
-    await recompress(origin.running.sidecar, APP)
+    await improve(origin.running.sidecar, APP)
     assert await origin.metric("reducto_token_deltas_total") == 1
     return origin
 
@@ -57,7 +56,7 @@ async def edge(request: pytest.FixtureRequest, new_rig: OpenRig, tmp_path: Path)
     origin = await new_rig(state="origin", encryption_keys=keys)
     await push_both(origin)
     if request.param != "searched":
-        await recompress(origin.running.sidecar, APP)
+        await improve(origin.running.sidecar, APP)
     await origin.close()
     edge = await new_rig(state="edge", encryption_keys=keys)
     assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
@@ -71,7 +70,7 @@ async def push_both(origin: Rig) -> None:
 
 async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
     """The second version's."""
-    layer = await rig.running.sidecar.records.layer(SERVICE, RepositoryName.parse(repository), Digest.of(layers()[1]))
+    layer = await rig.running.sidecar.repository(RepositoryName.parse(repository)).layer(Digest.of(layers()[1]))
     assert layer is not None
     return layer
 
@@ -113,7 +112,7 @@ async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: p
     async def wait(*_: object) -> None:
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr(edge.running.sidecar.precedents, "_at_hand", wait)
+    monkeypatch.setattr(edge.running.sidecar.pull.token_reuse, "_at_hand", wait)
     async with asyncio.timeout(20):
         assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) == 0
@@ -146,12 +145,14 @@ async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
     monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
     sidecar, layer = origin.running.sidecar, await record_of(origin)
     assert layer.token_delta is not None
-    real = TokenDelta.from_bytes(await sidecar.layers.token_delta(SERVICE, APP, layer, layer.token_delta))
+    real = TokenDelta.from_bytes(
+        await sidecar.pull.decoders.token_delta(sidecar.repository(APP), layer, layer.token_delta)
+    )
     deltas = [bytes([each[0] ^ 4]) + each[1:] if each else each for each in real.deltas]
     forged = replace(real, deltas=deltas).to_bytes()
     blob = replace(layer.token_delta.blob, digest=Digest.of(forged), size=len(forged))
-    await sidecar.client.put_blob(SERVICE, APP, blob.digest, forged)
-    await sidecar.records.put_layer(SERVICE, APP, replace(layer, token_delta=replace(layer.token_delta, blob=blob)))
+    await sidecar.repository(APP).put_blob(blob.digest, forged)
+    await sidecar.repository(APP).put_layer(replace(layer, token_delta=replace(layer.token_delta, blob=blob)))
     edge = await new_rig(state="edge")
     assert (await edge.get_blob("app", Digest.of(layers()[0]))).body == layers()[0]
     for attempt in range(2):
@@ -168,7 +169,7 @@ async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
 async def test_an_image_record_carries_the_token_delta(origin: Rig, new_rig: OpenRig) -> None:
     """What another tool copies by the image's tag alone is as fast at the other end."""
     digest, _ = await origin.push_image("app", "v2", [layers()[1]])
-    held = await origin.running.sidecar.records.manifest(SERVICE, APP, digest)
+    held = await origin.running.sidecar.repository(APP).manifest_record(digest)
     assert held is not None
     assert isinstance(held.record, ImageRecord)
     assert held.record.layers[0].token_delta == (await record_of(origin)).token_delta
@@ -189,7 +190,7 @@ async def test_token_deltas_can_be_switched_off(new_rig: OpenRig) -> None:
     quiet = replace(sidecar.config.recompression, token_deltas=False)
     sidecar.config = replace(sidecar.config, recompression=quiet)
     await push_both(origin)
-    await recompress(sidecar, APP)
+    await improve(sidecar, APP)
     assert (await record_of(origin)).token_delta is None
 
 

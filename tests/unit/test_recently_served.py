@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reducto.oci.names import RepositoryName
 from reducto.values import Descriptor, Digest
-from sidecar.cache.recently_served import Served
+from sidecar.cache.recently_served import RecentlyServed
 from sidecar.records.format import LayerRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "served-v1.json"
@@ -26,7 +26,7 @@ def everything(_: Digest) -> bool:
 
 
 def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
-    served = Served(tmp_path / "served.json")
+    served = RecentlyServed(tmp_path / "served.json")
     served.note(APP, FIRST)
     served.note(TOOL, THIRD)
     served.note(APP, SECOND)
@@ -41,7 +41,7 @@ def test_a_later_process_asks_for_records_and_keeps_the_order(tmp_path: Path) ->
     path = tmp_path / "served.json"
     shutil.copy(GOLDEN, path)
     (tmp_path / ".served.json.0123456789ab").write_bytes(b"{")
-    served = Served(path)
+    served = RecentlyServed(path)
     served.restore()
     assert list(tmp_path.iterdir()) == [path], "what a killed process left is gone"
     assert served.earlier(APP) == [FIRST.digest, SECOND.digest]
@@ -56,13 +56,13 @@ def test_a_later_process_asks_for_records_and_keeps_the_order(tmp_path: Path) ->
 def test_what_nobody_asked_for_stays_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "served.json"
     shutil.copy(GOLDEN, path)
-    served = Served(path)
+    served = RecentlyServed(path)
     served.restore()
     served.note(APP, THIRD)
     data = served.changes(lambda digest: digest != FIRST.digest)
     assert data is not None
     served.write(data)
-    later = Served(path)
+    later = RecentlyServed(path)
     later.restore()
     assert later.earlier(APP) == [SECOND.digest, THIRD.digest]
     assert later.earlier(TOOL) == [THIRD.digest]
@@ -71,12 +71,12 @@ def test_what_nobody_asked_for_stays_in_the_file(tmp_path: Path) -> None:
 def test_a_layer_that_both_processes_served_stands_in_the_file_once(tmp_path: Path) -> None:
     path = tmp_path / "served.json"
     shutil.copy(GOLDEN, path)
-    served = Served(path)
+    served = RecentlyServed(path)
     served.restore()
     served.note(APP, FIRST)
     data = served.changes(everything)
     assert data is not None
     served.write(data)
-    later = Served(path)
+    later = RecentlyServed(path)
     later.restore()
     assert later.earlier(APP) == [SECOND.digest, FIRST.digest]

@@ -1,4 +1,4 @@
-"""Turns: writers share, a rewriting is alone, and whoever gives up leaves no trace."""
+"""Read-write locks: pushes share one, a rewriting holds it alone, and a cancelled waiter leaves no trace."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import asyncio
 import pytest
 
 from reducto.oci.names import RepositoryName
-from sidecar.records.locks import Turns
+from sidecar.records.locks import ReadWriteLocks
 
 APP, OTHER = RepositoryName("app"), RepositoryName("other")
 
 
 async def test_writers_share_and_one_is_alone() -> None:
-    turns, log = Turns(), []
+    locks, log = ReadWriteLocks(), []
 
     async def write(name: str) -> None:
-        async with turns.shared(APP):
+        async with locks.shared(APP):
             log.append(f"{name} begins")
             await asyncio.sleep(0.01)
             log.append(f"{name} ends")
 
     async def rewrite() -> None:
-        async with turns.alone(APP):
+        async with locks.exclusive(APP):
             log.append("alone begins")
             await asyncio.sleep(0.01)
             log.append("alone ends")
@@ -32,7 +32,7 @@ async def test_writers_share_and_one_is_alone() -> None:
     rewriting = asyncio.create_task(rewrite())
     await asyncio.sleep(0.001)
     late = asyncio.create_task(write("c"))
-    async with turns.alone(OTHER):
+    async with locks.exclusive(OTHER):
         log.append("another repository")
     await asyncio.gather(*first, rewriting, late)
     assert log[:3] == ["a begins", "b begins", "another repository"]
@@ -40,15 +40,15 @@ async def test_writers_share_and_one_is_alone() -> None:
 
 
 async def test_who_gives_up_leaves_no_trace() -> None:
-    turns = Turns()
-    async with turns.shared(APP):
-        waiting = asyncio.create_task(turns.alone(APP).__aenter__())
+    locks = ReadWriteLocks()
+    async with locks.shared(APP):
+        waiting = asyncio.create_task(locks.exclusive(APP).__aenter__())
         await asyncio.sleep(0.001)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        async with asyncio.timeout(1), turns.shared(APP):
+        async with asyncio.timeout(1), locks.shared(APP):
             pass
-    async with asyncio.timeout(1), turns.alone(APP):
+    async with asyncio.timeout(1), locks.exclusive(APP):
         pass
-    assert not turns._turns
+    assert not locks._locks

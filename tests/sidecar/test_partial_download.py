@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sidecar.api.exchange import call_of
 from sidecar.api.passthrough import Passthrough
-from sidecar.cache.partial_download import Arrival
+from sidecar.cache.partial_download import PartialDownload
 from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.runtime.offload import Offload
 from tests.codec.samples import words
@@ -115,28 +115,28 @@ async def test_stopping_does_not_wait_for_what_arrives(new_rig: OpenRig, slow: S
 
 
 async def test_waiting_ends_with_the_bytes_or_the_error() -> None:
-    arrival = Arrival(lambda: None)
-    waiting = [asyncio.create_task(arrival.reached(10)), asyncio.create_task(asyncio.to_thread(arrival.wait, 10))]
-    await arrival.advance(9)
+    download = PartialDownload(lambda: None)
+    waiting = [asyncio.create_task(download.reached(10)), asyncio.create_task(asyncio.to_thread(download.wait, 10))]
+    await download.advance(9)
     await asyncio.sleep(0.05)
     assert not any(task.done() for task in waiting)
-    await arrival.advance(10)
+    await download.advance(10)
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
-    arrival.fail(ConnectionError("gone"))
-    await arrival.reached(10)
-    for wait in (arrival.reached(11), asyncio.to_thread(arrival.wait, 11)):
+    download.fail(ConnectionError("gone"))
+    await download.reached(10)
+    for wait in (download.reached(11), asyncio.to_thread(download.wait, 11)):
         with pytest.raises(ConnectionError):
             await wait
 
 
 async def test_a_transfer_waits_for_its_readers_at_first_and_not_for_long() -> None:
-    arrival = Arrival(lambda: None)
-    await arrival.advance(100_000)
-    ahead = asyncio.create_task(arrival.advance(1_000_000))
+    download = PartialDownload(lambda: None)
+    await download.advance(100_000)
+    ahead = asyncio.create_task(download.advance(1_000_000))
     await asyncio.sleep(0)
     assert not ahead.done()
-    await asyncio.to_thread(arrival.wait, 999_999)  # is there already, and tells nobody
-    await asyncio.wait_for(asyncio.gather(ahead, arrival.reached(1_000_000)), 5)
-    further = asyncio.create_task(arrival.advance(3_000_000))
+    await asyncio.to_thread(download.wait, 999_999)  # is there already, and tells nobody
+    await asyncio.wait_for(asyncio.gather(ahead, download.reached(1_000_000)), 5)
+    further = asyncio.create_task(download.advance(3_000_000))
     await asyncio.wait_for(further, 5)  # nobody wants that much, but the time is over
-    await asyncio.wait_for(arrival.advance(4_000_000), 0.1)
+    await asyncio.wait_for(download.advance(4_000_000), 0.1)

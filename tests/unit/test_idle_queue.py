@@ -9,7 +9,7 @@ import pytest
 
 from reducto.oci.names import RepositoryName
 from reducto.values import CorpusId, Digest
-from sidecar.cache.idle_queue import Waiting, Work
+from sidecar.cache.idle_queue import IdleQueue, Work
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "waiting-v1.json"
 APP, TOOL = RepositoryName("team/app"), RepositoryName("tool")
@@ -18,7 +18,7 @@ FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"first", b"second", 
 
 
 def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
-    waiting = Waiting(tmp_path / "waiting.json", wanted=True)
+    waiting = IdleQueue(tmp_path / "waiting.json", wanted=True)
     waiting.note(TOOL, [], THIRD)
     waiting.note(APP, [OTHER], SECOND)
     waiting.note(APP, [CORPUS], FIRST)
@@ -30,7 +30,7 @@ def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
 def test_a_later_process_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "waiting.json"
     shutil.copy(GOLDEN, path)
-    waiting = Waiting(path, wanted=True)
+    waiting = IdleQueue(path, wanted=True)
     waiting.restore()
     assert waiting.next() == (TOOL, Work(set(), {THIRD}))
     waiting.done(TOOL, Work(set(), {THIRD}))
@@ -38,13 +38,13 @@ def test_a_later_process_goes_on(tmp_path: Path) -> None:
     data = waiting.changes()
     assert data is not None
     waiting.write(data)
-    again = Waiting(path, wanted=True)
+    again = IdleQueue(path, wanted=True)
     again.restore()
     assert again.next() == waiting.next()
 
 
 def test_what_came_meanwhile_still_waits(tmp_path: Path) -> None:
-    waiting = Waiting(tmp_path / "waiting.json", wanted=True)
+    waiting = IdleQueue(tmp_path / "waiting.json", wanted=True)
     waiting.note(APP, [CORPUS], FIRST)
     found = waiting.next()
     assert found is not None
@@ -57,7 +57,7 @@ def test_what_came_meanwhile_still_waits(tmp_path: Path) -> None:
 
 def test_where_nobody_does_the_work_nothing_is_kept(tmp_path: Path) -> None:
     shutil.copy(GOLDEN, tmp_path / "waiting.json")
-    waiting = Waiting(tmp_path / "waiting.json", wanted=False)
+    waiting = IdleQueue(tmp_path / "waiting.json", wanted=False)
     waiting.restore()
     waiting.note(APP, [CORPUS], FIRST)
     assert waiting.next() is None
@@ -71,6 +71,6 @@ def test_where_nobody_does_the_work_nothing_is_kept(tmp_path: Path) -> None:
 def test_an_unreadable_file_counts_for_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "waiting.json"
     path.write_bytes(content)
-    waiting = Waiting(path, wanted=True)
+    waiting = IdleQueue(path, wanted=True)
     waiting.restore()
     assert waiting.next() is None

@@ -1,0 +1,70 @@
+"""Reads the records of a whole repository, at most once at a time and not again within a short while."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from reducto.errors import ReductoError
+from reducto.oci.names import RepositoryName, Tag
+from reducto.values import Digest
+from sidecar.records.format import IndexRecord
+from sidecar.records.memory import StoredRecord
+from sidecar.upstream.client import Refused
+
+_TAGS_LIMIT = 4096
+_PARALLEL = 16
+_PAUSE_SECONDS = 20.0
+
+
+class Scannable(Protocol):
+    """What a scan needs of a repository that is bound to its caller."""
+
+    name: RepositoryName
+
+    def tags(self) -> AsyncIterator[str]: ...
+
+    async def record(self, reference: Tag | Digest) -> StoredRecord | None: ...
+
+
+class RecordScanner:
+    """Which repositories were scanned when, and which of their tags were read. One per process."""
+
+    def __init__(self) -> None:
+        self._scans: dict[RepositoryName, tuple[float, asyncio.Task[None]]] = {}
+        self._seen: set[tuple[RepositoryName, str]] = set()
+
+    async def scan(self, repository: Scannable) -> None:
+        """Reads the records that are not known yet; does nothing if that was done less than 20 seconds ago."""
+        when, task = self._scans.get(repository.name, (0.0, None))
+        if task is None or (task.done() and time.monotonic() - when > _PAUSE_SECONDS):
+            task = asyncio.create_task(self._scan(repository))
+            self._scans[repository.name] = (time.monotonic(), task)
+        await asyncio.shield(task)
+
+    async def _scan(self, repository: Scannable) -> None:
+        slots = asyncio.Semaphore(_PARALLEL)
+
+        async def read(tag: str) -> None:
+            async with slots:
+                with contextlib.suppress(Refused, ReductoError, OSError):
+                    await _read_deep(repository, Tag(tag))
+                    self._seen.add((repository.name, tag))
+
+        try:
+            tags = [tag async for tag in repository.tags()]
+        except (Refused, ReductoError, OSError, ValueError):
+            return  # A caller who may not list the tags does without what a scan would find.
+        unseen = [tag for tag in tags if (repository.name, tag) not in self._seen]
+        await asyncio.gather(*(read(tag) for tag in unseen[-_TAGS_LIMIT:]))
+
+
+async def _read_deep(repository: Scannable, reference: Tag | Digest) -> None:
+    """Reads a record, and the records that an index record names."""
+    found = await repository.record(reference)
+    if found is not None and isinstance(found.record, IndexRecord):
+        for child in found.record.children:
+            await _read_deep(repository, child.digest)
