@@ -101,7 +101,7 @@ async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, mo
         download = NotedDownload()
         blob = Descriptor("application/octet-stream", Digest.of(data), len(data))
         client = RegistryClient(upstream, offload, metrics)
-        await client.repository(WHO, APP).repository().save_blob(blob, tmp_path / "copy", download)
+        await client.repository(WHO, APP).save_blob(blob, tmp_path / "copy", download)
         await upstream.close()
     await asyncio.to_thread(offload.close)
     assert (tmp_path / "copy").read_bytes() == data
