@@ -1,6 +1,6 @@
 """``python -m tests.bench [NAME...]``: runs benchmarks, writes docs/benchmarks/NAME.json and docs/benchmarks.md.
 
-Without names all of them run. Only one run measures at a time on a machine; others wait.
+Without names all benchmarks run. On one machine only one run measures at a time; others wait for it.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from tests.bench.report import BENCHMARKS, RESULTS, ROOT, markdown
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks; default all")
-    parser.add_argument("--list", action="store_true", help="say which there are")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a promised figure does not hold")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names of the benchmarks to run (default: all)")
+    parser.add_argument("--list", action="store_true", help="list all benchmarks")
+    parser.add_argument("--strict", action="store_true", help="exit with code 1 if a promised figure does not hold")
     arguments = parser.parse_args()
     for module in sorted(Path(__file__).parent.glob("bench_*.py")):
         importlib.import_module(f"tests.bench.{module.stem}")
@@ -32,9 +32,10 @@ def main() -> int:
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
-    # An end from outside stops the servers and removes the folders of a run, as Ctrl-C does.
+    # SIGTERM must stop the servers and remove the folders of a run, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # As pip does with what it installs: where Python may write no bytecode, every start would compile a checkout.
+    # Compiled as pip compiles what it installs, because Python compiles a checkout at every start where it may write no
+    # bytecode, and starts are measured.
     for package in ("reducto", "sidecar", "corpus_builder"):
         compileall.compile_dir(ROOT / package, quiet=1)
     held = True

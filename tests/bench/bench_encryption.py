@@ -1,4 +1,4 @@
-"""What encryption costs: two versions of a source tree pushed and pulled cold, with and without, turn about."""
+"""Measures the cost of signing and encryption: two versions of a source tree are pushed and pulled with and without."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ _PIECE = 1 << 20
 
 @benchmark("encryption", "Signing and encryption at rest")
 def measure(report: Report) -> None:
-    """Must show: at most 10 % of push and pull time, at most 0.1 % of storage.
+    """The promise is at most 10 % of push and pull time, and at most 0.1 % of storage.
 
-    A plain and a sealed run follow each other, the first of them in turn, so that whatever else the machine does falls
-    on both; what counts is the median of the pairs' ratios. One pair beforehand warms the page cache and is left out.
+    Plain and protected runs are made in pairs, which begin with the plain and the protected run in turn, because other
+    work on the machine then slows both down alike. The result is the median of the pairs' ratios. One more pair at the
+    beginning fills the page cache and is not counted.
     """
     folder = dataset("go-source").ensure()
     layers = [folder / "old.tar", folder / "new.tar"]
-    pairs = [_pair(layers, sealed_first=bool(number % 2)) for number in range(-1, PAIRS)][1:]
+    pairs = [_pair(layers, protected_first=bool(number % 2)) for number in range(-1, PAIRS)][1:]
     rows, ratios = [], {}
     for key in KEYS:
-        each = sorted(sealed[key] / plain[key] for plain, sealed in pairs)
+        each = sorted(protected[key] / plain[key] for plain, protected in pairs)
         ratios[key] = statistics.median(each)
         medians = [statistics.median(pair[column][key] for pair in pairs) for column in (0, 1)]
         rows.append([key, *medians, ratios[key], each[len(each) // 4], each[-1 - len(each) // 4]])
@@ -53,16 +54,16 @@ def measure(report: Report) -> None:
     report.at_most("storage", ratios["stored bytes"], 1.001)
 
 
-def _pair(layers: list[Path], *, sealed_first: bool) -> tuple[dict[str, float], dict[str, float]]:
-    """One plain and one sealed run."""
-    runs = {sealed: asyncio.run(_round(layers, sealed)) for sealed in (sealed_first, not sealed_first)}
+def _pair(layers: list[Path], *, protected_first: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """One plain and one protected run."""
+    runs = {protected: asyncio.run(_round(layers, protected)) for protected in (protected_first, not protected_first)}
     return runs[False], runs[True]
 
 
-async def _round(layers: list[Path], sealed: bool) -> dict[str, float]:
+async def _round(layers: list[Path], protected: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="reducto-encryption-") as name:
         folder = Path(name)
-        security = _security(folder) if sealed else {}
+        security = _security(folder) if protected else {}
         figures: dict[str, float] = {}
         async with sidecar(config_of(folder / "push", folder / "store", security)) as client:
             with _Clock(figures, "push"):
@@ -84,7 +85,7 @@ def _security(folder: Path) -> dict[str, Any]:
 
 
 class _Clock:
-    """Notes wall and processor time of a block."""
+    """Measures wall and processor time of a block."""
 
     def __init__(self, figures: dict[str, float], name: str) -> None:
         self._figures, self._name = figures, name

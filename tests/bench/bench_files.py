@@ -1,4 +1,4 @@
-"""``reducto compress`` and ``decompress`` of a disk image beside ``cp`` and ``zstd -1``: speed and memory."""
+"""Speed and memory of ``reducto compress`` and ``decompress`` on a disk image, compared with ``cp`` and ``zstd -1``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bench.report import Report, benchmark
 
 _ROUNDS = 3
 _MIB = 1 << 20
-#: MB/s that each command is to reach.
+#: The promised speed of each command in MB/s.
 OURS = {"compress": 500, "decompress": 1200}
 
 
@@ -32,7 +32,7 @@ def files(report: Report) -> None:
         report.table(
             f"2 GiB, best of {_ROUNDS}", ["command", "seconds", "MB/s", "peak MiB beyond corpora"], rows,
             f"stored in {stored / 1e6:.1f} MB; each run starts with its inputs in the page cache; "
-            "memory was watched in a run of its own",
+            "memory was measured in a separate run",
         )  # fmt: skip
         for name, least in OURS.items():
             each = fastest[name]
@@ -45,7 +45,7 @@ def files(report: Report) -> None:
 
 
 def _settle(*inputs: Path) -> None:
-    """Gives every run the same start: nothing left to be written, memory free, its inputs in the page cache."""
+    """Gives every run the same start: no unwritten pages, and nothing but its inputs in the page cache."""
     os.sync()
     if os.geteuid() == 0:
         Path("/proc/sys/vm/drop_caches").write_text("1")
@@ -73,7 +73,7 @@ def _all(image: Path, corpus: Path, folder: Path, *, watch_memory: bool) -> dict
 
 
 def _memory(report: Report, images: Path, corpus: Path, folder: Path) -> None:
-    """The peak must not depend on the length."""
+    """Measures two lengths, because the peak memory must not depend on the length."""
     rows = []
     for name, command in (
         ("512 MiB", f"head -c {512 * _MIB} {images}/new.img"),

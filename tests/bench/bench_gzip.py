@@ -1,7 +1,7 @@
-"""gzip layers rebuilt bit for bit: every encoder that there is an oracle for, over three real tars.
+"""gzip layers rebuilt bit for bit: every encoder for which there is an oracle, over three real tars.
 
-All of it takes hours on two cores, so it can be done in parts: ``REDUCTO_BENCH_GZIP_SECONDS`` ends the measuring
-after that time, and the next run goes on from there; the report says how much is measured. Further variables:
+A complete run takes hours on two cores, so it can be made in parts: ``REDUCTO_BENCH_GZIP_SECONDS`` ends the measuring
+after that time, and the next run continues there. The report says how much is measured. Further variables:
 ``REDUCTO_BENCH_GZIP`` limits the encoders (a regular expression on ``encoder-version-level``),
 ``REDUCTO_BENCH_GZIP_STEP`` the steps (``exact``, ``speed``, ``report``), ``REDUCTO_BENCH_GZIP_MB`` the megabytes of
 each tar, ``REDUCTO_BENCH_GZIP_WORKERS`` the processes that check exactness.
@@ -32,7 +32,7 @@ STEP = os.environ.get("REDUCTO_BENCH_GZIP_STEP", "exact speed report")
 SECONDS = float(os.environ.get("REDUCTO_BENCH_GZIP_SECONDS", "inf"))
 WORKERS = int(os.environ.get("REDUCTO_BENCH_GZIP_WORKERS", str(os.cpu_count() or 1)))
 COLUMNS = ["encoder", "model", "exact", "corrections", "recipe bytes", "% of gzip", "rebuild / gzip -6"]
-#: What was promised: (pattern on the model, times `gzip -6`), first match counts.
+#: The promised speeds as (pattern of the encoder model, multiple of `gzip -6`). The first pattern that matches counts.
 REBUILD_BARS = (
     (re.compile(r"level-1$|level-0$"), 4.0),
     (re.compile(r"level-9$"), 0.25),
@@ -41,7 +41,7 @@ REBUILD_BARS = (
     (re.compile(r"^(pgzip|klauspost)-\S*level-(5|6)$|^go-1\.27-level-6$"), 3.0),
 )
 RECIPE_BARS = ((re.compile(r"pigz|level-1$"), 0.2), (re.compile(""), 0.05))
-#: What is timed: the newest or Debian's release of each encoder at the levels that something was promised of.
+#: The encoders that are timed: the newest or Debian's release of each, at the levels with a promised speed.
 TIMED = re.compile(
     r"^(go-1\.2[67]-level[169]|(klauspost|pgzip)-1\.15\.12-level[1569]|(zlib|gnu-gzip|pigz|node)-[\d.]+-level[169]"
     r"|pigz-[\d.]+-(independent|single)-level1)$"
@@ -49,7 +49,7 @@ TIMED = re.compile(
 
 
 def oracles() -> list[Oracle]:
-    """Those that are wanted and here: the levels that layers are made with first, unusual settings last."""
+    """The chosen oracles that are installed: first the levels that layers are made with, last unusual settings."""
     found = [oracle for oracle in all_oracles() if WANTED.search(oracle.name) and oracle.find() is not None]
     common = re.compile(r"-level[1569]$")
     unusual = re.compile(r"window|fixed|filtered|rle|huffman|rsyncable|independent|single")
@@ -57,7 +57,7 @@ def oracles() -> list[Oracle]:
 
 
 def store() -> Outcomes:
-    """Where outcomes are kept."""
+    """The folder in which outcomes are kept."""
     return Outcomes(data_root() / "gzip-outcomes", MEGABYTES)
 
 
@@ -76,7 +76,7 @@ def check(tar: str, name: str) -> None:
 
 
 def check_all(pairs: Sequence[tuple[str, Oracle]], end: float) -> None:
-    """What is missing of ``pairs``, until the time is up."""
+    """Measures those of ``pairs`` that have no outcome yet, until the time ``end``."""
     missing = [(tar, oracle.name) for tar, oracle in pairs if store().get(tar, oracle) is None]
 
     def until_the_end() -> Iterator[tuple[str, str]]:
@@ -96,7 +96,7 @@ def check_all(pairs: Sequence[tuple[str, Oracle]], end: float) -> None:
 
 
 def time_all(pairs: Sequence[tuple[str, Oracle]], plain: dict[str, bytes], end: float) -> None:
-    """Adds the speeds that are missing, one at a time."""
+    """Measures the speeds that are missing, one after the other, until the time ``end``."""
     for tar, oracle in pairs:
         found = store().get(tar, oracle)
         if (
@@ -113,7 +113,7 @@ def time_all(pairs: Sequence[tuple[str, Oracle]], plain: dict[str, bytes], end: 
 
 
 def two_thread_gain(plain: bytes, wire: bytes) -> float:
-    """Wall time of a rebuild on one worker over that on two; they take turns, the best of five each."""
+    """The speed-up of a rebuild by a second worker: best of five wall times each, measured alternately."""
     recipe = plan(wire)
     assert isinstance(recipe, GzipRecipe)
     best = {1: float("inf"), 2: float("inf")}
@@ -128,7 +128,7 @@ def two_thread_gain(plain: bytes, wire: bytes) -> float:
 
 
 def inflate_ratio(plain: bytes, wire: bytes) -> float:
-    """Inflate with tokens, as a multiple of `gzip -6`; best of three."""
+    """The speed of inflating with tokens, as a multiple of the speed of `gzip -6`; best of three."""
     seconds, reader = [], TokenReader()
     for _ in range(3):
         start = time.thread_time()
@@ -139,7 +139,7 @@ def inflate_ratio(plain: bytes, wire: bytes) -> float:
 
 
 def time_figures(plain: dict[str, bytes], end: float) -> None:
-    """Two threads, and inflate, on what Go's default makes of each tar."""
+    """Measures `two_thread_gain` and `inflate_ratio` on each tar, compressed by Go's default level."""
     reference = next((each for each in all_oracles() if each.model == "go-1.19-level-6" and each.find()), None)
     for tar, data in plain.items():
         if reference is None or store().figures(tar) or time.monotonic() > end:
@@ -150,13 +150,13 @@ def time_figures(plain: dict[str, bytes], end: float) -> None:
 
 
 def first_bar(bars: tuple[tuple[re.Pattern[str], float], ...], model: str) -> float | None:
-    """The limit of the first pattern that fits."""
+    """The limit of the first pattern that matches; None without a match."""
     return next((limit for pattern, limit in bars if pattern.search(model)), None)
 
 
 @benchmark("gzip", "gzip layers rebuilt bit for bit, per encoder, version and level")
 def gzip_models(report: Report) -> None:
-    """Every oracle on every tar."""
+    """Measures every oracle on every tar, and reports."""
     end = time.monotonic() + SECONDS
     plain = tars(MEGABYTES)
     pairs = [(tar, oracle) for oracle in oracles() for tar in plain]
@@ -168,13 +168,13 @@ def gzip_models(report: Report) -> None:
     if "report" not in STEP:
         measured = sum(store().get(*pair) is not None for pair in pairs)
         print(f"{measured} of {len(pairs)} measured")
-        sys.exit(0)  # nothing is written
+        sys.exit(0)  # because the last step writes the report
     chosen = {oracle.name for _, oracle in pairs}
     tell(report, plain, [oracle for oracle in all_oracles() if oracle.name in chosen])
 
 
 def tell(report: Report, plain: dict[str, bytes], chosen: Sequence[Oracle]) -> None:
-    """Tables and bars of what is measured so far."""
+    """Reports tables and promises of what has been measured so far."""
     found = {(tar, oracle.name): store().get(tar, oracle) for tar in plain for oracle in chosen}
     for tar, data in plain.items():
         known = [outcome for oracle in chosen if (outcome := found[tar, oracle.name])]
@@ -198,13 +198,13 @@ def tell(report: Report, plain: dict[str, bytes], chosen: Sequence[Oracle]) -> N
 
 
 def row(outcome: Outcome) -> list[str | int | float | None]:
-    """Of the table."""
+    """The outcome's row in the table."""
     size = [outcome.corrections, outcome.recipe_bytes, outcome.percent]
     return [outcome.encoder, outcome.model, "yes" if outcome.exact else "NO", *size, outcome.rebuild]
 
 
 def tell_figures(report: Report, plain: dict[str, bytes]) -> None:
-    """Two threads, and inflate, as far as they are measured."""
+    """Reports the speeds of inflating and of two workers, where they were measured."""
     for tar in plain:
         figures = store().figures(tar)
         if figures:

@@ -1,4 +1,4 @@
-"""A range from the middle of a large layer: what is rebuilt, and how long it takes, before its first byte is there."""
+"""Measures how much of a large layer is rebuilt, and how long it takes, before a range from its middle begins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = [
 
 @benchmark("gzip-range", "A range of 8 MiB from the middle of a layer of 100 MB")
 def gzip_range(report: Report) -> None:
-    """For the encoders that layers are made with; one thread."""
+    """Measures the encoders that layers are made with, on one thread."""
     plain = (dataset("apt-layers").path / "new.tar").read_bytes()
     rows = [measure(oracle, plain) for oracle in all_oracles() if oracle.name in ENCODERS and oracle.find()]
     report.table("Median of five", COLUMNS, rows)
@@ -40,7 +40,7 @@ def gzip_range(report: Report) -> None:
 
 
 def measure(oracle: Oracle, plain: bytes) -> list[Cell]:
-    """One encoder; the layer is as much of ``plain`` as makes 100 MB."""
+    """Measures one encoder. The layer is the beginning of ``plain`` that it compresses to 100 MB."""
     part = plain[: 40 << 20]
     plain = plain[: int(WIRE_BYTES * len(part) / len(oracle.encode(part)))]
     wire = oracle.encode(plain)

@@ -1,4 +1,4 @@
-"""Memory with eight layers of a gigabyte at once; 200 pulls and 50 pushes at once."""
+"""Load on the sidecar: eight layers of a gigabyte at once, then 200 pulls and 50 pushes at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REDUCED = 'reducto_decisions_total{outcome="reduced",reason="reduced"}'
 
 
 class Watch(threading.Thread):
-    """Samples a sidecar's memory until it is stopped; the largest of each figure."""
+    """Samples a sidecar's memory until it is stopped, and keeps the largest value of each figure."""
 
     def __init__(self, sidecar: Sidecar) -> None:
         super().__init__(daemon=True)
@@ -52,7 +52,7 @@ class Watch(threading.Thread):
 
 
 async def push_blob(session: aiohttp.ClientSession, url: str, repository: str, blob: Path | bytes) -> float:
-    """One upload, as docker does it: POST, PATCH with a stream, PUT; seconds."""
+    """Uploads one blob as docker does, by POST, a streamed PATCH and PUT; returns the seconds."""
     started = time.monotonic()
     async with session.post(f"{url}/v2/{repository}/blobs/uploads/") as answer:
         answer.raise_for_status()
@@ -74,7 +74,7 @@ async def push_blob(session: aiohttp.ClientSession, url: str, repository: str, b
 
 
 async def pull_blob(session: aiohttp.ClientSession, url: str, repository: str, digest: str) -> float:
-    """One download, its sha256 checked; seconds."""
+    """Downloads one blob and checks its sha256; returns the seconds."""
     started = time.monotonic()
     found = hashlib.sha256()
     async with session.get(f"{url}/v2/{repository}/blobs/{digest}") as answer:
@@ -140,10 +140,10 @@ def memory(report: Report) -> None:
             "taken by the host, s",
         ],
         rows,
-        note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. Two cores also run the clients and the "
-        "registry: the last delay leaves out how long the event loop's thread was ready and got none, or had one that "
-        "the host had taken away (schedstat, task clock), or how long the host took any processor away (steal): the "
-        "larger of both, which on a host that takes much is less than what they made together.",
+        note=f"{reduced:.0f} of {len(layers)} layers were stored reduced. The same two cores run the clients and the "
+        "registry. From the last delay the time is subtracted in which the event loop's thread was ready but had no "
+        "processor (schedstat, task clock), or in which the host took a processor away (steal): the larger of the two, "
+        "which is less than their sum.",
     )
     worst = max(pushed["anonymous"], pulled["anonymous"]) / (1 << 20)
     report.at_most("memory beyond mapped corpora", worst, 768, "MiB")
@@ -151,7 +151,7 @@ def memory(report: Report) -> None:
 
 
 def _delays(sidecar: Sidecar) -> list[float]:
-    """Milliseconds: the event loop's longest delay, and the longest that was not for want of a processor."""
+    """The event loop's longest delay, and the longest one without waits for a processor, in milliseconds."""
     metrics = sidecar.metrics()
     return [metrics[name] * 1000 for name in (WORST_LAG, WORST_BLOCK)]
 
@@ -164,7 +164,7 @@ def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, float]
 
 
 def _stolen_seconds() -> float:
-    """What the host took from all processors since the start."""
+    """The seconds that the host took from all processors (steal) since the machine's start."""
     with closing(ProcessorWait()) as waits:
         _own, *stolen = waits.so_far()
         return sum(stolen)
@@ -188,7 +188,7 @@ def _sha256(blob: Path | bytes) -> str:
 
 
 def pieces() -> list[bytes]:
-    """Twenty real layers: parts of the application layer, gzipped alone."""
+    """Twenty real layers: parts of the application layer, each compressed by gzip."""
     archive = (dataset("image-series").ensure() / "layers" / "app.tar").read_bytes()
     part = 4 << 20
     cut = [archive[start * part : (start + 1) * part] for start in range(PIECES)]

@@ -1,4 +1,4 @@
-"""Look-ups in the index of a corpus of 100 GB: 13 million chunks, mapped, warm and cold."""
+"""The time of look-ups in the mapped index of a corpus of 100 GB (13 million chunks), warm and cold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH = 1 << 20
 
 
 def write_corpus(path: Path, entries: int) -> array[int]:
-    """A corpus with random fingerprints; returns some of them. Its plain bytes are few: look-ups never touch them."""
+    """Writes a corpus of random fingerprints and few plain bytes, which no look-up reads; returns some fingerprints."""
     rng = random.Random(2024)
     known: array[int] = array("Q")
     with CorpusWriter(path) as writer:
@@ -43,14 +43,14 @@ def write_corpus(path: Path, entries: int) -> array[int]:
 
 
 def probe(corpus: Path, keys: Path, state: str) -> dict[str, Any]:
-    """What `lookup_probe` measured in a process of its own."""
+    """The measurement of `lookup_probe`, which runs in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.lookup_probe", str(corpus), str(keys), state]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(ran.stdout))
 
 
 def manifest_seconds() -> float:
-    """Time to read and check the manifest of 100 GB, which the file here does not have."""
+    """Seconds to read and check the manifest of 100 GB of plain bytes, which the file here lacks."""
     hashes = random.Random(1).randbytes(segment_count(_HUNDRED_GB) * HASH_BYTES)
     data = Manifest(_HUNDRED_GB, bytes(32), (bytes(32),) * len(HASHED_SECTIONS), hashes).to_bytes()
     start = time.perf_counter()
@@ -60,7 +60,7 @@ def manifest_seconds() -> float:
 
 @benchmark("lookup", "Look-up in an index of 13 million chunks")
 def measure(report: Report) -> None:
-    """Must show: opens under 1 s, p99 under 50 us warm and 500 us cold, under 2 GB resident."""
+    """The promise: opens in 1 s, p99 below 50 us warm and 500 us cold, below 2 GB resident."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="reducto-lookup-") as directory:
         corpus, keys_path = Path(directory) / "corpus.rc", Path(directory) / "keys"
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Sizes beside gzip, zstd and ``zstd --patch-from`` on plain data: layers, packages, programs, sources, logs."""
+"""Sizes of layers, packages, programs, sources and logs, compared with gzip, zstd and ``zstd --patch-from``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ratio(report: Report) -> None:
 
 
 def _reduce(new: Path, folder: Path, old: Path | None = None) -> tuple[int, float]:
-    """Stored bytes and seconds of ``reducto compress``, checked by rebuilding."""
+    """The stored bytes and the seconds of ``reducto compress``. The result is rebuilt and compared."""
     options: list[str | Path] = ["--quiet"]
     if old is not None:
         options += ["--corpus", corpus_of(old, folder / "old.rc"), "--allow-unsigned"]
@@ -36,7 +36,7 @@ def _reduce(new: Path, folder: Path, old: Path | None = None) -> tuple[int, floa
 
 
 def _filtered(folder: Path, *command: str | Path) -> tuple[int, float]:
-    """Bytes that a compressor writes to standard output, and its processor seconds."""
+    """The bytes that a compressor writes to standard output, and its processor seconds."""
     out = folder / "peer"
     taken = run(*command, stdout=out)
     return out.stat().st_size, taken.processor_seconds

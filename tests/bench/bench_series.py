@@ -1,4 +1,4 @@
-"""The five-image series and ten nightly rebuilds pushed by docker: what the registry then holds, bare and reduced."""
+"""The size of a registry after docker pushed the image series or ten nightly rebuilds, with and without the sidecar."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MANIFESTS = ", ".join(
     ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"]
 )
 REPOSITORY = "team/app"
-#: Recompression must not begin between two pushes, which take turns with pushes to the bare registry.
+#: Recompression must not begin between two pushes, between which lies a push to the bare registry.
 IDLE_AFTER = {"recompression": {"idle_after": "150s"}}
 IDLE_LIMIT_SECONDS = 900
-#: What a sidecar still does when it is idle.
+#: The metrics of work that a sidecar does when it is idle.
 WAITING = ("reducto_recompression_waiting_corpora", "reducto_token_deltas_waiting_layers")
 
 
 @dataclass
 class Bench:
-    """Two empty registries, a sidecar in front of the second, an engine that holds the images to push."""
+    """Two empty registries, a sidecar in front of the second, and a Docker engine with the images to push."""
 
     engine: DockerEngine
     bare: Registry
@@ -43,7 +43,7 @@ class Bench:
     sidecar: Sidecar
 
     def push(self, host: str, image: str) -> None:
-        """Push a loaded image as a tag of the one repository."""
+        """Pushes a loaded image to `REPOSITORY`, under its name as tag."""
         reference = f"{host}/{REPOSITORY}:{image}"
         self.engine.docker("tag", f"{image}:latest", reference)
         self.engine.docker("push", "--quiet", reference)
@@ -51,7 +51,7 @@ class Bench:
 
 @contextmanager
 def bench(archive: Path, settings: dict[str, object] | None = None) -> Iterator[Bench]:
-    """Everything started, the archive's images loaded; gone at the end."""
+    """Starts everything and loads the archive's images; stops and deletes everything at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
         folder = Path(name)
         bare = start_registry("docker-registry", folder / "bare")
@@ -74,7 +74,7 @@ def series(report: Report) -> None:
         "Storage after each push, MB",
         ["image", "bare registry", "behind the sidecar", "ratio"],
         [[image, b / 1e6, r / 1e6, r / b] for image, b, r in rows],
-        note="`du` of the registry's storage folder, records and manifests included.",
+        note="Bytes of all files in the registry's storage folder, with records and manifests.",
     )
     report.table("Storage after idle recompression, MB", ["behind the sidecar", "ratio"], [[idle / 1e6, idle / bare]])
     report.table(
@@ -91,7 +91,10 @@ def series(report: Report) -> None:
 
 
 def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int, int]], int]:
-    """Push each to both; (image, bytes bare, bytes reduced), and bytes reduced when idle."""
+    """Pushes each image to both registries.
+
+    Returns (image, bytes in the bare registry, bytes behind the sidecar) after each push, and the latter when idle.
+    """
     rows = []
     for image in images:
         running.push(running.bare.host, image)
@@ -102,14 +105,14 @@ def push_all(running: Bench, images: Sequence[str]) -> tuple[list[tuple[str, int
 
 
 def when_idle(running: Bench) -> int:
-    """The upstream's bytes when no corpus waits for recompression any more, garbage collected."""
+    """The upstream's bytes after all idle work was done and the garbage was collected."""
     wait_until_idle(running.sidecar)
     collect_garbage(running.upstream, "--delete-untagged")
     return running.upstream.stored_bytes
 
 
 def wait_until_idle(sidecar: Sidecar) -> None:
-    """Return when the sidecar has done all that it does when nothing else runs."""
+    """Returns when the sidecar has done all idle work. Raises `TimeoutError` after `IDLE_LIMIT_SECONDS`."""
     deadline = time.monotonic() + IDLE_LIMIT_SECONDS
     while any((metrics := sidecar.metrics())[name] for name in WAITING):
         if time.monotonic() > deadline:
@@ -118,7 +121,7 @@ def wait_until_idle(sidecar: Sidecar) -> None:
 
 
 def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
-    """(image:layer, gzip bytes, bytes that its record names and no earlier one did) of the applications' own layers."""
+    """The growth by each layer of the applications: (image:layer, gzip bytes, bytes that no earlier record named)."""
     wanted = {"app": ["python", "app"], "app-bumped": ["", "app"], "app-repatched": ["python", "app"]}
     grown, seen = [], set()
     for image in IMAGES:
@@ -127,7 +130,7 @@ def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
         for name, layer in zip(names, layers[-2:], strict=False):
             try:
                 record = manifest(running.upstream.url, f"reducto-sha256-{layer['digest'][7:]}")
-            except urllib.error.HTTPError:  # no record: it was stored as it came
+            except urllib.error.HTTPError:  # There is no record, because the layer was stored as it came.
                 grown += [(f"{image}:{name}", layer["size"], layer["size"])] if name else []
                 continue
             new = [each for each in record["layers"] if each["digest"] not in seen]
@@ -139,7 +142,7 @@ def layer_growth(running: Bench) -> list[tuple[str, int, int]]:
 
 
 def manifest(url: str, tag: str, repository: str = REPOSITORY) -> dict[str, list[dict[str, str | int]]]:
-    """A manifest as JSON."""
+    """The manifest with this tag, as a JSON object."""
     request = urllib.request.Request(f"{url}/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFESTS})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""docker push and pull through the sidecar against the registry bare: seconds, first bytes, a slow link."""
+"""Times of docker push and pull through the sidecar, compared with the registry alone, also over a slow link."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from tests.support.shaped_link import ShapedLink
 from tests.support.sidecar import Sidecar
 
 ROUNDS = 3
-#: What is pushed first, and what is then timed: an update with bumped dependencies, one on a patched base.
+#: Pairs of an image that is pushed first and an update that is timed: one with bumped dependencies, one on a patched
+#: base.
 UPDATES = (("app", "app-bumped"), ("base-patched", "app-repatched"))
 
-#: Last week's application, and the base that was patched since.
+#: The older images: last week's application, and the patched base.
 OLDER = [known for known, _ in UPDATES]
 
 
@@ -38,7 +39,7 @@ def reference(host: str, image: str) -> str:
 
 
 def push(engine: DockerEngine, host: str, image: str) -> float:
-    """Seconds of ``docker push``."""
+    """Runs ``docker push`` and returns the seconds."""
     engine.docker("tag", f"{image}:latest", reference(host, image))
     return timed(lambda: engine.docker("push", "--quiet", reference(host, image)))
 
@@ -51,7 +52,7 @@ def timed(action: Callable[[], Any]) -> float:
 
 @contextmanager
 def pushed_series(engine: DockerEngine) -> Iterator[tuple[Registry, Sidecar, list[list[float]]]]:
-    """A bare registry and a sidecar with one of its own, the series pushed to both; seconds per timed update."""
+    """A bare registry, a sidecar with another registry, and the seconds of each update that was pushed to both."""
     with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name, ExitStack() as stack:
         folder = Path(name)
         bare, upstream = (start_registry("docker-registry", folder / each) for each in ("bare", "upstream"))
@@ -67,20 +68,20 @@ def pushed_series(engine: DockerEngine) -> Iterator[tuple[Registry, Sidecar, lis
 
 
 def forget_images(engine: DockerEngine, host: str, image: str) -> None:
-    """Leave the puller's engine without any image."""
+    """Removes every image from the pulling engine."""
     images = engine.docker("images", "--all", "--quiet").split()
     if images:
         engine.docker("rmi", "--force", *dict.fromkeys(images))
 
 
 def pull(engine: DockerEngine, host: str, image: str) -> float:
-    """Seconds of ``docker pull`` by an engine that holds nothing."""
+    """The seconds of ``docker pull`` by an engine without any image."""
     forget_images(engine, host, image)
     return timed(lambda: engine.docker("pull", "--quiet", reference(host, image)))
 
 
 def forget_cache(sidecar: Sidecar) -> None:
-    """Start the sidecar anew with an empty disk, as a fresh pod."""
+    """Restarts the sidecar with an empty disk, as a new pod has it."""
     sidecar.daemon.stop()
     for name in ("cache", "spool", "corpora"):
         shutil.rmtree(sidecar.folder / name, ignore_errors=True)
@@ -88,7 +89,7 @@ def forget_cache(sidecar: Sidecar) -> None:
 
 
 def first_byte(sidecar: Sidecar, image: str) -> tuple[float, int]:
-    """Milliseconds until the first byte of the image's largest layer is here, and its bytes."""
+    """Milliseconds until the first byte of the image's largest layer arrives, and the layer's length in bytes."""
     layer = max(manifest(sidecar.url, image)["layers"], key=lambda each: int(each["size"]))
     started = time.monotonic()
     with urllib.request.urlopen(f"{sidecar.url}/v2/{REPOSITORY}/blobs/{layer['digest']}", timeout=120) as answer:
@@ -101,7 +102,7 @@ def first_byte(sidecar: Sidecar, image: str) -> tuple[float, int]:
 
 @contextmanager
 def engines(*names: str) -> Iterator[list[DockerEngine]]:
-    """Docker engines; the first holds the series' images."""
+    """Starts Docker engines, of which the first has the images of the series."""
     with tempfile.TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as folder, ExitStack() as stack:
         started = [stack.enter_context(DockerEngine(Path(folder) / name)) for name in names]
         started[0].docker("load", "--input", dataset("image-series").ensure() / "images.tar")
@@ -113,7 +114,8 @@ def transfer(report: Report) -> None:
     pushes: list[list[list[float]]] = []
     with engines("builder") as (builder,):
         for _ in range(ROUNDS):
-            # New registries each time: docker remembers where a layer lies and would not send it again.
+            # The registries are new in each round, because docker remembers where it pushed a layer and would not send
+            # it there again.
             with pushed_series(builder) as (_bare, _sidecar, seconds):
                 pushes.append(seconds)
                 print(*(f"{each:.4g}" for pair in seconds for each in pair), flush=True)
@@ -161,16 +163,16 @@ def _report_pulls(report: Report, pulls: list[list[float]]) -> None:
         f"docker pull of a whole image, median of {ROUNDS}, s",
         ["image", "bare", "cold", "ratio", "warm", "ratio "],
         rows,
-        note="Cold: a fresh sidecar with an empty disk. Unpacking by docker included.",
+        note="Cold means a new sidecar with an empty disk. Times include docker's unpacking.",
     )
     report.at_most("cold docker pull", statistics.mean(cold_ratios), 1.6)
     report.at_most("warm docker pull", statistics.mean(warm_ratios), 1.1)
 
 
 def fetch_new(url: str, known: str | None, update: str, repository: str = REPOSITORY) -> None:
-    """All layers that the update adds, side by side as docker fetches them; with None, all that it has."""
-    held = {layer["digest"] for layer in manifest(url, known, repository)["layers"]} if known else set()
-    new = [layer for layer in manifest(url, update, repository)["layers"] if layer["digest"] not in held]
+    """Fetches all layers of ``update`` that ``known`` lacks (None: all layers), three at a time as docker does."""
+    present = {layer["digest"] for layer in manifest(url, known, repository)["layers"]} if known else set()
+    new = [layer for layer in manifest(url, update, repository)["layers"] if layer["digest"] not in present]
 
     def fetch(layer: dict[str, Any]) -> None:
         digest = hashlib.sha256()
@@ -184,25 +186,25 @@ def fetch_new(url: str, known: str | None, update: str, repository: str = REPOSI
 
 
 def _serve_again(edge: Sidecar, images: Sequence[str], repository: str = REPOSITORY) -> None:
-    """Leave the edge as after last week's pulls of these images."""
+    """Brings the edge into the state after pulls of these images, with nothing else in its cache."""
     forget_cache(edge)
     for image in images:
         fetch_new(edge.url, None, image, repository)
 
 
 def _new_layers(
-    urls: Sequence[str], edge: Sidecar, held: Sequence[str], known: str, update: str, repository: str
+    urls: Sequence[str], edge: Sidecar, served: Sequence[str], known: str, update: str, repository: str
 ) -> list[float]:
-    """Seconds for the layers that the update adds: median of several through an edge that served what is ``held``."""
+    """Median seconds of fetching the layers that the update adds, by URL. The edge has served the images ``served``."""
     seconds: list[list[float]] = []
     for _ in range(ROUNDS):
-        _serve_again(edge, held, repository)
+        _serve_again(edge, served, repository)
         seconds.append([timed(partial(fetch_new, url, known, update, repository)) for url in urls])
     return [statistics.median(column) for column in zip(*seconds, strict=True)]
 
 
 def _by_docker(node: DockerEngine, bare: Registry, edge: Sidecar, known: str, update: str) -> list[float]:
-    """Seconds of ``docker pull`` of the update by an engine that holds the older image."""
+    """Seconds of ``docker pull`` of the update by an engine that has the older image."""
     _serve_again(edge, OLDER)
     seconds = []
     for host in (bare.host, edge.host, edge.host):
@@ -212,7 +214,7 @@ def _by_docker(node: DockerEngine, bare: Registry, edge: Sidecar, known: str, up
 
 
 def _by_skopeo(folder: Path, bare: Registry, edge: Sidecar, known: str, update: str) -> list[float]:
-    """Seconds of ``skopeo copy`` of the update into an OCI layout that holds the older image: medians."""
+    """Median seconds of ``skopeo copy`` of the update into an OCI layout that has the older image."""
     rounds: list[list[float]] = []
     for number in range(ROUNDS):
         _serve_again(edge, OLDER)
@@ -231,7 +233,7 @@ def _skopeo_copy(host: str, image: str, layout: Path) -> None:
 
 
 def _push_as_others(builder: DockerEngine, hosts: Sequence[str], folder: Path) -> dict[str, str]:
-    """The images once more as other tools compress them: repository -> whose way that is."""
+    """Pushes the images as other tools compress them; returns repository -> names of the tools that compress so."""
     found, archives = {}, {}
     for image in UPDATES[0]:
         archives[image] = folder / f"{image}.tar"
@@ -272,7 +274,7 @@ def slow_link(report: Report) -> None:
                 push(builder, origin.host, image)
             others = _push_as_others(builder, [bare.host, origin.host], folder)
             wait_until_idle(origin)
-        # A sidecar of its own near the node; it holds the older image, as after last week's pull.
+        # The node's own sidecar has the older image, as after last week's pull.
         edge = stack.enter_context(Sidecar(folder / "edge", upstream.url, {"role": "edge"}))
         urls = (bare.url, edge.url, edge.url)
         for known, update in UPDATES:
@@ -291,20 +293,20 @@ def slow_link(report: Report) -> None:
         f"The layers that an update adds, side by side, median of {ROUNDS}, s",
         ["update", "layers of", *columns],
         [[*row, row[2] / row[3], row[2] / row[4]] for row in layers],
-        note="The registry is behind a link of 100 Mbit/s; the sidecar is beside the node and served the older images "
-        "before. The origin was idle after the pushes. Warm: another node has pulled the update.",
+        note="The registry is behind a link of 100 Mbit/s. The sidecar runs beside the node and has served the older "
+        "images. The origin was idle after the pushes. Warm means that another node has pulled the update before.",
     )
     report.table(
         f"skopeo copy of the update into a layout that holds the older image, median of {ROUNDS}, s",
         ["update", *columns],
         [[*row, row[1] / row[2], row[1] / row[3]] for row in copies],
-        note="A whole client, which stores what it pulls and unpacks nothing; docker's layers.",
+        note="skopeo stores what it pulls and unpacks nothing. The layers are docker's.",
     )
     report.table(
         "docker pull of the update, s",
         ["update", *columns],
         [[*row, row[1] / row[2], row[1] / row[3]] for row in pulls],
-        note="With docker's unpacking, in which the link has no part.",
+        note="Times include docker's unpacking, which does not depend on the link.",
     )
     for what in dict.fromkeys(row[1] for row in layers):
         slowest = min(row[2] / row[3] for row in layers if row[1] == what)

@@ -1,4 +1,4 @@
-"""Runs of the codec's commands and their peers as processes: seconds, and memory beyond mapped corpora."""
+"""Runs the codec's and other commands as processes, and measures seconds and memory beyond mapped corpora."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$")
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall and processor seconds; if watched, the most memory it held apart from mapped ``.rc`` files."""
+    """One process: wall and processor seconds, and its peak memory without mapped ``.rc`` files if that was watched."""
 
     seconds: float
     processor_seconds: float
@@ -34,15 +34,15 @@ class Run:
 
 
 def children_seconds() -> float:
-    """Processor seconds, the system's among them, of all processes that this one has waited for."""
+    """User and system processor seconds of all processes that this one has waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def run(*command: str | Path, stdout: Path | None = None, watch_memory: bool = False) -> Run:
-    """Runs ``command`` to its end; its failure is an error here. ``stdout`` takes what it prints.
+    """Runs ``command`` to its end and raises if it fails. ``stdout`` receives its output.
 
-    A process whose memory is watched is slower: the system walks its page tables again and again.
+    A process whose memory is watched runs slower, because the system walks its page tables at every sample.
     """
     before = children_seconds()
     started = time.monotonic()
@@ -60,7 +60,7 @@ def run(*command: str | Path, stdout: Path | None = None, watch_memory: bool = F
 
 
 class _Peak:
-    """Watches a process's resident memory."""
+    """Samples a process's resident memory."""
 
     def __init__(self, pid: int) -> None:
         self.bytes = 0
@@ -93,13 +93,13 @@ def _resident(smaps: str) -> int:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder with room for disk images, gone afterwards."""
+    """A temporary folder on a disk that has space for disk images."""
     with TemporaryDirectory(prefix="reducto-bench-", dir="/var/tmp") as name:
         yield Path(name)
 
 
 def corpus_of(plain: Path, target: Path) -> Path:
-    """An unsigned corpus that holds all of ``plain`` in its order."""
+    """Writes an unsigned corpus of all bytes of ``plain`` in their order."""
     with IndexedCorpusWriter(target) as writer, plain.open("rb") as file:
         walk = TarWalk()
         while piece := file.read(_PIECE_BYTES):
@@ -115,10 +115,10 @@ def corpus_of(plain: Path, target: Path) -> Path:
 
 
 def best(runs: Sequence[Run]) -> Run:
-    """The run that was disturbed least."""
+    """The run with the fewest seconds, which other work on the machine slowed down least."""
     return min(runs, key=lambda each: each.seconds)
 
 
 def open_corpus(path: Path) -> Corpus:
-    """An unsigned corpus."""
+    """Opens an unsigned corpus."""
     return Corpus.open(path, allow_unsigned=True)

@@ -1,7 +1,7 @@
-"""What the gzip benchmark measures, kept per tar and encoder: a run that was broken off goes on where it stopped.
+"""The outcomes of the gzip benchmark, kept on disk per tar and encoder, so that an interrupted run can be continued.
 
-Outcomes lie beside the benchmark data, under a key of the code that was measured: after a change of a model all is
-measured anew.
+They lie beside the benchmark data in a folder named after a digest of the measured code. After a change of a model
+everything is measured again.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from tests.gzip.helpers import PlainBytes
 from tests.gzip.oracles import Oracle
 
 FEED_BYTES = 1 << 20
-#: Rebuild and `gzip -6` take turns so often and the best of each counts: other work on the machine only slows down.
+#: Rebuild and `gzip -6` run alternately this many times. The best time of each counts, because other work on the
+#: machine can only make a run slower.
 TIMED_ROUNDS = 4
 
 
 @dataclass
 class Outcome:
-    """One encoder on one tar."""
+    """The outcome of one encoder on one tar."""
 
     encoder: str
     model: str
-    """Name of the model that was taken, or why the file would be stored as it came."""
+    """The name of the encoder model that fits, or the reason why the file would be stored as it came."""
     exact: bool
-    """Rebuilt bit for bit, or stored."""
+    """Whether the file was rebuilt bit for bit, or would be stored as it came."""
     corrections: int
     recipe_bytes: int
     wire_bytes: int
     recipe: str = ""
-    """In hexadecimal; for timing."""
+    """The recipe in hexadecimal, for timing."""
     rebuild: float | None = None
-    """Speed as a multiple of `gzip -6` on the same bytes, on one core; None where it was not timed."""
+    """The speed on one core as a multiple of `gzip -6` on the same bytes; None if it was not timed."""
     gzip_mb_s: float | None = None
 
     @property
     def percent(self) -> float:
-        """Recipe in percent of the gzip file."""
+        """The recipe's length in percent of the gzip file's."""
         return 100 * self.recipe_bytes / self.wire_bytes
 
 
 def code_key() -> str:
-    """A digest of the sources that decide over outcomes."""
+    """A digest of the sources on which outcomes depend."""
     digest = hashlib.sha256()
     folders = (ROOT / "cext" / "deflate", ROOT / "reducto" / "gzip")
     kernel = (ROOT / "cext" / "api" / "20_gzip.h", ROOT / "reducto" / "kernel" / "gzip.py")
@@ -62,38 +63,38 @@ def code_key() -> str:
 
 
 class Outcomes:
-    """Measured outcomes on disk, of one length of tar and the present code."""
+    """The outcomes on disk for one length of tars and the present code."""
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         self._folder = folder / f"{code_key()}-{megabytes}"
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, tar: str, oracle: Oracle) -> Outcome | None:
-        """What was measured, if it was."""
+        """The outcome of an encoder on a tar; None if it was not measured."""
         path = self._path(tar, oracle.name)
         return Outcome(**json.loads(path.read_text())) if path.exists() else None
 
     def put(self, tar: str, outcome: Outcome) -> None:
-        """Keeps it; a part of a file is never seen."""
+        """Stores an outcome. Readers never see a partly written file."""
         path = self._path(tar, outcome.encoder)
-        fresh = path.with_suffix(".partial")
-        fresh.write_text(json.dumps(asdict(outcome)))
-        fresh.replace(path)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(outcome)))
+        partial.replace(path)
 
     def same_bytes(self, tar: str, wire: bytes, measure: Callable[[], Outcome]) -> Outcome:
-        """``measure()``, unless another release made the very same bytes of this tar: then what was measured there."""
+        """The outcome of ``measure()``, or of another release that compressed this tar to the same bytes."""
         path = self._path(tar, "sha256-" + hashlib.sha256(wire).hexdigest())
         if not path.exists():
             path.write_text(json.dumps(asdict(measure())))
         return Outcome(**json.loads(path.read_text()))
 
     def figures(self, tar: str) -> dict[str, float]:
-        """What else was measured of a tar, by name."""
+        """Further figures of a tar, by name."""
         path = self._path(tar, "figures")
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def put_figures(self, tar: str, figures: dict[str, float]) -> None:
-        """Keeps them."""
+        """Stores further figures of a tar."""
         self._path(tar, "figures").write_text(json.dumps(figures))
 
     def _path(self, tar: str, name: str) -> Path:
@@ -101,7 +102,7 @@ class Outcomes:
 
 
 def plan(wire: bytes) -> object:
-    """The recipe or why there is none."""
+    """The recipe of a gzip file, or the reason why there is none."""
     unframer = open_container(wire[:16])
     for at in range(0, len(wire), FEED_BYTES):
         unframer.feed(wire[at : at + FEED_BYTES], lambda piece: None)
@@ -109,7 +110,7 @@ def plan(wire: bytes) -> object:
 
 
 def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
-    """Plans, and rebuilds all of it."""
+    """Finds the recipe of a gzip file, and rebuilds the whole file with it."""
     recipe = plan(wire)
     if not isinstance(recipe, GzipRecipe):
         return Outcome(oracle.name, f"stored: {recipe}", True, 0, 0, len(wire))
@@ -120,7 +121,7 @@ def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
 
 
 def time_rebuild(outcome: Outcome, plain: bytes) -> None:
-    """Adds the speed: processor seconds of this thread against those of `gzip -6`."""
+    """Adds the speed: this thread's processor seconds compared with those of `gzip -6`."""
     recipe = recipe_from_bytes(bytes.fromhex(outcome.recipe))
     gzip, rebuild = [], []
     for _ in range(TIMED_ROUNDS):
@@ -134,14 +135,14 @@ def time_rebuild(outcome: Outcome, plain: bytes) -> None:
 
 
 def gzip_6_seconds(plain: bytes) -> float:
-    """Processor seconds of the real `gzip -6`, the system's among them as in what they are compared with."""
+    """User and system processor seconds of the real `gzip -6`. Rebuilds are measured with system time as well."""
     before = children_seconds()
     subprocess.run(["gzip", "-6"], input=plain, stdout=subprocess.DEVNULL, check=True)
     return children_seconds() - before
 
 
 def tars(megabytes: int) -> dict[str, bytes]:
-    """A Debian root, a Python application, a Node application: the first megabytes of each."""
+    """The first megabytes of a Debian root, a Python application and a Node application."""
     series = sorted((dataset("image-series").path / "layers").iterdir(), key=lambda path: path.stat().st_size)
     paths = {
         "Debian root": dataset("python-base").path / "base.tar",

@@ -1,4 +1,4 @@
-"""Run by `bench_lookup` in a fresh process: opens a corpus, looks fingerprints up one by one, prints what it took.
+"""Opens a corpus, looks fingerprints up one by one, and prints the times. `bench_lookup` runs it in a new process.
 
 ``python -m tests.bench.lookup_probe CORPUS FINGERPRINTS cold|warm`` where FINGERPRINTS is a file of u64, half of which
 are in the corpus.
@@ -23,7 +23,7 @@ from reducto.kernel._lib import ffi
 
 
 def evict(path: Path, mapping: mmap.mmap | None = None) -> None:
-    """Takes the file out of the page cache. Pages that a process has mapped stay, so its mapping is emptied first."""
+    """Removes the file from the page cache. Its mapping is emptied first, because the kernel keeps mapped pages."""
     if mapping is not None:
         mapping.madvise(mmap.MADV_DONTNEED)
     descriptor = os.open(path, os.O_RDONLY)
@@ -33,7 +33,7 @@ def evict(path: Path, mapping: mmap.mmap | None = None) -> None:
 
 
 def resident_share(mapping: mmap.mmap) -> float:
-    """How much of a mapping is in the page cache (mincore(2))."""
+    """The share of a mapping that is in the page cache, by mincore(2)."""
     pages = -(-len(mapping) // mmap.PAGESIZE)
     vector = (ctypes.c_ubyte * pages)()
     address = int(ffi.cast("uintptr_t", ffi.from_buffer(memoryview(mapping))))
@@ -44,7 +44,7 @@ def resident_share(mapping: mmap.mmap) -> float:
 
 
 def find_all(table: Table, keys: array[int]) -> tuple[list[int], int]:
-    """Nanoseconds of each look-up, and how many were found."""
+    """The nanoseconds of each look-up, and the number of fingerprints that were found."""
     clock = time.perf_counter_ns
     took, found = [], 0
     for key in keys:
@@ -56,7 +56,7 @@ def find_all(table: Table, keys: array[int]) -> tuple[list[int], int]:
 
 
 def disk_reads(path: Path, count: int) -> list[int]:
-    """Nanoseconds of uncached reads of one page each, the least that a cold look-up can take."""
+    """The nanoseconds of uncached reads of one page each, which a cold look-up cannot be faster than."""
     pages = random.Random(5).sample(range(path.stat().st_size // mmap.PAGESIZE), count)
     descriptor = os.open(path, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)

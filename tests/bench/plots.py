@@ -7,7 +7,7 @@ COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 
 
 def line_plot(title: str, x_labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str) -> str:
-    """An SVG with a line per series over the same labels, from zero up to the largest value."""
+    """An SVG with one line per series over common labels. Its axis goes from zero to the largest value."""
     top = max(max(values) for values in series.values()) * 1.05 or 1.0
     step = (WIDTH - LEFT - 20) / max(1, len(x_labels) - 1)
 

@@ -1,7 +1,7 @@
 """Fuzzes the parsers: ``python -m tests.fuzz SECONDS [TARGET ...]``, one target after the other.
 
-With the package ``atheris`` (libFuzzer for Python) the search follows the code's coverage; without it, inputs are
-mutated blindly. The first input that fails is written to the working directory and ends the run.
+With the package ``atheris`` (libFuzzer for Python) the search follows the code's coverage. Without it inputs are
+mutated at random. The first input that fails is written to the working directory and ends the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RSS_LIMIT_MIB = 3000
 
 
 def main(arguments: list[str]) -> int:
-    """Runs each target in a process of its own, since libFuzzer ends the one it runs in."""
+    """Runs each target in a process of its own, because libFuzzer ends the process that it runs in."""
     from tests.fuzz.targets import TARGETS
 
     seconds, names = int(arguments[0]), arguments[1:] or list(TARGETS)
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
 
 def search(name: str, seconds: int) -> None:
-    """Fuzzes one target; does not return when it finds something."""
+    """Fuzzes one target. It does not return if an input fails."""
     if importlib.util.find_spec("atheris") is None:
         search_blindly(name, seconds)
         return
@@ -48,7 +48,7 @@ def search(name: str, seconds: int) -> None:
 
 
 def search_blindly(name: str, seconds: int) -> None:
-    """Mutates seeds without knowing what they reach."""
+    """Fuzzes one target with random mutations, without knowing which code they reach."""
     from tests.fuzz.mutate import mutants
     from tests.fuzz.targets import TARGETS, seed_inputs
 

@@ -1,11 +1,11 @@
-"""Inputs that are nearly good: bytes changed, cut out, repeated, exchanged between seeds."""
+"""Makes inputs that are almost valid, by changing, deleting and repeating bytes and by mixing seeds."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
 
-#: Numbers and words that parsers stumble over.
+#: Numbers and words that parsers often handle wrongly.
 _INTERESTING = (
     b"\0", b"\xff", b"\x7f", b"\x80", b"\xff" * 8, b"\0" * 8, b"\x80" * 10, b"-1", b"1e999", b"NaN", b"null", b"[]",
     b"{}", b'""', b"99999999999999999999999", b"\\ud800", b"[" * 2000, b"..", b"%2e", b"/", b"true", b'"a":' * 3,
@@ -13,7 +13,7 @@ _INTERESTING = (
 
 
 def mutants(seeds: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Without end: first the seeds, then variations of them. The same for the same ``seed``."""
+    """Yields the seeds and then endless variations of them. The same ``seed`` gives the same variations."""
     yield from seeds
     rng = random.Random(seed)
     while True:

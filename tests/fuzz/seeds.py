@@ -1,4 +1,4 @@
-"""Good inputs for the targets, made by the real writers, and the corpora that fuzzed instructions may refer to."""
+"""Valid inputs for the targets, made by the real writers, and the corpora that fuzzed instructions may refer to."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from sidecar.records.format import CONFIG_DESCRIPTOR, CorpusBlob, ImageRecord, I
 from tests.codec.samples import EAGER, encode, make_corpus, make_tar, words
 from tests.corpus.samples import SIGNER, write_small
 
-SIGNER_OF_STRANGERS = Signer.generate()
+UNTRUSTED_SIGNER = Signer.generate()
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 @functools.cache
 def folder() -> Path:
-    """A folder for scratch files that is gone when the process ends."""
+    """A folder for temporary files, which is deleted when the process ends."""
     path = Path(tempfile.mkdtemp(prefix="reducto-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -38,7 +38,7 @@ def folder() -> Path:
 
 @functools.cache
 def corpora() -> tuple[Corpus, ...]:
-    """What fuzzed instructions can copy from."""
+    """The corpora that fuzzed instructions can copy from."""
     return (
         make_corpus(folder() / "one.rc", words(20_000, 1), b"a dictionary" * 20),
         make_corpus(folder() / "two.rc", make_tar({f"etc/file-{n}": words(900, n) for n in range(9)})),
@@ -46,11 +46,11 @@ def corpora() -> tuple[Corpus, ...]:
 
 
 def sources() -> Mapping[CorpusId, Corpus]:
-    """The same by identity."""
+    """Those corpora by identity."""
     return {corpus.id: corpus for corpus in corpora()}
 
 
-#: What fuzzing found, once.
+#: Inputs that fuzzing found and that once failed.
 FOUND = {
     "client_manifest": [b'{"schemaVersion":2,"mediaType":{"t":1}}'],
     "corpus_artifact": [b'{"artifactType":"application/vnd.reducto.corpus.v1","layers":[{"size":1e999},{}]}'],
@@ -58,18 +58,18 @@ FOUND = {
 
 
 def make() -> dict[str, list[bytes]]:
-    """Good inputs by target, and those that once failed."""
-    inputs = _good()
+    """Valid inputs by target, and the inputs that once failed."""
+    inputs = _valid()
     for name, found in FOUND.items():
         inputs[name] += found
     return inputs
 
 
-def _good() -> dict[str, list[bytes]]:
+def _valid() -> dict[str, list[bytes]]:
     reduced = _reduced()
     return {
         "record": _records(),
-        "signature": [signed_records.sign(data, "team/app", SIGNER_OF_STRANGERS) for data in _records()],
+        "signature": [signed_records.sign(data, "team/app", UNTRUSTED_SIGNER) for data in _records()],
         "audit_log": [_audit_log()],
         "client_manifest": [_image_manifest(), json.dumps(_index()).encode()],
         "corpus_artifact": [json.dumps(_artifact()).encode()],
@@ -89,10 +89,10 @@ def _good() -> dict[str, list[bytes]]:
 
 
 def _token_delta() -> list[bytes]:
-    """A whole one, and a body."""
-    stretches = [AlignedRange(0, 30, 5000), AlignedRange(6000, 5030, 900)]
-    whole = TokenDelta(4000, 3000, stretches, [b"\x28\x09\x00\x07\x05", b"", b"\x06"]).to_bytes()
-    return [whole, zstandard.ZstdDecompressor().decompress(whole[44:])]
+    """A complete token delta, and the body of one."""
+    ranges = [AlignedRange(0, 30, 5000), AlignedRange(6000, 5030, 900)]
+    complete = TokenDelta(4000, 3000, ranges, [b"\x28\x09\x00\x07\x05", b"", b"\x06"]).to_bytes()
+    return [complete, zstandard.ZstdDecompressor().decompress(complete[44:])]
 
 
 def _reduced() -> list[bytes]:
@@ -161,7 +161,7 @@ def _audit_log() -> bytes:
         )
         lines.append(line)
     line, head = audit_chain.recovered(head, b"torn")
-    lines += [b"torn", line, audit_chain.checkpoint(head, SIGNER_OF_STRANGERS, "2026-11-22T10:37:00.123Z")[0]]
+    lines += [b"torn", line, audit_chain.checkpoint(head, UNTRUSTED_SIGNER, "2026-11-22T10:37:00.123Z")[0]]
     return b"\n".join(lines) + b"\n"
 
 

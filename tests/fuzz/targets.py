@@ -1,8 +1,8 @@
-"""What is fuzzed: one function for each kind of bytes that comes from a registry, a client or a disk.
+"""The fuzzed functions: one for each kind of bytes that comes from a registry, a client or a disk.
 
-A target takes any bytes and returns, or fails with `AssertionError` or anything that no caller expects. Where a format
-hashes its own parts, the target also puts the bytes *inside* a file whose hashes are right: the hashes keep nobody out
-who writes the whole file.
+A target takes any bytes. It returns, or it fails by an `AssertionError` or another exception that no caller expects.
+If a format hashes its own parts, the target also puts the bytes *inside* a file with correct hashes, because an
+attacker who writes the whole file computes the hashes as well.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def target(function: Target) -> Target:
 
 @contextlib.contextmanager
 def refused() -> Iterator[None]:
-    """The refusals that every caller is ready for."""
+    """Suppresses the exceptions that every caller expects."""
     with contextlib.suppress(ReductoError, RegistryError):
         yield
 
 
 @target
 def record(data: bytes) -> None:
-    """A manifest from the upstream; what parses is written again and means the same."""
+    """A manifest from the upstream. If it can be parsed, writing it again gives a manifest with the same meaning."""
     if not records.is_record(data):
         return
     with refused():
@@ -72,7 +72,7 @@ def record(data: bytes) -> None:
 
 @target
 def signature(data: bytes) -> None:
-    """Nobody but the holder of the key makes a manifest that verifies."""
+    """A manifest without a trusted key's signature is never accepted."""
     with refused():
         signed_records.is_signed(data)
         signed_records.verify(data, "team/app", TRUST)
@@ -81,7 +81,7 @@ def signature(data: bytes) -> None:
 
 @target
 def audit_log(data: bytes) -> None:
-    """Any file either breaks the chain or is reported on; none has a checkpoint that a stranger made."""
+    """A file either breaks the chain or gives a report, which counts no checkpoint of an untrusted key."""
     with contextlib.suppress(audit_chain.AuditBroken):
         report = audit_chain.verify([("log", data.splitlines(keepends=True))], TRUST)
         assert report.checkpoints == 0
@@ -99,14 +99,14 @@ def client_manifest(data: bytes) -> None:
 
 @target
 def corpus_artifact(data: bytes) -> None:
-    """A manifest that `corpus fetch` gets."""
+    """A manifest that `corpus fetch` downloads."""
     with refused():
         CorpusArtifact.parse(data)
 
 
 @target
 def request(data: bytes) -> None:
-    """Path and ranges of a request. What parses names nothing outside its repository."""
+    """Path and ranges of a request. A path that can be parsed names nothing outside its repository."""
     path, _, header = data.decode("utf-8", "surrogateescape").partition("\n")
     route = routes.parse(path)
     if not isinstance(route, routes.Other) and not path_complaint(path):
@@ -120,7 +120,7 @@ def request(data: bytes) -> None:
 
 @target
 def envelope(data: bytes) -> None:
-    """The wrapped key in a record."""
+    """The encrypted key in a record."""
     text = data.decode("latin-1")
     with refused():
         assert str(Envelope.parse(text)) == text
@@ -128,7 +128,7 @@ def envelope(data: bytes) -> None:
 
 @target
 def sealed(data: bytes) -> None:
-    """An encrypted blob, forged without the key: never opens, in order or in the middle."""
+    """An encrypted blob that was made without the key can be decrypted neither from its beginning nor in its middle."""
     key = BlobKey(b"i" * 16, b"k" * 32)
     for content in Content:
         with refused():
@@ -147,14 +147,14 @@ def sealed(data: bytes) -> None:
 
 @target
 def instructions(data: bytes) -> None:
-    """A `.reducto` file: as it is, and with these bytes as its sections under hashes that are right."""
+    """A `.reducto` file, and these bytes as the sections of a `.reducto` file with correct hashes."""
     _rebuild(data)
     with contextlib.suppress(struct.error, IndexError):
-        _rebuild(resealed_instructions(data))
+        _rebuild(instructions_with_correct_hashes(data))
 
 
-def resealed_instructions(data: bytes) -> bytes:
-    """A file whose table is made for its sections: `data` begins with their kinds and lengths."""
+def instructions_with_correct_hashes(data: bytes) -> bytes:
+    """A `.reducto` file with correct hashes. ``data`` holds its sections' kinds and lengths, then their content."""
     count = data[0] % 5
     at, rows, bodies = 1 + 5 * count, [], []
     for number in range(count):
@@ -183,7 +183,7 @@ def _rebuild(data: bytes) -> None:
 
 @target
 def token_delta(data: bytes) -> None:
-    """A token delta: as it is, and with these bytes as its body. What parses is written again and means the same."""
+    """A token delta, and these bytes as the body of one. If it can be parsed, writing it again means the same."""
     _read_tokens(data)
     body = zstandard.ZstdCompressor(level=1).compress(data)
     _read_tokens(struct.pack("<8sHH32s", TOKENS_MAGIC, 1, 0, blake3(body).digest()) + body)
@@ -197,7 +197,7 @@ def _read_tokens(data: bytes) -> None:
 
 @target
 def packed_corpus(data: bytes) -> None:
-    """A packed corpus: as it is, and with these bytes as its table."""
+    """A packed corpus, and these bytes as the table of one."""
     _unpack(data)
     with contextlib.suppress(struct.error):
         length = struct.unpack_from("<H", data)[0] % len(data)
@@ -217,15 +217,15 @@ def _unpack(data: bytes) -> None:
 
 @target
 def mapped_corpus(data: bytes) -> None:
-    """An `.rc` file: as it is, and with these bytes as its sections under hashes that are right."""
+    """An `.rc` file, and these bytes as the sections of an `.rc` file with correct hashes."""
     _read(data)
     if len(data) > PAGE_BYTES:
         with refused():
-            _read(resealed_corpus(data))
+            _read(corpus_with_correct_hashes(data))
 
 
-def resealed_corpus(data: bytes) -> bytes:
-    """A corpus with `data`'s header and sections, and the manifest that fits them."""
+def corpus_with_correct_hashes(data: bytes) -> bytes:
+    """A corpus with the header and sections of ``data``, and a manifest with their correct hashes."""
     header = Header.parse(data)
     body = bytearray(data.ljust(header[Section.MANIFEST].offset, b"\0")[: header[Section.MANIFEST].offset])
     for section, following in zip(Section, list(Section)[1:], strict=False):
@@ -258,14 +258,14 @@ def _read(data: bytes) -> None:
 
 @target
 def signature_block(data: bytes) -> None:
-    """The end of a signed corpus."""
+    """The signature at the end of a signed corpus."""
     with refused():
         assert SignatureBlock.parse(data).to_bytes() == data
 
 
 @functools.cache
 def seed_inputs() -> dict[str, list[bytes]]:
-    """Good inputs of each target, and those that the targets take apart themselves."""
+    """Valid inputs of each target, also in the form from which the targets build files with correct hashes."""
     found = seeds.make()
     found["instructions"] += [_taken_apart(data) for data in found["instructions"]]
     for data in list(found["packed_corpus"]):

@@ -1,4 +1,4 @@
-"""The end-to-end benchmarks run, on small images: what they measure is right before it is measured for an hour."""
+"""The end-to-end benchmarks work on small images, so that an hour of measuring does not fail in the end."""
 
 import gzip
 import re
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @pytest.fixture
 def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every data set is one folder with a small image series in place of the large one."""
+    """Replaces every data set by one folder with a small image series."""
     require_root()
     require_tool("dockerd", "docker", "docker-registry", "busybox", "skopeo", "crane")
     base, python, patches = busybox_layer(), library_layer(1, 3_000_000), library_layer(2, 1_000_000)
@@ -49,7 +49,7 @@ def run(benchmark: object) -> Report:
     return made
 
 
-def test_series_tells_storage_and_layers(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_reports_storage_and_layers(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_series, "IDLE_AFTER", {"recompression": {"idle_after": "1s"}})
     made = run(bench_series.series)
     growth = {row[0]: row[3] for row in made.tables[2].rows}
@@ -58,14 +58,14 @@ def test_series_tells_storage_and_layers(small_data: None, monkeypatch: pytest.M
     assert [row[0] for row in made.tables[0].rows] == list(bench_series.IMAGES)
 
 
-def test_transfer_times_pushes(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transfer_measures_pushes(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_transfer, "ROUNDS", 1)
     made = run(bench_transfer.transfer)
     assert [len(table.rows) for table in made.tables] == [2]
     assert [bar.what.split()[0] for bar in made.bars] == ["docker"]
 
 
-def test_pull_times_pulls_and_the_first_byte(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_measures_pulls_and_the_first_byte(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_transfer, "ROUNDS", 1)
     made = run(bench_transfer.pulling)
     assert [len(table.rows) for table in made.tables] == [2]
@@ -74,7 +74,7 @@ def test_pull_times_pulls_and_the_first_byte(small_data: None, monkeypatch: pyte
 
 def test_slow_link_is_slow_for_the_bare_registry(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     if not available():
-        (pytest.fail if promised() else pytest.skip)("network namespaces and tc are not to be had here")
+        (pytest.fail if promised() else pytest.skip)("this machine or user cannot make network namespaces or use tc")
     monkeypatch.setattr(bench_transfer, "ROUNDS", 1)
     made = run(bench_transfer.slow_link)
     layers, *whole = (table.rows for table in made.tables)
@@ -85,14 +85,14 @@ def test_slow_link_is_slow_for_the_bare_registry(small_data: None, monkeypatch: 
     assert all(float(str(seconds)) > 0 for pulls in whole for row in pulls for seconds in row[1:])
 
 
-def test_memory_is_watched(small_data: None) -> None:
+def test_memory_reports_the_sidecars_memory(small_data: None) -> None:
     made = run(bench_load.memory)
     rows = made.tables[0].rows
     assert [row[0] for row in rows] == ["push", "pull"]
     assert all(float(str(row[2])) > 20 for row in rows), "a process with Python in it has some memory"
 
 
-def test_load_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_measures_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_load, "PULLS", 8)
     monkeypatch.setattr(bench_load, "PUSHES", 4)
     monkeypatch.setattr(bench_load, "PIECES", 2)
@@ -100,7 +100,7 @@ def test_load_pulls_and_pushes_at_once(small_data: None, monkeypatch: pytest.Mon
     assert [row[0] for row in made.tables[0].rows] == ["8 pulls, cold", "8 pulls, warm", "4 pushes"]
 
 
-def test_gzip_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gzip_continues_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"Debian root": samples.archive(400_000), "Node application": samples.words(300_000)}
     monkeypatch.setattr(bench_gzip, "tars", lambda megabytes: small)
     monkeypatch.setattr(bench_gzip, "data_root", lambda: tmp_path)

@@ -1,4 +1,4 @@
-"""Layers that real clients pushed to a real registry come back bit for bit from their plain bytes."""
+"""Layers that real clients pushed to a real registry are rebuilt bit for bit from their plain bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fetch(registry: Registry, path: str) -> bytes:
 
 
 def check_layers(registry: Registry, pushed_by: str) -> None:
-    """Fails unless every gzip layer of ``team/app:1`` is rebuilt bit for bit by a recipe that is worth having."""
+    """Fails unless every gzip layer of ``team/app:1`` is rebuilt bit for bit by a recipe of a useful size."""
     manifest: dict[str, Any] = json.loads(fetch(registry, "manifests/1"))
     layers = [layer for layer in manifest["layers"] if layer["mediaType"].endswith("gzip")]
     assert layers
@@ -57,7 +57,7 @@ def test_pushed_layers_are_exact(each_client: Client, registry: Registry, applic
 
 @pytest.fixture
 def build_context(tmp_path: Path) -> Path:
-    """A Dockerfile that puts the files of two layers into an empty image; nothing has to be run or fetched."""
+    """Writes a Dockerfile that copies two layers' files into an empty image, which needs no other image or command."""
     folder = tmp_path / "context"
     for number, layer in enumerate((busybox_layer(), library_layer(1))):
         with tarfile.open(fileobj=io.BytesIO(layer.tar)) as archive:
@@ -67,7 +67,7 @@ def build_context(tmp_path: Path) -> Path:
 
 
 def docker_with_buildkit() -> Path:
-    """A docker client that speaks to the engine's BuildKit itself: from release 23 on that takes buildx."""
+    """A docker client that uses the engine's BuildKit itself. From release 23 on docker needs buildx for that."""
     for folder in os.environ["PATH"].split(os.pathsep):
         found = Path(folder) / "docker"
         if found.exists() and re.search(r"version (18\.09|19|20)\.", run(found, "--version")):
@@ -88,7 +88,7 @@ def test_layers_built_by_dockers_buildkit_are_exact(
 
 
 def test_layers_pushed_by_buildkit_are_exact(tmp_path: Path, registry: Registry, build_context: Path) -> None:
-    """BuildKit on its own compresses and pushes by itself."""
+    """BuildKit without docker compresses and pushes layers itself."""
     require_root()
     require_tool("buildkitd", "buildctl")
     daemon, client = find_tool("buildkitd"), find_tool("buildctl")

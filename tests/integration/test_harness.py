@@ -1,4 +1,4 @@
-"""The servers and clients of the tests do against each other, bare, what later tests expect through the sidecar."""
+"""The tests' servers and clients do without the sidecar what other tests expect of them through the sidecar."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 def pushed_digest(registry: Registry, repository: str, tag: str) -> str:
-    """What the registry itself calls the manifest under a tag."""
+    """The digest that the registry itself gives for the manifest of a tag."""
     accept = ", ".join(
         ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"]
     )
@@ -105,7 +105,7 @@ def test_shaped_link_holds_its_rate(shaped_link: Callable[[float], ShapedLink], 
     assert 0.8 * mbit / 40 < elapsed < 4 * mbit / 40 + 10
 
 
-def test_registry_survives_kill_and_many_at_once(registry: Registry) -> None:
+def test_registry_survives_a_kill_and_many_requests_at_once(registry: Registry) -> None:
     registry.daemon.kill()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{registry.url}/v2/", timeout=5)
@@ -125,7 +125,9 @@ def test_registry_survives_kill_and_many_at_once(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(PROGRAMS))
-def test_conformance_suite_tells_of_each_test(kind: str, start_registry: StartRegistry, tmp_path: Path) -> None:
+def test_conformance_suite_gives_a_result_for_each_test(
+    kind: str, start_registry: StartRegistry, tmp_path: Path
+) -> None:
     require_tool("conformance")
     outcomes = run_conformance(start_registry(kind).url, tmp_path / "report")
     assert len(outcomes) > 70

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real sidecar under load: the exposition is right and every panel has data."""
+"""A real Prometheus reads a real sidecar under load: the metrics are valid and every panel has data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 class Prometheus:
-    """A Prometheus that scrapes one target every second."""
+    """A Prometheus that reads one sidecar's metrics every second."""
 
     def __init__(self, folder: Path, target: str) -> None:
         require_tool("prometheus", "promtool")
@@ -52,7 +52,7 @@ class Prometheus:
         self.daemon.stop()
 
     def query(self, promql: str) -> list[float]:
-        """The values of an instant query's series."""
+        """The values of all series that an instant query gives."""
         arguments = urllib.parse.urlencode({"query": promql})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{arguments}", timeout=10) as answer:
             document = json.load(answer)
@@ -62,7 +62,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """In front of Debian's docker-registry."""
+    """A sidecar in front of Debian's docker-registry."""
     require_registry("docker-registry")
     folder = tmp_path_factory.mktemp("live")
     registry = start_registry("docker-registry", folder / "registry")
@@ -74,7 +74,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 
 
 def load(sidecar: Sidecar, name: str) -> None:
-    """Pushes and pulls two versions of a layer, cold and warm, and asks for what is not there."""
+    """Pushes two versions of a layer, and pulls both from a cold and a warm cache."""
     run(sys.executable, CHART / "files" / "push_pull.py", sidecar.url, name)
     request = urllib.request.Request(f"{sidecar.url}/v2/{name}/manifests/v2", headers={"Accept": OCI_MANIFEST})
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -95,7 +95,7 @@ def test_every_panel_has_data_after_a_load(sidecar: Sidecar, tmp_path: Path) -> 
     with Prometheus(tmp_path / "prometheus", sidecar.control) as prometheus:
         for number in range(LOADS):
             load(sidecar, f"panels-{number}")
-            time.sleep(2.5)  # two scrapes
+            time.sleep(2.5)  # long enough for Prometheus to read twice
         empty = [query for query in map(_instant, queries()) if not _numbers(prometheus.query(query))]
         assert empty == []
         assert prometheus.query("up") == [1.0]
@@ -107,5 +107,5 @@ def _instant(query: str) -> str:
 
 
 def _numbers(values: list[float]) -> list[float]:
-    """What a panel would draw: a histogram without samples gives NaN."""
+    """The values that a panel would draw. A histogram without samples gives NaN, which is not drawn."""
     return [value for value in values if math.isfinite(value)]

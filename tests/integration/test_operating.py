@@ -1,4 +1,4 @@
-"""docs/operating.md, proved: the registry and the keys are all there is to back up, and leaving leaves plain images."""
+"""docs/operating.md is true: registry and keys are a complete backup, and rehydrating leaves plain images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def registry_on(folder: Path) -> Iterator[Registry]:
 
 
 def contents(url: str) -> dict[str, str]:
-    """Every manifest and blob of the repository: its digest as named -> the sha256 of what came."""
+    """For every manifest and blob of the repository: the digest by which it is named -> the sha256 of what was read."""
     found = {}
     for tag in TAGS:
         request = urllib.request.Request(f"{url}/v2/{REPOSITORY}/manifests/{tag}", headers={"Accept": OCI_MANIFEST})
@@ -52,7 +52,7 @@ def contents(url: str) -> dict[str, str]:
 
 
 def make_keys(folder: Path) -> dict[str, Any]:
-    """Signing and encryption, as a configuration's ``security`` section."""
+    """The ``security`` section of a configuration with signing and encryption."""
     trusted = folder / "trusted"
     trusted.mkdir(parents=True)
     assert main(["keys", "generate", str(folder / "signing.pem"), "--trust-dir", str(trusted)]) == 0
@@ -64,7 +64,7 @@ def make_keys(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("with_keys", [False, True], ids=["plain", "signed-and-encrypted"])
-def test_a_copy_of_the_registry_and_the_keys_is_a_whole_backup(tmp_path: Path, with_keys: bool) -> None:
+def test_a_copy_of_the_registry_and_the_keys_is_a_complete_backup(tmp_path: Path, with_keys: bool) -> None:
     settings = {"security": make_keys(tmp_path / "keys")} if with_keys else {}
     with registry_on(tmp_path / "registry") as registry, Sidecar(tmp_path / "one", registry.url, settings) as sidecar:
         run(sys.executable, CHART / "files" / "push_pull.py", sidecar.url, REPOSITORY)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.fuzz.mutate import mutants
-from tests.fuzz.targets import TARGETS, resealed_corpus, resealed_instructions, seed_inputs
+from tests.fuzz.targets import TARGETS, corpus_with_correct_hashes, instructions_with_correct_hashes, seed_inputs
 
 RUNS = {"instructions": 400, "packed_corpus": 400, "mapped_corpus": 400}
 
@@ -22,10 +22,10 @@ def test_variations_are_refused_or_understood(name: str) -> None:
             raise
 
 
-def test_what_is_put_together_again_is_good() -> None:
+def test_files_with_correct_hashes_are_valid() -> None:
     """Otherwise the fuzzers would only ever see hashes that are wrong."""
     whole = seed_inputs()["instructions"]
-    assert [resealed_instructions(data)[:12] for data in whole[2:]] == [data[:12] for data in whole[:2]]
+    assert [instructions_with_correct_hashes(data)[:12] for data in whole[2:]] == [data[:12] for data in whole[:2]]
     (corpus,) = seed_inputs()["mapped_corpus"]
-    again = resealed_corpus(corpus)
+    again = corpus_with_correct_hashes(corpus)
     assert corpus.startswith(again)

@@ -1,7 +1,7 @@
 """Real test data, built from Debian, PyPI, npm and Go packages by the scripts in this folder.
 
 ``python -m tests.bench.data build NAME`` builds a data set into ``${REDUCTO_BENCH_DATA}`` (default
-``~/.cache/reducto-bench``); ``list`` says what there is.  From code: ``dataset("image-series")``.
+``~/.cache/reducto-bench``), and ``list`` lists all data sets. From code: ``dataset("image-series")``.
 """
 
 from tests.bench.data.cache import Dataset, dataset

@@ -1,15 +1,15 @@
 """Two days in the life of an internal mirror, as nginx logs them.
 
-A mirror holds Python packages with an index, a tree of sources and a git repository. What asks it for them are real
-programs by a timetable, as in a company's network: pip on build machines, ``wget --mirror`` on mirrors of the mirror,
-git looking for new commits, curl as health check and as monitor. Every request is made by them and answered by nginx;
-order, statuses, lengths and agents are theirs. Between the days some sources change, two packages get a new version
-and the repository a commit. The clients have been there before: mirrors have a copy, so most answers to them are 304.
+The mirror holds Python packages with an index, a tree of sources and a git repository. Real programs request them by a
+timetable, as in a company's network: pip on build machines, ``wget --mirror`` on mirrors of the mirror, git looking for
+new commits, curl as health check and as monitor. The programs make every request and nginx answers it, so the order,
+statuses, lengths and user agents are real. Between the days some sources change, two packages get a new version and the
+repository a commit. The mirrors have a copy from the day before, so most answers to them have the status 304.
 
-What is not real: a day takes a minute. The clock of each line is set to the time at which its program would have been
-started, plus the time that it really took to get there; the health checks of a day are one process, each check on its
-second. A client is known by the local address through which it asks, since all run on one machine. And nobody asks out
-of a whim: the log of a site with human visitors, who come when they like, has far less of yesterday's in it.
+Three things are not real. A day takes a minute: the time of each line is the time at which the timetable would have
+started its program, plus the seconds that really passed since the start; and the health checks of a day are one
+process, each check on its second. All clients run on one machine, and each is known by a local address of its own.
+Nobody makes unplanned requests: the log of a site with human visitors repeats far less of the day before.
 """
 
 import os
@@ -37,13 +37,13 @@ NEW_VERSIONS = ("django==5.0.9", "requests==2.32.3")
 CHECKERS, MONITOR, BUILDERS, MIRRORS, WATCHERS = (1, 2), 3, (4, 5, 6), (7, 8, 9), (10, 11)
 CLIENTS = 11
 
-#: Second of the day of a job's n-th line, which came so many real seconds after its start.
+#: Gives the second of the day for a job's line, from the line's number and the real seconds since the job's start.
 Schedule = Callable[[int, float], float]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A program that a timetable starts: when it was really started, and what time its lines get."""
+    """A program that the timetable starts: the real time of its start, and the times that its lines get."""
 
     started: float
     schedule: Schedule
@@ -64,7 +64,7 @@ def build(folder: Path) -> None:
     shutil.rmtree(work)
 
 
-# -- what the mirror holds -----------------------------------------------------------------------------------
+# -- the content of the mirror -------------------------------------------------------------------------------
 
 
 def make_site(site: Path) -> Path:
@@ -84,7 +84,7 @@ def make_site(site: Path) -> Path:
 
 
 def change_site(site: Path) -> None:
-    """What is new on the second day."""
+    """Changes the content for the second day."""
     sources = sorted((site / "sources").rglob("*.py"))
     for path in random.Random(2).sample(sources, CHANGED_SOURCES):
         path.write_bytes(path.read_bytes() + b"# reviewed\n")
@@ -94,7 +94,7 @@ def change_site(site: Path) -> None:
 
 
 def add_packages(site: Path, requirements: tuple[str, ...]) -> None:
-    """Wheels of these and of what they need, each in its project's folder of the index."""
+    """Downloads the wheels of these and of their dependencies, each into its project's folder of the index."""
     arrived = site.parent / "arrived"
     run(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", arrived, *requirements)
     for wheel in arrived.iterdir():
@@ -114,15 +114,15 @@ def commit(site: Path, message: str) -> None:
 
 
 def git(*arguments: str | Path) -> None:
-    """git without anybody's own settings."""
+    """Runs git without the settings of the machine and its user."""
     run("git", *arguments, env={"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull})
 
 
-# -- who asks for it -----------------------------------------------------------------------------------------
+# -- the clients -----------------------------------------------------------------------------------------------
 
 
 class Mirror:
-    """nginx, its clients with what they keep from day to day, and the log."""
+    """nginx, its clients with the copies that they keep from day to day, and the log."""
 
     def __init__(self, work: Path, site: Path) -> None:
         self._work, self._port = work, free_port()
@@ -144,7 +144,7 @@ class Mirror:
         self._daemon.__exit__(None, None, None)
 
     def live_a_day(self) -> None:
-        """Every job of a day."""
+        """Runs every job of a day."""
         for client in CHECKERS:
             self._check(client, ["/healthz"], 10, "--silent")
         self._check(MONITOR, ["/simple/", "/sources/"], 60, "--silent", "--head")
@@ -162,7 +162,7 @@ class Mirror:
         return f"http://127.0.0.{client}:{self._port}"
 
     def _at(self, client: int, second: int, program: Callable[[int], None]) -> None:
-        time.sleep(0.01)  # nginx writes a line after its answer
+        time.sleep(0.01)  # because nginx writes a line after its answer
         self._jobs.append(Job(time.time(), lambda _, elapsed: second + elapsed))
         program(client)
 
@@ -193,7 +193,7 @@ class Mirror:
     # -- the log ---------------------------------------------------------------------------------------------
 
     def write_log(self, log: Path, midnight: datetime) -> None:
-        """The lines since the last day, in the order of their times."""
+        """Writes the lines since the last day, in the order of their times."""
         time.sleep(0.1)
         lines = sorted(self._timed_lines(), key=lambda line: line[0])
         with log.open("w") as out:

@@ -1,8 +1,7 @@
-"""The folder where built data sets are kept, and the rule by which one is complete or absent.
+"""The folder in which built data sets are kept. A data set in it is either complete or absent.
 
-A data set is a folder. It is built under a temporary name and renamed when it is whole, so that a
-folder that carries its own name can be used as it is. Builders are serialised per data set by a file
-lock: two test runs that want the same one build it once.
+A data set is a folder. It is built under a temporary name and renamed when it is complete, so every folder that has
+its final name can be used. A file lock per data set makes sure that two test runs build it only once.
 """
 
 import fcntl
@@ -21,7 +20,7 @@ Builder = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named folder of real data: what it is, how it is made (``build(folder)``)."""
+    """A named folder of real data, with a description and the function ``build(folder)`` that makes it."""
 
     name: str
     summary: str
@@ -36,7 +35,7 @@ class Dataset:
         return self.path.is_dir()
 
     def ensure(self) -> Path:
-        """Its folder, built now where it is missing (minutes; needs root and the package registries)."""
+        """The data set's folder. If it is missing it is built, which takes minutes, root and the package registries."""
         with _locked(self.name):
             if not self.ready:
                 self._build()
@@ -59,7 +58,7 @@ _REGISTRY: dict[str, Dataset] = {}
 
 
 def register(name: str, summary: str) -> Callable[[Builder], Builder]:
-    """Decorator that makes ``builder`` known as data set ``name``."""
+    """A decorator that registers a builder as the data set ``name``."""
 
     def decorate(builder: Builder) -> Builder:
         _REGISTRY[name] = Dataset(name, summary, builder)
@@ -69,7 +68,7 @@ def register(name: str, summary: str) -> Callable[[Builder], Builder]:
 
 
 def dataset(name: str) -> Dataset:
-    """The data set of that name; ``KeyError`` names the ones there are."""
+    """The data set of that name. Raises `KeyError`, which lists all names."""
     known = datasets()
     if name not in known:
         raise KeyError(f"no data set {name!r}; there are: {', '.join(known)}")
@@ -77,8 +76,8 @@ def dataset(name: str) -> Dataset:
 
 
 def datasets() -> dict[str, Dataset]:
-    """All data sets by name, in the order in which they are worth building."""
-    from tests.bench.data import recipes  # imports every module that registers one
+    """All data sets by name, in the order in which they should be built."""
+    from tests.bench.data import recipes  # because importing it imports every module that registers a data set
 
     assert recipes.LOADED
     return dict(_REGISTRY)
@@ -90,7 +89,7 @@ def data_root() -> Path:
 
 
 def say(message: str) -> None:
-    """Progress for whoever waits, on standard error."""
+    """Writes a line of progress to standard error."""
     print(message, file=sys.stderr, flush=True)
 
 

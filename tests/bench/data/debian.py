@@ -1,4 +1,4 @@
-"""Debian roots, made with debootstrap from the mirrors that this machine's apt is set up with."""
+"""Makes Debian roots by debootstrap from the mirrors that this machine's apt uses."""
 
 import subprocess
 from functools import cache
@@ -13,7 +13,7 @@ RELEASE = "bookworm"
 
 @cache
 def mirrors() -> dict[str, str]:
-    """Suite -> mirror, e.g. ``{"bookworm": ..., "bookworm-security": ...}``, as apt knows them."""
+    """Suite -> mirror, such as ``{"bookworm": ..., "bookworm-security": ...}``, from apt's configuration."""
     listing = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages")
     return dict(line.split() for line in listing.splitlines() if line.startswith(RELEASE))
 
@@ -24,14 +24,14 @@ def sources_list(*suites: str) -> str:
 
 
 def make_root(root: Path, *packages: str) -> None:
-    """A minimal Debian at its release state, before any security update: what a base image starts from."""
+    """Makes a minimal Debian at its release state, before any security update, as a base image begins with."""
     more = [f"--include={','.join(packages)}"] if packages else []
     run("debootstrap", "--variant=minbase", *more, RELEASE, root, mirrors()[RELEASE], timeout_seconds=1200)
     (root / "etc/apt/sources.list").write_text(sources_list(RELEASE))
 
 
 def in_root(root: Path, *argv: str) -> str:
-    """Run a program inside that root, with this machine's network."""
+    """Runs a program inside that root, with this machine's network."""
     (root / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())
     (root / "etc/hosts").write_bytes(Path("/etc/hosts").read_bytes())
     environment = {
@@ -43,7 +43,7 @@ def in_root(root: Path, *argv: str) -> str:
 
 
 def tar_root(root: Path, archive: Path) -> None:
-    """That root as an uncompressed tar, in the order of the names."""
+    """Writes that root as an uncompressed tar, in the order of the names."""
     with archive.open("wb") as out:
         subprocess.run(
             ["tar", "-C", str(root), "--sort=name", "--one-file-system", "--numeric-owner", "-c", "."],
@@ -53,7 +53,7 @@ def tar_root(root: Path, archive: Path) -> None:
 
 
 def unpack_root(archive: Path, root: Path) -> None:
-    """The reverse of ``tar_root``."""
+    """Unpacks a tar that `tar_root` wrote."""
     root.mkdir(parents=True)
     run("tar", "-C", root, "--numeric-owner", "-xf", archive)
 
@@ -61,7 +61,7 @@ def unpack_root(archive: Path, root: Path) -> None:
 class RootLayer:
     """``with RootLayer(root, folder) as layer:`` programs run in a copy-on-write view of ``root``.
 
-    What they changed is ``layer.changes``, laid out as overlayfs has it.
+    ``layer.changes`` holds their changes in the form of overlayfs.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -72,7 +72,7 @@ class RootLayer:
         return in_root(self.merged, *argv)
 
     def tar(self, archive: Path) -> None:
-        """The changes as a plain layer."""
+        """Writes the changes as a plain layer."""
         tar_root(self.changes, archive)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Two versions of a server's disk: 2 GiB ext4 images whose second had all security updates and a week of use."""
+"""Two versions of a server's disk as 2 GiB ext4 images. The second has all security updates and a backup of /etc."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def build(folder: Path) -> None:
 
 
 def make_image(root: Path, image: Path) -> None:
-    """An ext4 file system with that root in it; the same root gives the same image."""
+    """Makes an ext4 file system that holds that root. The same root gives the same image."""
     say(f"  mke2fs {image.name}")
     with image.open("wb") as file:
         os.truncate(file.fileno(), IMAGE_BYTES)

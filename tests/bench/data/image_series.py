@@ -1,13 +1,13 @@
-"""Five real images as a team makes them over some weeks, with the layers that docker itself wrote.
+"""Five real images as a team makes them over some weeks, with the layers that docker wrote.
 
 1. ``base``            a Debian at its release state
-2. ``base-patched``    the same with every security update
+2. ``base-patched``    image 1 with every security update
 3. ``app``             Python from Debian on the base, and an application's dependencies from PyPI
-4. ``app-bumped``      the same with six dependencies bumped
-5. ``app-repatched``   image 3 built again, on the patched base
+4. ``app-bumped``      image 3 with newer versions of six dependencies
+5. ``app-repatched``   image 3 built again on image 2
 
-``image-series/images.tar`` is what ``docker save`` wrote of all five; ``layers/*.tar`` are the plain
-layers under names of our own. As in Docker's Debian images apt keeps no downloaded packages; its lists stay.
+``image-series/images.tar`` is the ``docker save`` archive of all five, and ``layers/*.tar`` are the plain layers under
+names that this module gives them. As in Docker's Debian images, apt keeps no downloaded packages but keeps its lists.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.support.process import run
 IMAGES = ("base", "base-patched", "app", "app-bumped", "app-repatched")
 PYTHON_PACKAGES = "python3 python3-venv python3-pip python3-dev ca-certificates"
 
-# What images of Debian for containers set: downloaded packages and apt's binary caches do not stay in layers.
+# Debian's container images set these options, so that downloaded packages and apt's binary caches are in no layer.
 _REMOVE = '{ "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb /var/cache/apt/*.bin"; };'
 DOCKER_CLEAN = f"""DPkg::Post-Invoke {_REMOVE}
 APT::Update::Post-Invoke {_REMOVE}
@@ -81,7 +81,7 @@ LAYER_NAMES = {
 
 
 def download(requirements: dict[str, str], locked: dict[str, str], wheels: Path) -> dict[str, str]:
-    """Fetch the wheels of those requirements and all they depend on; returns every version chosen.
+    """Downloads the wheels of those requirements and of all their dependencies; returns every version chosen.
 
     Dependencies keep the versions in ``locked`` where the requirements allow it, as with a lock file.
     """
@@ -108,12 +108,12 @@ def download(requirements: dict[str, str], locked: dict[str, str], wheels: Path)
 
 
 def _roots(requirements: dict[str, str]) -> set[str]:
-    """Those that were asked for, and those that move with them."""
+    """The names of the requirements, and of packages whose version must follow theirs."""
     return set(requirements) | {"pydantic-core"}
 
 
 def import_base(engine: DockerEngine, root: Path, image: str) -> None:
-    """A fresh Debian root as a one-layer image."""
+    """Makes an image of one layer from a new Debian root."""
     say("  debootstrap")
     debian.make_root(root)
     (root / "etc/apt/apt.conf.d/docker-clean").write_text(DOCKER_CLEAN)
@@ -125,25 +125,25 @@ def import_base(engine: DockerEngine, root: Path, image: str) -> None:
 
 
 def patch_base(engine: DockerEngine, old: str, new: str) -> None:
-    """All security updates as one layer."""
+    """Adds all security updates as one layer."""
     suites = debian.sources_list(debian.RELEASE, f"{debian.RELEASE}-security")
     script = f"echo '{suites.strip()}' > /etc/apt/sources.list && apt-get update && apt-get upgrade -y"
     add_layer(engine, old, new, script)
 
 
 def install_python(engine: DockerEngine, old: str, new: str) -> None:
-    """Debian's Python with its headers and pip, as one layer."""
+    """Adds Debian's Python with its headers and pip as one layer."""
     add_layer(engine, old, new, f"apt-get update && apt-get install -y --no-install-recommends {PYTHON_PACKAGES}")
 
 
 def install_application(engine: DockerEngine, old: str, wheels: Path, new: str) -> None:
-    """A virtual environment with those wheels, byte-compiled by pip, as one layer."""
+    """Adds a virtual environment with those wheels, byte-compiled by pip, as one layer."""
     script = "python3 -m venv /srv/app && /srv/app/bin/pip install --no-index --no-deps /wheels/*.whl"
     add_layer(engine, old, new, script, volume=f"{wheels}:/wheels:ro")
 
 
 def add_layer(engine: DockerEngine, old: str, new: str, script: str, volume: str | None = None) -> None:
-    """``docker run`` a script in the old image and commit what it changed as the new one."""
+    """Runs a script in the old image by ``docker run``, and commits the changes as the new image."""
     say(f"  {old} -> {new}")
     mounts = ["--volume", volume] if volume else []
     container = f"make-{new}"
@@ -164,13 +164,13 @@ def add_layer(engine: DockerEngine, old: str, new: str, script: str, volume: str
 
 
 def save(engine: DockerEngine, images: tuple[str, ...] | list[str], archive: Path) -> None:
-    """``docker save`` of several images into one archive, shared layers once."""
+    """Saves several images into one archive, which holds shared layers once."""
     say("  docker save")
     engine.docker("save", "--output", archive, *(f"{image}:latest" for image in images))
 
 
 def extract_layers(archive: Path, folder: Path, names: dict[str, list[str]]) -> None:
-    """The plain layers of a ``docker save`` archive as ``NAME.tar``, by image and position."""
+    """Writes the plain layers of a ``docker save`` archive as ``NAME.tar``. ``names`` are by image and position."""
     folder.mkdir()
     with tarfile.open(archive) as saved:
         manifest = saved.extractfile("manifest.json")
@@ -185,7 +185,7 @@ def extract_layers(archive: Path, folder: Path, names: dict[str, list[str]]) -> 
 
 def _extract(saved: tarfile.TarFile, member: str, target: Path) -> None:
     info = saved.getmember(member)
-    if info.issym():  # docker links a layer that an earlier image in the archive holds
+    if info.issym():  # because docker writes a link for a layer that an earlier image in the archive has
         info = saved.getmember(posixpath.normpath(posixpath.join(posixpath.dirname(member), info.linkname)))
     source = saved.extractfile(info)
     assert source is not None

@@ -1,6 +1,6 @@
-"""Two days of a build log: what a CI runner keeps of installs, downloads and test runs, two rounds a day.
+"""Two days of a build log, as a CI runner writes it for installs, downloads and test runs, two rounds a day.
 
-Real programs write it; each line gets the moment when it came. Only the clock's day and hour are set.
+Real programs write the lines, and each line gets the time at which it was written. Only the day and hour are chosen.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ def build(folder: Path) -> None:
 
 
 def build_round(work: Path, moment: datetime, write: Callable[[str], object]) -> None:
-    """One round of a build, each line of its programs with the moment when it came."""
+    """Runs one round of a build; each line of its programs' output gets the time at which it was written."""
     run("rm", "-rf", work)
     work.mkdir(parents=True)
     started = datetime.now(UTC)

@@ -1,6 +1,6 @@
-"""Ten nightly rebuilds of one application, nothing cached: dependencies move now and then, the base is patched once.
+"""Ten nightly rebuilds of one application without any cache. Dependencies change in some nights, the base in one.
 
-``nightly/images.tar`` is what ``docker save`` wrote of ``night-01`` ... ``night-10``.
+``nightly/images.tar`` is the ``docker save`` archive of ``night-01`` ... ``night-10``.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.bench.data.cache import dataset, register
 from tests.support.dockerd import DockerEngine
 from tests.support.process import run
 
-#: What each night brings over the night before; an empty one is a pure rebuild.
+#: The dependencies that each night changes. An empty entry is a rebuild without changes.
 CHANGES: list[dict[str, str]] = [
     {},
     {},
@@ -23,7 +23,7 @@ CHANGES: list[dict[str, str]] = [
     {"django": "5.0.9", "cryptography": "43.0.3"},
     {"sqlalchemy": "2.0.36"},
 ]
-#: From this night on (counted from 1) the build starts from the patched base.
+#: The first night, counted from 1, whose build begins with the patched base.
 PATCHED_FROM = 6
 NIGHTS = tuple(f"night-{number:02}" for number in range(1, len(CHANGES) + 1))
 

@@ -1,6 +1,6 @@
-"""Pairs of layers and trees, an older and a newer one, made of what package registries really published.
+"""Pairs of an older and a newer layer or source tree, made of packages that registries really published.
 
-Each data set holds ``old.tar`` and ``new.tar``, plain.
+Each data set holds ``old.tar`` and ``new.tar``, which are not compressed.
 """
 
 import gzip
@@ -78,7 +78,7 @@ def django_source(folder: Path) -> None:
 
 
 def _fetch(folder: Path, requirement: str, *options: str) -> Path:
-    """Download one distribution from PyPI without what it depends on."""
+    """Downloads one distribution from PyPI without its dependencies."""
     run("python3", "-m", "pip", "download", "--quiet", "--no-deps", *options, "--dest", folder, requirement)
     (file,) = folder.iterdir()
     return file

@@ -1,4 +1,4 @@
-"""Noise, files that are compressed already, and layers of a gigabyte."""
+"""Noise, compressed files, and layers of a gigabyte."""
 
 import random
 import subprocess

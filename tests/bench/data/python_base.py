@@ -1,4 +1,4 @@
-"""A base image with Python, for building Reducto's own image where no image registry can be reached."""
+"""A base image with Python, with which Reducto's own image is built on machines that reach no image registry."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Imports every module that registers data sets, in the order in which they are worth building."""
+"""Imports every module that registers data sets, in the order in which the data sets should be built."""
 
 from tests.bench.data import access_logs, disk_image, image_series, logs, nightly, packages, plain_files, python_base
 
