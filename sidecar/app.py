@@ -48,9 +48,9 @@ from sidecar.records.protection import Protector, load_protector
 from sidecar.records.repository import Repositories, Repository
 from sidecar.runtime import logs
 from sidecar.runtime.activity import Activity
-from sidecar.runtime.atomic import OwnedDirectory
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
+from sidecar.runtime.scratch import ScratchDirectory
 from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.similarity.redis_index import RedisHookIndex
@@ -76,7 +76,7 @@ class RuntimeParts:
     offload: Offload
     metrics: Metrics
     health: Health
-    scratch: OwnedDirectory
+    scratch: ScratchDirectory
     activity: Activity = field(default_factory=Activity)
 
 
@@ -197,7 +197,7 @@ class Sidecar:
 async def build(config: Config, make_codec: MakeCodec = reducto_codec, protector: Protector | None = None) -> Sidecar:
     """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
     offload = Offload(config.compression.workers or None)
-    runtime = RuntimeParts(offload, Metrics(), Health(), await offload.io(OwnedDirectory, config.spool.dir))
+    runtime = RuntimeParts(offload, Metrics(), Health(), await offload.io(ScratchDirectory, config.spool.dir))
     hook_index = await offload.io(_hook_index, config.dedupe.index, config.cache.dir / "hooks")
     similar = SimilarCorpora(hook_index, config.dedupe.scope)
     upstream = await _upstream_parts(config, runtime, similar, protector)

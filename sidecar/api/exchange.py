@@ -13,9 +13,9 @@ import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from reducto.files import open_read
 from reducto.oci import routes
 from reducto.oci.errors import UploadInvalid
-from sidecar.runtime.atomic import open_read
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller, FileBody, StreamBody, UpstreamRequest, UpstreamResponse, body_pieces
 

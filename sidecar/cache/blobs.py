@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reducto.errors import UsageError
+from reducto.files import move
 from reducto.values import ByteRange, Digest
 from sidecar.runtime import logs
-from sidecar.runtime.atomic import move
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import FileBody

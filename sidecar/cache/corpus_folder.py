@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from reducto.errors import Corrupt, ReductoError
+from reducto.files import move
 from reducto.values import CorpusId
 from sidecar.codec.interface import Codec, LocalCorpus
 from sidecar.runtime import logs
-from sidecar.runtime.atomic import move
 from sidecar.runtime.metrics import Metrics
 
 #: Corpora at hand by identity, as parents of those that are opened.

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reducto.errors import ReductoError
+from reducto.files import write_atomically
 from reducto.oci.names import RepositoryName
 from sidecar.runtime import logs
-from sidecar.runtime.atomic import write_atomically
 
 T = TypeVar("T")
 

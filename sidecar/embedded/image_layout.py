@@ -15,16 +15,14 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from reducto.files import link_or_copy, move, sync_directory, sync_file, write_atomically
 from reducto.oci.names import Reference, RepositoryName, Tag
 from reducto.values import Descriptor, Digest
-from sidecar.runtime.atomic import sync_directory, sync_file, write_atomically
 
 _TAG_KEY = "org.opencontainers.image.ref.name"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -71,13 +69,13 @@ class Layout:
             os.link(source, pooled)
         except FileExistsError:
             if pooled.stat().st_size != source.stat().st_size:
-                os.replace(source, pooled)  # a damaged pool file is mended by the next push of its content
+                move(source, pooled)  # replaces a damaged file of the pool by what was pushed again
                 source = pooled
         except OSError:
             pass  # no hard links on this file system: repositories do not share, everything else holds
         self._ensure(repository)
         target = self._blob_path(repository, digest)
-        _place(pooled if pooled.exists() else source, target)
+        link_or_copy(pooled if pooled.exists() else source, target)
         if source != pooled:
             source.unlink(missing_ok=True)
         sync_directory(target.parent)
@@ -89,7 +87,7 @@ class Layout:
             return False
         self._ensure(repository)
         target = self._blob_path(repository, digest)
-        _place(path, target)
+        link_or_copy(path, target)
         sync_directory(target.parent)
         return True
 
@@ -252,18 +250,6 @@ class Layout:
 def _tag_of(entry: dict[str, Any]) -> str | None:
     tag = entry.get("annotations", {}).get(_TAG_KEY)
     return tag if isinstance(tag, str) else None
-
-
-def _place(source: Path, target: Path) -> None:
-    """``target`` becomes a link to (or a copy of) ``source``, in one step."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-        sync_file(temporary)
-    os.replace(temporary, target)
-    temporary.unlink(missing_ok=True)  # rename does nothing when both are links to one file already
 
 
 @contextlib.contextmanager

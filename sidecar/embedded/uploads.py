@@ -21,8 +21,8 @@ from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
 from reducto.values import Digest
 from sidecar.embedded.image_layout import Layout
-from sidecar.runtime.atomic import OwnedDirectory
 from sidecar.runtime.offload import Offload
+from sidecar.runtime.scratch import ScratchDirectory
 from sidecar.upstream.base import PIECE_BYTES, Body, UpstreamRequest, body_pieces
 
 _SESSION_LIMIT = 4096
@@ -43,7 +43,7 @@ class EmbeddedUploads:
     def __init__(self, layout: Layout, offload: Offload) -> None:
         self._layout = layout
         self._offload = offload
-        self._folder = OwnedDirectory(layout.root / "_uploads")
+        self._folder = ScratchDirectory(layout.root / "_uploads")
         self._sessions: dict[str, _Session] = {}
 
     def close(self) -> None:

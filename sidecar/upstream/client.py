@@ -20,11 +20,11 @@ from urllib.parse import quote, urlencode
 from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
+from reducto.files import open_new
 from reducto.oci.errors import Unavailable, UpstreamBroken
 from reducto.oci.manifest import ACCEPTED
 from reducto.oci.names import Reference, RepositoryName
 from reducto.values import ByteRange, Descriptor, Digest
-from sidecar.runtime.atomic import open_new
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import (

@@ -1,4 +1,4 @@
-"""Directories that belong to a living process, and functions of `reducto.files`. Blocking: for disk workers."""
+"""A scratch directory that belongs to a living process, and vanishes with it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,15 @@ import shutil
 import time
 from pathlib import Path
 
-from reducto.files import move, open_new, open_read, sync_directory, sync_file, write_atomically
-
-__all__ = [
-    "OwnedDirectory",
-    "move",
-    "open_new",
-    "open_read",
-    "sync_directory",
-    "sync_file",
-    "write_atomically",
-]
-
+#: A directory without a lock is younger than this while its process is still making it.
 _MAKING_SECONDS = 60.0
 
 
-class OwnedDirectory:
-    """A scratch directory that vanishes with its process, even after kill -9.
+class ScratchDirectory:
+    """A new directory under ``parent`` that is removed by `close`, or by a later process if this one is killed.
 
-    Every process makes its own under ``parent`` and keeps a lock on it; whoever starts next removes those whose
-    lock nobody holds.
+    The process holds a lock on its directory. Each new process removes the directories whose lock nobody holds.
+    All methods block, so the sidecar calls them on disk workers. Raises `OSError`.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -41,7 +30,7 @@ class OwnedDirectory:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        """Removes the directory."""
+        """Removes the directory with everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._lock)
@@ -60,13 +49,16 @@ def _remove_abandoned(parent: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(entry, ignore_errors=True)
         except BlockingIOError:
-            pass
+            pass  # a living process has it
         finally:
             os.close(descriptor)
 
 
 def _remove_if_old(entry: Path) -> None:
-    """Without a lock it is being made, or being removed, by somebody else; or by one who was killed at that."""
+    """Removes a directory without a lock file, unless its process may still be about to make one.
+
+    An old one was left by a process that was killed while it made or removed the directory.
+    """
     with contextlib.suppress(OSError):
         if entry.stat().st_mtime < time.time() - _MAKING_SECONDS:
             shutil.rmtree(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sidecar.runtime.atomic import OwnedDirectory
+from sidecar.runtime.scratch import ScratchDirectory
 
 
 def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
         (folder / "upload").write_bytes(b"part")
     (locked / ".lock").touch()
     os.utime(old, (1, 1))
-    owned = OwnedDirectory(tmp_path)
+    owned = ScratchDirectory(tmp_path)
     assert sorted(path for path in tmp_path.iterdir()) == sorted([new, owned.path])
     owned.close()
     assert list(tmp_path.iterdir()) == [new]
