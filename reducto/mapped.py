@@ -34,7 +34,7 @@ class Mapped(mmap.mmap):
         made._kept = kept
         return made
 
-    def give_back(self, start: int = 0, stop: int | None = None) -> None:
+    def discard_pages(self, start: int = 0, stop: int | None = None) -> None:
         """Lets go of the pages within ``start..stop``, by default of all, in this process's memory.
 
         What they hold can still be read.
@@ -46,7 +46,7 @@ class Mapped(mmap.mmap):
             discard_pages(self, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
 
     def __del__(self) -> None:
-        self.give_back()
+        self.discard_pages()
         with contextlib.suppress(BufferError):  # its views go with it, by the garbage collector
             self.close()
         os.close(self._kept)

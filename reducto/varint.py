@@ -1,4 +1,4 @@
-"""LEB128 numbers, as they stand in stored tables and recipes; bounded."""
+"""LEB128 numbers (DWARF 5, section 7.6, unsigned) as stored tables and recipes hold them, with bounds for reading."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from reducto.errors import Corrupt
 from reducto.kernel.buffers import leb128_numbers
 
 _MOST = (1 << 63) - 1
+_LAST_BYTES = bytes(range(0x80))
 
 
-def put(out: bytearray, *values: int) -> None:
-    """Appends each of ``values`` (not negative)."""
+def put_numbers(out: bytearray, *values: int) -> None:
+    """Appends each of ``values``, which must not be negative, to ``out``."""
     for value in values:
         while value > 0x7F:
             out.append(value & 0x7F | 0x80)
@@ -20,8 +21,8 @@ def put(out: bytearray, *values: int) -> None:
         out.append(value)
 
 
-def ascending(values: Iterable[int]) -> list[int]:
-    """Distances between ``values``, which must not descend, beginning with the first value."""
+def distances(values: Iterable[int]) -> list[int]:
+    """The distance of each of ``values`` from the one before, and of the first from 0. The values must not descend."""
     out, last = [], 0
     for value in values:
         out.append(value - last)
@@ -29,8 +30,11 @@ def ascending(values: Iterable[int]) -> list[int]:
     return out
 
 
-class Numbers:
-    """Reads numbers and byte strings off ``data`` from offset ``at``. Raises `Corrupt`, which names ``what`` it is."""
+class NumberReader:
+    """Reads numbers and byte strings from ``data``, beginning at offset ``at``.
+
+    Its methods raise `Corrupt`, whose message names ``what`` the data are.
+    """
 
     def __init__(self, data: bytes | memoryview, what: str, at: int = 0) -> None:
         self._data = bytes(data)
@@ -38,7 +42,7 @@ class Numbers:
         self.at = at
 
     def take(self, most: int = _MOST) -> int:
-        """The next number. Above ``most`` it is corrupt: for lengths that decide how much is read."""
+        """The next number. One above ``most`` is corrupt: give it for lengths that decide how much is read."""
         value = shift = 0
         while True:
             if self.at >= len(self._data) or shift > 63:
@@ -61,14 +65,21 @@ class Numbers:
             raise Corrupt(f"{self._what}: {error}") from None
         return numbers
 
+    def take_all(self) -> Sequence[int]:
+        """All numbers up to the end of the data, of at most 64 bits."""
+        left = self._data[self.at :]
+        numbers = self.take_many(len(left) - len(left.translate(None, _LAST_BYTES)))
+        self.finish()
+        return numbers
+
     def take_ascending(self, count: int) -> Sequence[int]:
-        """The next ``count`` values of which `ascending` made the distances."""
+        """The next ``count`` values, of which `distances` were written."""
         values = list(accumulate(self.take_many(count)))
         if values and values[-1] > _MOST:
             raise Corrupt(f"{self._what}: it holds an offset that no file has")
         return values
 
-    def raw(self, length: int) -> bytes:
+    def take_bytes(self, length: int) -> bytes:
         """The next ``length`` bytes."""
         piece = self._data[self.at : self.at + length]
         if len(piece) != length:

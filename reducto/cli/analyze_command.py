@@ -109,15 +109,15 @@ def _identify(source: Input, pool: ThreadPoolExecutor) -> dict[str, Any]:
 
 def _plain(source: Input) -> Iterator[bytes]:
     """The plain (decompressed) bytes of ``source``, which the other compressors are measured with."""
-    unframer, out = None, []
+    reader, out = None, []
     for piece in source.pieces():
-        if unframer is None:
-            unframer = open_container(bytes(piece[:_SNIFF_BYTES]))
-        unframer.feed(piece, lambda plain: out.append(bytes(plain)))
+        if reader is None:
+            reader = open_container(bytes(piece[:_SNIFF_BYTES]))
+        reader.feed(piece, lambda plain: out.append(bytes(plain)))
         yield from out
         out.clear()
-    if unframer is not None:
-        unframer.finish()
+    if reader is not None:
+        reader.finish()
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -60,10 +60,10 @@ def encode(
     Raises `UsageError` if the source is empty or cannot be encoded.
     """
     refused = Stored(Reason.FAILED)
-    for unframe in (True, False):
-        encoder = BlobEncoder(FixedSelector(corpora), spool, options, submit, unframe=unframe)
+    for decompress in (True, False):
+        encoder = BlobEncoder(FixedSelector(corpora), spool, options, submit, decompress=decompress)
         try:
-            for piece in source.pieces(encoder.room) if isinstance(source, Input) else source.pieces():
+            for piece in source.pieces(encoder.write_buffer) if isinstance(source, Input) else source.pieces():
                 encoder.feed(piece)
                 advance(len(piece))
             result = encoder.finish()

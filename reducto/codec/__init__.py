@@ -2,7 +2,7 @@
 
 from reducto.codec.blob_decoder import BlobDecoder
 from reducto.codec.blob_encoder import BlobEncoder
-from reducto.codec.instructions import Instructions, Meta
+from reducto.codec.instructions import BlobMeta, Instructions
 from reducto.codec.options import CORPORA_LIMIT, EncodeOptions
 from reducto.codec.receipt import Receipt
 from reducto.codec.reduced import Reduced
@@ -13,10 +13,10 @@ __all__ = [
     "CORPORA_LIMIT",
     "BlobDecoder",
     "BlobEncoder",
+    "BlobMeta",
     "EncodeOptions",
     "FixedSelector",
     "Instructions",
-    "Meta",
     "ReadableCorpus",
     "Receipt",
     "Reduced",

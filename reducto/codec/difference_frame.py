@@ -1,7 +1,7 @@
-"""What a DIFFERENCE frame stores: new bytes as differences from their twins, column by column.
+"""What a DIFFERENCE frame stores: new bytes as differences from their delta base, column by column.
 
-zstd with the twins as prefix copies what is the same; compiled code whose addresses moved is nowhere the same for long.
-Differences say where it is *nearly* the same and what to add to the bytes that changed: small numbers that recur.
+zstd with the delta base as prefix copies what is the same. Compiled code whose addresses moved is nowhere the same for
+long. Differences say where it is *nearly* the same and what to add to the bytes that changed: small numbers that recur.
 docs/formats/packed-corpus.md describes the columns.
 """
 
@@ -15,34 +15,36 @@ from reducto.kernel.difference import ADDED, COLUMNS, LITERALS, NEAR, Difference
 
 #: Plain bytes of the longest DIFFERENCE frame: its columns are held in memory while it is read.
 DIFFERENCE_LIMIT_BYTES = 16 << 20
-# Columns hold no more than twice the plain bytes, and this.
+# The columns together hold at most twice the plain bytes and this.
 _COLUMNS_SLACK_BYTES = 64
-# Literals are what is really new. An optimal parse with short matches makes them a tenth shorter as a rule, in eight
-# times the time, and much shorter at times: below this level a sample decides.
+# The literals column holds bytes that are really new. zstd's optimal parser with short matches makes it 10 % shorter as
+# a rule, in eight times the time, and much shorter at times. So below level 12 a sample of 64 KiB decides: the optimal
+# parser is used if it makes the sample at least 15 % shorter.
 _OPTIMAL_LEVEL = 12
 _OPTIMAL_PAYS = 0.85
 _SAMPLE_BYTES = 64 << 10
 _LITERALS_LEVEL = 16
-# Where no more than this of the bytes changed or is literals, and differences are long on average, a delta with the
-# twins as prefix is seldom shorter, and never by much.
+# A difference is taken without trying a delta if less than a sixth of the data changed, less than two fifths are
+# literals, and differences are 64 bytes apart on average: a delta is then seldom shorter. Up to 256 KiB both are tried,
+# because that takes milliseconds.
 _FEW_CHANGES = 1 / 6
 _FEW_LITERALS = 2 / 5
 _LONG_AVERAGE_BYTES = 64
 _SHORT_BYTES = 256 << 10
 
 
-def compress_difference(data: bytes | memoryview, twins: bytes | memoryview, level: int) -> tuple[bytes, bool] | None:
-    """``data`` as differences from ``twins``, and whether that will do; None if they are unlike."""
-    columns = difference_columns(twins, data)
+def compress_difference(data: bytes | memoryview, base: bytes | memoryview, level: int) -> tuple[bytes, bool] | None:
+    """``data`` as differences from ``base``, and whether a delta need not be tried; None if the two are unlike."""
+    columns = difference_columns(base, data)
     if columns is None or sum(map(len, columns)) > _columns_limit(len(data)):
         return None
     packed = [zstandard.ZstdCompressor(level=level).compress(column) for column in columns[:LITERALS]]
     packed.append(_compress_literals(columns[LITERALS], level))
     head = bytearray()
-    varint.put(head, *map(len, packed))
+    varint.put_numbers(head, *map(len, packed))
     stored = bytes(head) + b"".join(packed)
     few = len(columns[ADDED]) < _FEW_CHANGES * len(data) and len(columns[LITERALS]) < _FEW_LITERALS * len(data)
-    long = _LONG_AVERAGE_BYTES * len(columns[NEAR]) < len(data)  # a byte or two for each
+    long = _LONG_AVERAGE_BYTES * len(columns[NEAR]) < len(data)  # the column has one or two bytes per difference
     return stored, few and long and len(data) > _SHORT_BYTES
 
 
@@ -74,15 +76,15 @@ def _columns_limit(plain_length: int) -> int:
     return 2 * plain_length + _COLUMNS_SLACK_BYTES
 
 
-def open_difference(stored: bytes | memoryview, twins: bytes | memoryview, plain_length: int) -> DifferenceReader:
+def open_difference(stored: bytes | memoryview, base: bytes | memoryview, plain_length: int) -> DifferenceReader:
     """A reader of what `compress_difference` made. Raises `Corrupt`."""
-    numbers = varint.Numbers(stored, "a frame of a packed corpus")
+    numbers = varint.NumberReader(stored, "a frame of a packed corpus")
     lengths = [numbers.take() for _ in range(COLUMNS)]
     left, columns = _columns_limit(plain_length), []
     for length in lengths:
-        column = bounded.decompress(numbers.raw(length), left, "a frame of a packed corpus")
+        column = bounded.decompress(numbers.take_bytes(length), left, "a frame of a packed corpus")
         left -= len(column)
         columns.append(column)
     if numbers.at != len(stored):
         raise Corrupt("a frame of a packed corpus is longer than its columns")
-    return DifferenceReader(columns, twins)
+    return DifferenceReader(columns, base)

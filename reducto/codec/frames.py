@@ -1,33 +1,39 @@
-"""One zstd frame of a packed corpus: new bytes, compressed alone, with a dictionary, or against their twins."""
+"""One frame of a packed corpus: new bytes, compressed alone, with a dictionary, or against a delta base.
+
+`reducto.codec.frame_reader` reads them.
+"""
 
 from __future__ import annotations
 
 import enum
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, cast
 
 import zstandard
 
 from reducto.codec import zstd_prefix
-from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES, compress_difference, open_difference
-from reducto.errors import Corrupt, ProofFailed
-from reducto.kernel.buffers import copy_bytes, same_bytes, uncleared
-from reducto.kernel.difference import DifferenceReader
+from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES, compress_difference
 from reducto.kernel.matching import Extent
 from reducto.values import ByteRange
 
 #: Plain bytes of the longest frame.
 FRAME_LIMIT_BYTES = 128 << 20
-#: Twins of the frame with the most; an encoder takes less.
-PREFIX_LIMIT_BYTES = 64 << 20
-_WINDOW_LOG_LIMIT = 27
-# Wider tables than zstd takes by itself: with a prefix of megabytes its own are too small to remember it.
+#: The longest delta base of a frame that a reader accepts. An encoder takes 24 MiB.
+DELTA_BASE_LIMIT_BYTES = 64 << 20
+WINDOW_LOG_LIMIT = 27
+# Hash and chain tables of 4 million entries. zstd's own tables at levels 1 to 6 are too small to remember a prefix of
+# megabytes: with 12 MiB of delta base, level 6 gives more than twice the bytes of level 9.
 _DELTA_HASH_LOG = 22
-_FAST_LEVELS = 4
-# From here on there is time to look for differences first.
+# Below this level the fast strategy is used for deltas: with wide tables it comes within 15 % of level 9.
+_FIRST_SLOW_LEVEL = 4
+# From this level on there is time to look for differences first.
 _DIFFERENCE_LEVEL = 9
+# From 1 MiB on zstd's long-distance matching finds repeats that its own tables forget.
+_LONG_DISTANCE_BYTES = 1 << 20
+# Several threads cut a frame into jobs, which costs ratio: not worth it up to 32 MiB.
+_THREADS_FROM_BYTES = 32 << 20
+_LEAST_LITERAL_WINDOW_LOG = 10
+_LEAST_DELTA_WINDOW_LOG = 17
 
 
 class FrameKind(enum.IntEnum):
@@ -40,23 +46,23 @@ class FrameKind(enum.IntEnum):
     DIFFERENCE = 4
 
 
-#: Frames that need their twins to be read.
-RELATED = (FrameKind.DELTA, FrameKind.DIFFERENCE)
+#: Frames that can be read only with their delta base.
+NEED_DELTA_BASE = (FrameKind.DELTA, FrameKind.DIFFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Stored bytes of the plain ranges ``ranges`` of a corpus, taken one after the other.
 
-    ``twins`` are stretches of parent corpora that, joined, are the zstd prefix of a DELTA frame, or what a DIFFERENCE
-    frame differs from; for a DICTIONARY frame the one stretch's reference names the parent whose trained dictionary is
-    used.
+    ``bases`` are extents of parent corpora. Joined, they are the delta base: the zstd prefix of a DELTA frame, or what
+    a DIFFERENCE frame differs from. A DICTIONARY frame has one extent, whose reference names the parent with the
+    trained dictionary that is used.
     """
 
     kind: FrameKind
     ranges: tuple[ByteRange, ...]
     stored_length: int
-    twins: tuple[Extent, ...] = ()
+    bases: tuple[Extent, ...] = ()
 
     @property
     def plain_length(self) -> int:
@@ -64,23 +70,27 @@ class Frame:
 
 
 def _literal_parameters(level: int, length: int, window_log: int, threads: int) -> zstandard.ZstdCompressionParameters:
-    long = length > 1 << 20
-    log = min(window_log, max(10, (length - 1).bit_length())) if length else 10
+    log = min(window_log, max(_LEAST_LITERAL_WINDOW_LOG, (length - 1).bit_length()))
     return zstandard.ZstdCompressionParameters.from_level(
-        level, source_size=length, window_log=log, enable_ldm=int(long), threads=threads if length > 32 << 20 else 0
+        level,
+        source_size=length,
+        window_log=log if length else _LEAST_LITERAL_WINDOW_LOG,
+        enable_ldm=int(length > _LONG_DISTANCE_BYTES),
+        threads=threads if length > _THREADS_FROM_BYTES else 0,
     )
 
 
 def compress_literal(data: bytes | memoryview, level: int, window_log: int = 27, threads: int = 0) -> bytes:
-    """``data`` as one zstd frame with a window over all of it (up to ``2**window_log``)."""
+    """``data`` as one zstd frame with a window over all of it (up to ``2**window_log`` bytes)."""
     parameters = _literal_parameters(level, len(data), window_log, threads)
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
-def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParameters:
-    log = max(17, min(_WINDOW_LOG_LIMIT, length.bit_length()))
+def delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParameters:
+    """How a DELTA frame is compressed whose data and delta base have ``length`` bytes together."""
+    log = max(_LEAST_DELTA_WINDOW_LOG, min(WINDOW_LOG_LIMIT, length.bit_length()))
     wide = min(_DELTA_HASH_LOG, log)
-    if level < _FAST_LEVELS:
+    if level < _FIRST_SLOW_LEVEL:
         return zstandard.ZstdCompressionParameters(
             window_log=log, hash_log=wide, chain_log=wide, search_log=1, min_match=6, target_length=1,
             strategy=zstandard.STRATEGY_FAST, format=zstandard.FORMAT_ZSTD1,
@@ -88,21 +98,24 @@ def _delta_parameters(level: int, length: int) -> zstandard.ZstdCompressionParam
     return zstandard.ZstdCompressionParameters.from_level(level, window_log=log, hash_log=wide, chain_log=wide)
 
 
-def compress_delta(data: bytes | memoryview, prefix: bytes | memoryview, level: int) -> bytes | memoryview:
-    """``data`` as one zstd frame that may refer to ``prefix`` (raw content), which decoding needs as well."""
-    return zstd_prefix.compress(data, prefix, _delta_parameters(level, len(data) + len(prefix)))
+def compress_delta(data: bytes | memoryview, base: bytes | memoryview, level: int) -> bytes | memoryview:
+    """``data`` as one zstd frame that may refer to ``base`` (raw content), which decoding needs as well."""
+    return zstd_prefix.compress(data, base, delta_parameters(level, len(data) + len(base)))
 
 
-def compress_related(
-    data: bytes | memoryview, twins: bytes | memoryview, level: int
+def compress_against(
+    data: bytes | memoryview, base: bytes | memoryview, level: int
 ) -> tuple[FrameKind, bytes | memoryview]:
-    """``data`` by its differences from ``twins`` or as a delta with them as prefix, whichever is shorter."""
+    """``data`` as its differences from ``base`` or as a delta with ``base`` as prefix, whichever is shorter.
+
+    Below level 9, and for more than 16 MiB, it is always a delta.
+    """
     made = None
     if level >= _DIFFERENCE_LEVEL and len(data) <= DIFFERENCE_LIMIT_BYTES:
-        made = compress_difference(data, twins, level)
+        made = compress_difference(data, base, level)
         if made is not None and made[1]:
             return FrameKind.DIFFERENCE, made[0]
-    delta = compress_delta(data, twins, level)
+    delta = compress_delta(data, base, level)
     if made is not None and len(made[0]) < len(delta):
         return FrameKind.DIFFERENCE, made[0]
     return FrameKind.DELTA, delta
@@ -114,159 +127,8 @@ def compress_dictionary(data: bytes | memoryview, dictionary: bytes | memoryview
     return zstandard.ZstdCompressor(level=level, dict_data=trained).compress(data)
 
 
-def at_hand(_: int) -> None:
-    """Stored bytes that are all there."""
-
-
-class _Arriving:
-    """A frame's stored bytes as a stream that waits for those which are still on their way.
-
-    Given a memory view itself, zstd's reader would keep it exported: see `reducto.kernel.buffers.hold`.
-    """
-
-    def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:
-        self._stored, self._arrived, self._at = stored, arrived, 0
-
-    def read(self, length: int) -> bytes:
-        """The next at most ``length`` bytes; empty at the end."""
-        start, self._at = self._at, min(self._at + length, len(self._stored))
-        self._arrived(self._at)
-        return bytes(self._stored[start : self._at])
-
-
-class LongReaders:
-    """How many readers of long frames stay open at once. Each holds zstd's window: up to 128 MiB of memory."""
-
-    def __init__(self, limit: int = 2) -> None:
-        self._free = threading.Semaphore(limit)
-        self.alone = threading.Lock()
-        """Held by whoever decodes a long frame all at once, since no place is free."""
-
-    def place(self) -> object | None:
-        """A place, free again when nobody refers to it any more; None when all are taken."""
-        return _Place(self._free) if self._free.acquire(blocking=False) else None
-
-
-class _Place:
-    def __init__(self, free: threading.Semaphore) -> None:
-        self._free = free
-
-    def __del__(self) -> None:
-        self._free.release()
-
-
-class _Raw:
-    """Bytes that were stored as they are."""
-
-    def __init__(self, stored: bytes | memoryview, arrived: Callable[[int], None]) -> None:
-        self._stored, self._arrived, self._at = stored, arrived, 0
-
-    def read_into(self, out: memoryview) -> None:
-        self._arrived(min(self._at + len(out), len(self._stored)))
-        piece = self._stored[self._at : self._at + len(out)]
-        if len(piece) != len(out):
-            raise Corrupt("a raw frame of a packed corpus is cut off")
-        copy_bytes(piece, out)
-        self._at += len(out)
-
-
-class _Zstd:
-    """A zstd frame: alone, with a dictionary, or behind a prefix."""
-
-    def __init__(
-        self,
-        kind: FrameKind,
-        stored: bytes | memoryview,
-        prefix: bytes | memoryview,
-        arrived: Callable[[int], None],
-    ) -> None:
-        source = cast(IO[bytes], _Arriving(stored, arrived))
-        self._reader: zstd_prefix.Reader
-        if kind is FrameKind.DELTA:
-            self._reader = zstd_prefix.open_reader(source, prefix, _WINDOW_LOG_LIMIT)
-            return
-        dictionary = zstandard.ZstdCompressionDict(prefix) if kind is FrameKind.DICTIONARY else None
-        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << _WINDOW_LOG_LIMIT)
-        self._reader = cast(zstd_prefix.Reader, decompressor.stream_reader(source, read_size=1 << 17))
-
-    def read_into(self, out: memoryview) -> None:
-        done = 0
-        try:
-            while done < len(out):
-                got = self._reader.readinto(out[done:])
-                if not got:
-                    raise Corrupt("a frame of a packed corpus ends early")
-                done += got
-        except zstandard.ZstdError as error:
-            raise Corrupt(f"a frame of a packed corpus is damaged: {error}") from None
-
-
-class _Difference:
-    """A difference to the twins; all of it is needed before there is anything."""
-
-    def __init__(
-        self,
-        stored: bytes | memoryview,
-        arrived: Callable[[int], None],
-        prefix: bytes | memoryview,
-        plain_length: int,
-    ) -> None:
-        self._stored, self._arrived, self._prefix, self._plain_length = stored, arrived, prefix, plain_length
-        self._reader: DifferenceReader | None = None
-
-    def read_into(self, out: memoryview) -> None:
-        if self._reader is None:
-            self._arrived(len(self._stored))
-            self._reader = open_difference(self._stored, self._prefix, self._plain_length)
-        self._reader.read_into(out)
-
-
-class FrameReader:
-    """Decodes one frame from front to back, as far as it is asked to. Not thread-safe.
-
-    ``arrived(n)`` returns when the first ``n`` bytes of ``stored`` may be read. A reader holds much memory and must
-    take part in no reference cycle: it goes when the last reference to it goes.
-    """
-
-    def __init__(
-        self,
-        kind: FrameKind,
-        stored: bytes | memoryview,
-        prefix: bytes | memoryview,
-        plain_length: int,
-        arrived: Callable[[int], None] = at_hand,
-    ) -> None:
-        self._left = plain_length
-        self._content: _Raw | _Zstd | _Difference
-        if kind is FrameKind.RAW:
-            self._content = _Raw(stored, arrived)
-        elif kind is FrameKind.DIFFERENCE:
-            self._content = _Difference(stored, arrived, prefix, plain_length)
-        else:
-            self._content = _Zstd(kind, stored, prefix, arrived)
-
-    def read_into(self, out: memoryview) -> None:
-        """Fills ``out`` with the next plain bytes. Raises `Corrupt`."""
-        if len(out) > self._left:
-            raise Corrupt("a frame of a packed corpus holds less than its table says")
-        self._left -= len(out)
-        self._content.read_into(out)
-
-
-def prove(kind: FrameKind, stored: bytes | memoryview, prefix: bytes | memoryview, data: bytes | memoryview) -> None:
-    """Decodes ``stored`` and compares it with ``data``. Raises `ProofFailed`."""
-    reader = FrameReader(kind, stored, prefix, len(data))
-    scratch = uncleared(min(len(data), 4 << 20))
-    source = memoryview(data)
-    for at in range(0, len(data), len(scratch) or 1):
-        piece = scratch[: min(len(scratch), len(data) - at)]
-        reader.read_into(piece)
-        if not same_bytes(piece, source[at : at + len(piece)]):
-            raise ProofFailed("a compressed frame does not decode to what was compressed")
-
-
 def join_ranges(ranges: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
-    """Ascending ranges with neighbours that touch made one."""
+    """The ascending ``ranges``, with neighbours that touch made one and empty ones left out."""
     out: list[ByteRange] = []
     for span in ranges:
         if out and out[-1].stop == span.start:
@@ -277,18 +139,18 @@ def join_ranges(ranges: Sequence[ByteRange]) -> tuple[ByteRange, ...]:
 
 
 def cut_ranges(ranges: Sequence[ByteRange], most_bytes: int) -> list[tuple[ByteRange, ...]]:
-    """``ranges`` in their order, in parts of ``most_bytes`` together; the last may have less."""
+    """``ranges`` in their order, in parts of ``most_bytes`` together; the last part may have less."""
     parts: list[tuple[ByteRange, ...]] = []
     part: list[ByteRange] = []
-    room = most_bytes
+    left = most_bytes
     for span in ranges:
         start = span.start
         while start < span.stop:
-            stop = min(span.stop, start + room)
+            stop = min(span.stop, start + left)
             part.append(ByteRange(start, stop))
-            room -= stop - start
+            left -= stop - start
             start = stop
-            if not room:
+            if not left:
                 parts.append(tuple(part))
-                part, room = [], most_bytes
+                part, left = [], most_bytes
     return [*parts, tuple(part)] if part else parts

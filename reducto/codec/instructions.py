@@ -28,7 +28,7 @@ from reducto.errors import Corrupt, LimitExceeded, NotReducto, UsageError
 from reducto.kernel.matching import OPERATIONS_LIMIT, REFERENCES_LIMIT, Operations
 from reducto.values import CorpusId, Digest, parse_corpus_id
 
-#: What a reader takes into memory at once.
+#: The longest instructions, embedded corpus excepted: a reader takes them into memory at once.
 INSTRUCTIONS_LIMIT_BYTES = 256 << 20
 MAGIC = b"\x89RDI\r\n\x1a\n"
 VERSION = 1
@@ -41,7 +41,7 @@ _COLUMNS_LIMIT_BYTES = 64 << 20
 _META_LIMIT_BYTES = 1 << 20
 
 
-class Kind(enum.IntEnum):
+class SectionKind(enum.IntEnum):
     """Sections of a file; the values are stored."""
 
     META = 1
@@ -51,8 +51,11 @@ class Kind(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
-    """What the blob is. ``corpora[0]`` is its own new bytes' corpus (None if it has none); operations count from 0."""
+class BlobMeta:
+    """What the blob is. Operations name corpora by their index in ``corpora``.
+
+    ``corpora[0]`` is the corpus of the blob's own new bytes, or None if it has none.
+    """
 
     wire_length: int
     wire_blake3: str
@@ -76,7 +79,7 @@ class Meta:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Raises `Corrupt`."""
+        """The description that `to_bytes` wrote. Raises `Corrupt`."""
         try:
             body = json.loads(data)
             wire, plain = body["wire"], body["plain"]
@@ -97,7 +100,7 @@ class Meta:
 class Instructions:
     """One parsed file. ``recipe`` is empty where wire and plain bytes are the same."""
 
-    meta: Meta
+    meta: BlobMeta
     operations: Operations
     recipe: bytes
     packed: memoryview | None = None
@@ -107,63 +110,67 @@ class Instructions:
         """The instructions in ``data`` (bytes or a mapping). Raises `NotReducto`, `Corrupt`."""
         view = memoryview(data)
         rows, at = _parse_rows(view)
-        bodies: dict[Kind, memoryview] = {}
+        bodies: dict[SectionKind, memoryview] = {}
         for kind, length, digest in rows:
             body = view[at : at + length]
             at += length
-            hashed = body[:HEADER_BYTES] if kind is Kind.CORPUS else body
+            hashed = body[:HEADER_BYTES] if kind is SectionKind.CORPUS else body
             if len(body) != length or blake3(hashed).digest() != digest:
                 raise Corrupt(f"instructions: the {kind.name.lower()} section is damaged or cut off")
             bodies[kind] = body
         if at != len(view):
             raise Corrupt("instructions: something unknown follows the last section")
-        if Kind.META not in bodies or Kind.OPERATIONS not in bodies:
+        if SectionKind.META not in bodies or SectionKind.OPERATIONS not in bodies:
             raise Corrupt("instructions: a section is missing")
-        meta = Meta.parse(bytes(bodies[Kind.META]))
-        operations = _parse_operations(bodies[Kind.OPERATIONS], len(meta.corpora))
-        return cls(meta, operations, bytes(bodies.get(Kind.RECIPE, b"")), bodies.get(Kind.CORPUS))
+        meta = BlobMeta.parse(bytes(bodies[SectionKind.META]))
+        operations = _parse_operations(bodies[SectionKind.OPERATIONS], len(meta.corpora))
+        return cls(meta, operations, bytes(bodies.get(SectionKind.RECIPE, b"")), bodies.get(SectionKind.CORPUS))
 
 
 def operations_section(operations: Operations, references: int) -> bytes:
-    """The body of the section that takes long to make. Raises `LimitExceeded` for more than a reader would take."""
+    """The body of the operations section, which takes longest to make.
+
+    Raises `LimitExceeded` for more than a reader accepts.
+    """
     columns, lengths = operations.encode(references)
     if len(columns) > _COLUMNS_LIMIT_BYTES or len(operations) > OPERATIONS_LIMIT:
         raise LimitExceeded(f"{len(operations)} operations in {len(columns)} bytes are too many")
     return _COLUMNS.pack(*lengths) + zstandard.ZstdCompressor(level=19).compress(columns)
 
 
-def serialise(meta: Meta, operations: bytes, recipe: bytes) -> bytes:
+def serialise(meta: BlobMeta, operations: bytes, recipe: bytes) -> bytes:
     """A file without an embedded corpus, which `with_corpus` adds; ``operations`` are an `operations_section`.
 
-    Raises `LimitExceeded` for more than a reader would take.
+    Raises `LimitExceeded` for more than `INSTRUCTIONS_LIMIT_BYTES`.
     """
-    sections = [(Kind.META, meta.to_bytes()), (Kind.OPERATIONS, operations)]
+    sections = [(SectionKind.META, meta.to_bytes()), (SectionKind.OPERATIONS, operations)]
     if recipe:
-        sections.append((Kind.RECIPE, recipe))
+        sections.append((SectionKind.RECIPE, recipe))
     rows = [(kind, len(body), blake3(body).digest()) for kind, body in sections]
     return _head(rows) + b"".join(body for _, body in sections)
 
 
 def with_corpus(instructions: bytes, packed_head: bytes, packed_length: int) -> bytes:
-    """What stands before an embedded packed corpus, which begins with ``packed_head``, in a file of its own.
+    """``instructions``, as `serialise` made them, in the form to which a packed corpus is appended.
 
-    ``instructions`` are what `serialise` made. Raises `LimitExceeded` as it does.
+    The packed corpus has ``packed_length`` bytes and begins with ``packed_head``. Raises `LimitExceeded` as
+    `serialise` does.
     """
     rows, at = _parse_rows(memoryview(instructions))
-    row = (Kind.CORPUS, packed_length, blake3(packed_head[:HEADER_BYTES]).digest())
+    row = (SectionKind.CORPUS, packed_length, blake3(packed_head[:HEADER_BYTES]).digest())
     return _head([*rows, row]) + instructions[at:]
 
 
-def _head(rows: Sequence[tuple[Kind, int, bytes]]) -> bytes:
+def _head(rows: Sequence[tuple[SectionKind, int, bytes]]) -> bytes:
     head = _HEAD.pack(MAGIC, VERSION, 0, len(rows), 0)
     head += b"".join(_SECTION.pack(kind, 0, length, digest) for kind, length, digest in rows)
-    length = len(head) + _HASH_BYTES + sum(length for kind, length, _ in rows if kind is not Kind.CORPUS)
+    length = len(head) + _HASH_BYTES + sum(length for kind, length, _ in rows if kind is not SectionKind.CORPUS)
     if length > INSTRUCTIONS_LIMIT_BYTES:
         raise LimitExceeded(f"{length} bytes of instructions are more than {INSTRUCTIONS_LIMIT_BYTES}")
     return head + blake3(head).digest()
 
 
-def _parse_rows(view: memoryview) -> tuple[list[tuple[Kind, int, bytes]], int]:
+def _parse_rows(view: memoryview) -> tuple[list[tuple[SectionKind, int, bytes]], int]:
     head = bytes(view[: _HEAD.size])
     if head[:8] != MAGIC[: len(head)] or not head:
         raise NotReducto("not a .reducto file: it does not start with its magic bytes")
@@ -178,7 +185,7 @@ def _parse_rows(view: memoryview) -> tuple[list[tuple[Kind, int, bytes]], int]:
         raise Corrupt("instructions: the section table is damaged or cut off")
     rows = [_SECTION.unpack_from(view, _HEAD.size + i * _SECTION.size) for i in range(count)]
     try:
-        parsed = [(Kind(kind), length, digest) for kind, _, length, digest in rows]
+        parsed = [(SectionKind(kind), length, digest) for kind, _, length, digest in rows]
     except ValueError:
         raise Corrupt("instructions: a section of an unknown kind") from None
     if [kind for kind, _, _ in parsed] != sorted({kind for kind, _, _ in parsed}):

@@ -9,13 +9,15 @@ from typing import cast
 from reducto.corpus.writer import SegmentHasher
 from reducto.mapped import Mapped
 
+#: Disk that is reserved at a time.
 _GROW_BYTES = 16 << 20
 
 
 class NewBytesSpool:
-    """New bytes in order of arrival. The kernel appends through `mapping`; `length` says how many are valid.
+    """New bytes in order of arrival. The kernel appends to `mapping`; `length` says how many are valid.
 
-    Disk is reserved before it is written to, so a full disk is an `OSError` here and never a signal in the kernel.
+    Disk is reserved before it is written to, so a full disk is an `OSError` here and never a signal (SIGBUS) in the
+    kernel. At most ``limit_bytes`` fit in.
     """
 
     def __init__(self, spool_dir: str | os.PathLike[str], limit_bytes: int) -> None:
@@ -28,7 +30,7 @@ class NewBytesSpool:
         self.length = 0
 
     def reserve(self, more: int) -> None:
-        """Makes room for ``more`` bytes after `length`. Raises `OSError` when the disk is full."""
+        """Reserves disk for ``more`` bytes after `length`. Raises `OSError` when the disk is full."""
         wanted = self.length + more
         if wanted > self._reserved:
             grow = max(_GROW_BYTES, wanted - self._reserved)
@@ -42,12 +44,12 @@ class NewBytesSpool:
         self._hasher.update(self.mapping[self._hasher.length : length])
 
     def segment_hashes(self) -> bytes:
-        """BLAKE3 of every MiB of everything that was hashed; the last call."""
+        """The BLAKE3 hash of every MiB of the bytes that were hashed. Nothing can be hashed afterwards."""
         return self._hasher.finish()
 
     def forget(self, start: int, stop: int) -> None:
         """Drops the pages within ``start..stop`` from this process's memory; they can still be read."""
-        self._mapped.give_back(start, stop)
+        self._mapped.discard_pages(start, stop)
 
     def close(self) -> None:
         """Gives the file up; its disk is free once no view of `mapping` is left. Idempotent."""

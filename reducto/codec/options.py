@@ -11,9 +11,9 @@ from reducto.kernel.chunking import ChunkParams
 CORPORA_LIMIT = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
-    """Parameters of one encoding. The defaults favour ratio."""
+    """Parameters of one encoding, each set by its name. The defaults favour a small result over speed."""
 
     chunking: ChunkParams = field(default_factory=ChunkParams)
     compression_level: int = 9
@@ -21,19 +21,20 @@ class EncodeOptions:
     window_log: int = 27
     """zstd long-range window of new bytes: 2**window_log bytes, at most 27."""
     frame_bytes: int = FRAME_LIMIT_BYTES
-    """Plain bytes of the longest frame; compressing one takes about as much memory, twice over."""
+    """Plain bytes of the longest frame; compressing one takes about twice as much memory."""
     sample_bytes: int = 8 << 20
-    """How much is looked at before the gate decides."""
+    """Plain bytes that are looked at before the gate decides."""
     gate: bool = True
-    """False: reduce whatever the score says (the final comparison of sizes still holds)."""
+    """False: the blob is reduced whatever the score says, but the final comparison of sizes still holds."""
     minimum_score: float = 0.02
-    """Differential advantage below which the gate declines."""
+    """The differential advantage score below which the gate declines."""
     minimum_gain: float = 0.01
     """Part of the wire bytes that reducing must save in the end, or the blob is stored as it came."""
     inline_bytes: int = 64 << 10
     """A packed corpus of at most this size travels inside the instructions."""
     corpora_limit: int = CORPORA_LIMIT
+    """Corpora that rebuilding the blob may need, its own new bytes included."""
     plain_limit_bytes: int = 64 << 30
-    """Plain bytes beyond which a blob is stored as it came: bounds spool files."""
+    """Plain bytes beyond which a blob is stored as it came; this bounds temporary files."""
     compression_threads: int = 0
-    """zstd threads of one long frame; 0: the calling thread."""
+    """zstd threads of one long frame; 0: only the calling thread."""

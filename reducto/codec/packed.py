@@ -1,4 +1,4 @@
-"""A corpus as it travels: zstd frames with a table, from which plain bytes can be had anywhere without the rest.
+"""A corpus as it travels: zstd frames with a table, so that plain bytes at any place can be decoded without the rest.
 
 ::
 
@@ -19,20 +19,21 @@ from typing import BinaryIO, Self
 import zstandard
 from blake3 import blake3
 
-from reducto import bounded, varint
+from reducto import bounded
 from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES
-from reducto.codec.frames import FRAME_LIMIT_BYTES, PREFIX_LIMIT_BYTES, Frame, FrameKind
+from reducto.codec.frames import DELTA_BASE_LIMIT_BYTES, FRAME_LIMIT_BYTES, Frame, FrameKind
 from reducto.corpus.corpus_format import HASH_BYTES, SEGMENT_BYTES, identity, segment_count
 from reducto.errors import Corrupt, LimitExceeded, NotReducto
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import REFERENCES_LIMIT, Extent
 from reducto.values import ByteRange, CorpusId
+from reducto.varint import NumberReader, distances, put_numbers
 
 MAGIC = b"\x89RDP\r\n\x1a\n"
 VERSION = 1
 _HEADER = struct.Struct("<8sHHI32s")
 HEADER_BYTES = _HEADER.size
-#: Frames, ranges, twins, members and anchors of one corpus: what a table of a few bytes may make a reader hold.
+#: Ranges, delta bases, members and anchors of one corpus together. It bounds what a short table can make a reader hold.
 ENTRIES_LIMIT = 4 << 20
 FRAMES_LIMIT = 128 << 10
 _TABLE_LIMIT_BYTES = 128 << 20
@@ -40,20 +41,26 @@ _TABLE_LEVEL = 12
 
 
 @dataclass(frozen=True, slots=True)
-class PackedTable:
-    """Everything about a packed corpus but the frames' bytes.
+class IndexInputs:
+    """What a corpus's tables are made from, beside its plain bytes."""
 
-    ``members`` are (path hash, plain offset); ``anchors`` the plain offsets where chunks end whatever the content.
-    """
+    chunking: ChunkParams
+    members: tuple[tuple[int, int], ...] = ()
+    """Path hash and plain offset of each tar member, by ascending offset."""
+    anchors: tuple[int, ...] = ()
+    """The plain offsets where chunks end whatever the content is, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTable:
+    """Everything about a packed corpus but the frames' bytes."""
 
     plain_length: int
     dictionary: bytes
     segment_hashes: bytes
     parents: tuple[CorpusId, ...]
     frames: tuple[Frame, ...]
-    chunking: ChunkParams
-    members: tuple[tuple[int, int], ...] = ()
-    anchors: tuple[int, ...] = ()
+    index: IndexInputs
 
     @property
     def corpus_id(self) -> CorpusId:
@@ -61,8 +68,9 @@ class PackedTable:
         return identity(self.plain_length, blake3(self.dictionary).digest(), self.segment_hashes)
 
     def header(self) -> bytes:
-        """What stands before the frames. Raises `LimitExceeded` for more than a reader would take."""
-        entries = len(self.members) + len(self.anchors) + sum(len(f.ranges) + len(f.twins) for f in self.frames)
+        """The bytes before the frames. Raises `LimitExceeded` for more than a reader would accept."""
+        marks = len(self.index.members) + len(self.index.anchors)
+        entries = marks + sum(len(f.ranges) + len(f.bases) for f in self.frames)
         if entries > ENTRIES_LIMIT or len(self.frames) > FRAMES_LIMIT:
             raise LimitExceeded(
                 f"a corpus with {len(self.frames)} frames and {entries} members, anchors and ranges is too large; "
@@ -73,52 +81,54 @@ class PackedTable:
         return head + table
 
     def _encode(self) -> bytes:
-        out = bytearray()
-        varint.put(out, self.plain_length, self.chunking.average_bytes, self.chunking.lean_to_lines)
-        varint.put(out, len(self.dictionary), len(self.parents), len(self.frames), len(self.members), len(self.anchors))
+        out, index = bytearray(), self.index
+        put_numbers(out, self.plain_length, index.chunking.average_bytes, index.chunking.lean_to_lines)
+        put_numbers(out, len(self.dictionary), len(self.parents), len(self.frames))
+        put_numbers(out, len(index.members), len(index.anchors))
         out += self.dictionary + self.segment_hashes
         out += b"".join(map(bytes.fromhex, self.parents))
         for frame in self.frames:
-            varint.put(out, frame.kind, frame.stored_length, len(frame.ranges), len(frame.twins))
+            put_numbers(out, frame.kind, frame.stored_length, len(frame.ranges), len(frame.bases))
         for frame in self.frames:
-            starts = varint.ascending(edge for span in frame.ranges for edge in (span.start, span.stop))
-            varint.put(out, *starts)
+            put_numbers(out, *distances(edge for span in frame.ranges for edge in (span.start, span.stop)))
         for frame in self.frames:
-            _put_twins(out, frame.twins)
-        varint.put(out, *varint.ascending(offset for _, offset in self.members))
-        out += b"".join(struct.pack("<Q", path) for path, _ in self.members)
-        varint.put(out, *varint.ascending(self.anchors))
+            _put_bases(out, frame.bases)
+        put_numbers(out, *distances(offset for _, offset in index.members))
+        out += b"".join(struct.pack("<Q", path) for path, _ in index.members)
+        put_numbers(out, *distances(index.anchors))
         return zstandard.ZstdCompressor(level=_TABLE_LEVEL).compress(bytes(out))
 
     @classmethod
     def _decode(cls, table: bytes) -> Self:
         plain = bounded.decompress(table, _TABLE_LIMIT_BYTES, "packed corpus: its table")
-        numbers = varint.Numbers(plain, "packed corpus: its table")
+        numbers = NumberReader(plain, "packed corpus: its table")
         limit = len(plain)
         plain_length, average, lean = numbers.take(), numbers.take(), numbers.take()
         dictionary_length, parent_count, frame_count, member_count, anchor_count = (
             numbers.take(most) for most in (limit, REFERENCES_LIMIT, FRAMES_LIMIT, ENTRIES_LIMIT, ENTRIES_LIMIT)
         )
-        dictionary = numbers.raw(dictionary_length)
-        hashes = numbers.raw(segment_count(plain_length) * HASH_BYTES if plain_length < limit << 20 else limit + 1)
-        parents = tuple(CorpusId(numbers.raw(HASH_BYTES).hex()) for _ in range(parent_count))
+        # The table holds a hash of 32 bytes for every MiB of plain bytes, so it has more bytes than they have MiB.
+        if plain_length >= limit << 20:
+            raise Corrupt("packed corpus: its table: cut off")
+        dictionary = numbers.take_bytes(dictionary_length)
+        hashes = numbers.take_bytes(segment_count(plain_length) * HASH_BYTES)
+        parents = tuple(CorpusId(numbers.take_bytes(HASH_BYTES).hex()) for _ in range(parent_count))
         fields = numbers.take_many(4 * frame_count)
         heads = [fields[at : at + 4] for at in range(0, len(fields), 4)]
         if member_count + anchor_count + sum(head[2] + head[3] for head in heads) > ENTRIES_LIMIT:
             raise Corrupt(f"packed corpus: its table has more than {ENTRIES_LIMIT} entries")
         ranges = [_take_ranges(numbers, head[2]) for head in heads]
-        twins = [_take_twins(numbers, head[3], parent_count) for head in heads]
+        bases = [_take_bases(numbers, head[3], parent_count) for head in heads]
         frames = tuple(
-            Frame(_kind(head[0]), spans, head[1], stretches)
-            for head, spans, stretches in zip(heads, ranges, twins, strict=True)
+            Frame(_kind(head[0]), spans, head[1], extents)
+            for head, spans, extents in zip(heads, ranges, bases, strict=True)
         )
         offsets = numbers.take_ascending(member_count)
-        paths = struct.unpack(f"<{member_count}Q", numbers.raw(8 * member_count))
+        paths = struct.unpack(f"<{member_count}Q", numbers.take_bytes(8 * member_count))
         anchors = tuple(numbers.take_ascending(anchor_count))
         numbers.finish()
-        chunking = ChunkParams(average, bool(lean))
-        members = tuple(zip(paths, offsets, strict=True))
-        made = cls(plain_length, dictionary, hashes, parents, frames, chunking, members, anchors)
+        index = IndexInputs(ChunkParams(average, bool(lean)), tuple(zip(paths, offsets, strict=True)), anchors)
+        made = cls(plain_length, dictionary, hashes, parents, frames, index)
         made._check()
         return made
 
@@ -130,15 +140,15 @@ class PackedTable:
             if start != at or stop <= start:
                 raise Corrupt("packed corpus: its frames overlap or leave a hole")
             at = stop
-        places = [offset for _, offset in self.members] + list(self.anchors)
-        if at != self.plain_length or max(places, default=0) > at:
+        offsets = [offset for _, offset in self.index.members] + list(self.index.anchors)
+        if at != self.plain_length or max(offsets, default=0) > at:
             raise Corrupt("packed corpus: its table does not fit its plain length")
         if any(frame.plain_length > FRAME_LIMIT_BYTES for frame in self.frames):
             raise Corrupt(f"packed corpus: a frame holds more than {FRAME_LIMIT_BYTES} bytes")
         if any(f.kind is FrameKind.DIFFERENCE and f.plain_length > DIFFERENCE_LIMIT_BYTES for f in self.frames):
             raise Corrupt(f"packed corpus: a difference frame holds more than {DIFFERENCE_LIMIT_BYTES} bytes")
-        if any(sum(twin.length for twin in frame.twins) > PREFIX_LIMIT_BYTES for frame in self.frames):
-            raise Corrupt(f"packed corpus: a frame has twins of more than {PREFIX_LIMIT_BYTES} bytes")
+        if any(sum(base.length for base in frame.bases) > DELTA_BASE_LIMIT_BYTES for frame in self.frames):
+            raise Corrupt(f"packed corpus: a frame has a delta base of more than {DELTA_BASE_LIMIT_BYTES} bytes")
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> tuple[Self, int]:
@@ -152,7 +162,7 @@ class PackedTable:
 
     @staticmethod
     def header_length(data: bytes | memoryview) -> int:
-        """Bytes before the first frame, told from the first `HEADER_BYTES`. Raises `NotReducto`, `Corrupt`."""
+        """How many bytes stand before the first frame, by the first `HEADER_BYTES`. Raises `NotReducto`, `Corrupt`."""
         head = bytes(data[:HEADER_BYTES])
         if head[:8] != MAGIC[: len(head)] or not head:
             raise NotReducto("not a packed corpus: it does not start with its magic bytes")
@@ -178,16 +188,20 @@ def _kind(value: int) -> FrameKind:
         raise Corrupt(f"packed corpus: frame kind {value} is not known") from None
 
 
-def _put_twins(out: bytearray, twins: Sequence[Extent]) -> None:
-    """Reference, offset (from the end of the stretch before, where that is the same reference) and length of each."""
+def _put_bases(out: bytearray, bases: Sequence[Extent]) -> None:
+    """Writes reference, offset and length of each extent.
+
+    Where an extent has the reference of the one before, 0 stands for it and the offset counts from that extent's end.
+    """
     reference, end = 0, 0
-    for twin in twins:
-        same = twin.reference == reference and twin.offset >= end
-        varint.put(out, 0 if same else twin.reference + 1, twin.offset - end if same else twin.offset, twin.length)
-        reference, end = twin.reference, twin.offset + twin.length
+    for base in bases:
+        same = base.reference == reference and base.offset >= end
+        offset = base.offset - end if same else base.offset
+        put_numbers(out, 0 if same else base.reference + 1, offset, base.length)
+        reference, end = base.reference, base.offset + base.length
 
 
-def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Extent, ...]:
+def _take_bases(numbers: NumberReader, count: int, parents: int) -> tuple[Extent, ...]:
     out = []
     reference, end = 0, 0
     taken = numbers.take_many(3 * count)
@@ -195,13 +209,13 @@ def _take_twins(numbers: varint.Numbers, count: int, parents: int) -> tuple[Exte
         if tag:
             reference, end = tag - 1, 0
         if reference >= max(parents, 1):
-            raise Corrupt("packed corpus: a twin names a parent that does not exist")
+            raise Corrupt("packed corpus: a delta base lies in a parent that does not exist")
         out.append(Extent(reference, end + offset, length))
         end += offset + length
     return tuple(out)
 
 
-def _take_ranges(numbers: varint.Numbers, count: int) -> tuple[ByteRange, ...]:
+def _take_ranges(numbers: NumberReader, count: int) -> tuple[ByteRange, ...]:
     edges = numbers.take_ascending(2 * count)
     return tuple(ByteRange(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True))
 

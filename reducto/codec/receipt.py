@@ -1,4 +1,4 @@
-"""What was done with one blob, in figures: kept with its record, shown by reports."""
+"""What was done with one blob, in figures. Its record holds them and reports show them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from reducto.values import CorpusId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Sizes in bytes, times in seconds. ``output_bytes`` is everything stored for the blob."""
+    """Sizes in bytes, times in seconds, each set by its name. ``output_bytes`` is everything stored for the blob."""
 
     encoder: str
     wire_bytes: int
@@ -21,15 +21,15 @@ class Receipt:
     repeated_bytes: int
     """Plain bytes that repeat new bytes of the same blob."""
     delta_bytes: int
-    """New plain bytes stored as differences from their twins."""
+    """New plain bytes stored as deltas or differences against a delta base."""
     literal_bytes: int
-    """New plain bytes stored for themselves."""
+    """New plain bytes compressed alone, with a dictionary, or stored as they are."""
     delta_stored_bytes: int
     literal_stored_bytes: int
     instruction_bytes: int
     recipe_bytes: int
     hit_rate: float
-    """Part of the plain bytes that `copied_bytes` and `repeated_bytes` are."""
+    """`copied_bytes` and `repeated_bytes` as a part (0 to 1) of the plain bytes."""
     score: float
     """The gate's differential advantage score."""
     decision: str

@@ -1,4 +1,4 @@
-"""What an encoder made of a blob."""
+"""The result of encoding a blob."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from reducto.codec.instructions import Meta, with_corpus
+from reducto.codec.instructions import BlobMeta, with_corpus
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.receipt import Receipt
 from reducto.values import ChunkId, CorpusId
@@ -18,27 +18,30 @@ from reducto.values import ChunkId, CorpusId
 class Reduced:
     """A proved result. Valid until its encoder is closed."""
 
-    meta: Meta
+    meta: BlobMeta
     instructions: bytes
     """The `.reducto` bytes, with the packed corpus inside if it is small."""
     packed_corpus: Path | None
     """The packed corpus of the new bytes, if it is not inside ``instructions``."""
-    corpus_id: CorpusId | None
-    """Identity of the new bytes, wherever they lie; None if there are none."""
     needs: tuple[CorpusId, ...]
     """Other corpora that rebuilding needs, parents of the new corpus included."""
     receipt: Receipt
     find_hooks: Callable[[], Sequence[ChunkId]]
     table: PackedTable | None
-    """Of the packed corpus."""
+    """The table of the packed corpus, wherever that is; None if there are no new bytes."""
+
+    @property
+    def corpus_id(self) -> CorpusId | None:
+        """The identity of the new bytes' corpus; None if there are no new bytes."""
+        return self.table.corpus_id if self.table is not None else None
 
     @property
     def hooks(self) -> tuple[ChunkId, ...]:
-        """What finds the corpus in ``packed_corpus`` as a reference (`hooks_of`). Reads all new bytes again."""
+        """The hooks by which the corpus in ``packed_corpus`` can be found (`hooks_of`). Reads all new bytes again."""
         return tuple(self.find_hooks())
 
     def write_file(self, out: BinaryIO) -> None:
-        """Writes one self-contained `.reducto` file (other corpora excepted)."""
+        """Writes one `.reducto` file, which needs no file beside it but the corpora in ``needs``."""
         if self.packed_corpus is None:
             out.write(self.instructions)
             return

@@ -1,4 +1,7 @@
-"""Where an encoder looks for relatives of what it encodes."""
+"""Corpora to match against, and the hooks by which they are found.
+
+A hook is a sampled chunk fingerprint (sparse indexing, Lillibridge et al., FAST 2009).
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ from reducto.kernel.chunking import LARGE, PIECE_BYTES, Chunker, ChunkParams
 from reducto.kernel.index import ABSENT
 from reducto.values import ChunkId, CorpusId
 
-#: A corpus with fewer hooks than this is also known by its ordinary chunks: small layer corpora have hardly any hook.
+#: A corpus with fewer hooks than this is known by all its chunks, because a small layer corpus may have no hook at all.
 FEW_HOOKS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceCorpus:
-    """A corpus to match against, and what else must be at hand before it can itself be unpacked from the registry."""
+    """A corpus to match against, and the corpora that must be at hand before it can be unpacked from the registry."""
 
     corpus: Corpus
     requires: frozenset[CorpusId] = frozenset()
 
 
 class ReferenceSelector(Protocol):
-    """All corpora that one encoder may refer to."""
+    """Finds the corpora that one encoder may refer to."""
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
-        """The at most ``limit`` corpora that share most of these fingerprints, best first."""
+    def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
+        """At most ``limit`` corpora that share most of these fingerprints, best first."""
 
 
 def hooks_of(corpus: Corpus) -> list[ChunkId]:
@@ -38,7 +41,7 @@ def hooks_of(corpus: Corpus) -> list[ChunkId]:
 
 
 def hooks_of_plain(plain: memoryview, chunking: ChunkParams, anchors: Sequence[int]) -> list[ChunkId]:
-    """The same fingerprints of a corpus that is not written yet: its plain bytes, and where chunks end anyway."""
+    """The hooks that a corpus of these plain bytes and ``anchors`` will have once it is written, as `hooks_of` says."""
     chunker, at = Chunker(chunking), 0
     every: list[ChunkId] = []
     large: list[ChunkId] = []
@@ -56,13 +59,13 @@ def hooks_of_plain(plain: memoryview, chunking: ChunkParams, anchors: Sequence[i
 
 
 class FixedSelector:
-    """A few corpora that the caller named: those with hits come first, the others fill up."""
+    """Selects from a few corpora that the caller named: those with hits come first, the others fill up."""
 
     def __init__(self, references: Iterable[ReferenceCorpus | Corpus] = ()) -> None:
         self._references = [r if isinstance(r, ReferenceCorpus) else ReferenceCorpus(r) for r in references]
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
-        """As `ReferenceSelector.elect`; a named corpus is used even without a hit, since its owner expects one."""
+    def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
+        """As `ReferenceSelector.select_similar`; a named corpus is used even without a hit, as its owner expects."""
         scored = sorted(self._references, key=lambda r: -_hits(r.corpus, hooks))
         return scored[:limit]
 

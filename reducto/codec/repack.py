@@ -7,23 +7,21 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from reducto.codec.frame_reader import prove_frame
 from reducto.codec.frames import (
     FRAME_LIMIT_BYTES,
-    RELATED,
+    NEED_DELTA_BASE,
     Frame,
     FrameKind,
+    compress_against,
     compress_dictionary,
     compress_literal,
-    compress_related,
     join_ranges,
-    prove,
 )
 from reducto.codec.packed import PackedTable, write_packed
-from reducto.codec.unpacked import ReadableCorpus, UnpackedCorpus, gather
+from reducto.codec.unpacked import ReadableCorpus, UnpackedCorpus, base_of
 from reducto.mapped import joined
 from reducto.values import CorpusId
-
-_WINDOW_LOG = 27
 
 
 def repack(
@@ -36,7 +34,7 @@ def repack(
     """Writes the corpus in ``packed`` to ``into`` with frames of zstd ``level``; returns the new length in bytes.
 
     Every frame is decoded again and compared; one that would grow stays as it was. ``sources`` holds the parents.
-    Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`, `ProofFailed`.
+    Raises `Corrupt`, `SegmentCorrupt`, `CorpusMissing`, `ProofFailed`, `FileExistsError`.
     """
     table, at = PackedTable.parse(packed)
     source = UnpackedCorpus(packed, sources, spool_dir)
@@ -47,15 +45,14 @@ def repack(
                 length = sum(frame.stored_length for frame in group)
                 old = packed[at : at + length]
                 at += length
-                made, stored = _again(group, source, gather(sources, table.parents, group[0]), level, spool_dir)
+                made, stored = _again(group, source, base_of(group[0], table.parents, sources), level, spool_dir)
                 smaller = made.stored_length < length
                 spool.write(stored if smaller else old)
                 frames += [made] if smaller else group
             spool.seek(0)
             new = PackedTable(
-                table.plain_length, table.dictionary, table.segment_hashes, table.parents, tuple(frames),
-                table.chunking, table.members, table.anchors,
-            )  # fmt: skip
+                table.plain_length, table.dictionary, table.segment_hashes, table.parents, tuple(frames), table.index
+            )
             with into.open("xb") as out:
                 return write_packed(out, new, spool)
     finally:
@@ -63,7 +60,7 @@ def repack(
 
 
 def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-    """Frames that become one: literals that follow each other, which were made short to be made fast."""
+    """The frames that become one: literals that follow each other. They were made short because that is faster."""
     group: list[Frame] = []
     for frame in frames:
         total = sum(each.plain_length for each in (*group, frame))
@@ -78,7 +75,7 @@ def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
 def _again(
     group: Sequence[Frame],
     source: UnpackedCorpus,
-    prefix: bytes | memoryview,
+    base: bytes | memoryview,
     level: int,
     spool_dir: str | os.PathLike[str],
 ) -> tuple[Frame, bytes | memoryview]:
@@ -87,12 +84,12 @@ def _again(
     ranges = join_ranges([span for frame in group for span in frame.ranges])
     views = [source.view(span.start, len(span)) for span in ranges]
     data = views[0] if len(views) == 1 else joined(spool_dir, views)
-    kind, twins = first.kind, first.twins
-    if kind in RELATED:
-        kind, stored = compress_related(data, prefix, level)
+    kind, bases = first.kind, first.bases
+    if kind in NEED_DELTA_BASE:
+        kind, stored = compress_against(data, base, level)
     elif kind is FrameKind.DICTIONARY:
-        stored = compress_dictionary(data, prefix, level)
+        stored = compress_dictionary(data, base, level)
     else:
-        kind, stored, twins, prefix = FrameKind.LITERAL, compress_literal(data, level, _WINDOW_LOG), (), b""
-    prove(kind, stored, prefix, data)
-    return Frame(kind, ranges, len(stored), twins), stored
+        kind, stored, bases, base = FrameKind.LITERAL, compress_literal(data, level), (), b""
+    prove_frame(kind, stored, base, data)
+    return Frame(kind, ranges, len(stored), bases), stored

@@ -1,4 +1,4 @@
-"""Plain bytes out of a packed corpus, decoded where and when they are wanted, verified before they are handed out."""
+"""Plain bytes of a packed corpus: decoded where and when they are wanted, and verified before anybody gets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from reducto.codec.frames import RELATED, Frame, FrameKind, FrameReader, LongReaders, at_hand
+from reducto.codec.frame_reader import FrameReader, LongReaders, all_arrived
+from reducto.codec.frames import NEED_DELTA_BASE, Frame, FrameKind
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.corpus.corpus_format import HASH_BYTES, SEGMENT_BYTES, SignatureBlock
 from reducto.corpus.indexing import IndexedCorpusWriter
@@ -24,14 +25,13 @@ from reducto.mapped import scratch
 from reducto.values import ByteRange, CorpusId
 from reducto.workers import Submit
 
-#: Frames up to this many plain bytes are decoded at once, longer ones as far as they are needed. A reader in the midst
-#: of a frame holds zstd's window, however short the frame is, so only a few may stay open (`LongReaders`).
+#: Frames of up to this many plain bytes are decoded at once, longer ones as far as they are needed. A reader that has
+#: not reached the end of its frame holds zstd's window, up to 128 MiB, so only a few may stay open (`LongReaders`).
 _WHOLE_FRAME_BYTES = 8 << 20
-#: Plain bytes beyond which a packed corpus is not unpacked: a few bytes can claim to be any number.
+#: Plain bytes beyond which a packed corpus is not unpacked, because its table can claim any number.
 PLAIN_LIMIT_BYTES = 64 << 30
 
-
-#: Returns when so many bytes of a packed corpus may be read; raises when they will not come.
+#: Returns when so many bytes of a packed corpus may be read; raises when they will not arrive.
 Arrived = Callable[[int], None]
 
 
@@ -66,22 +66,25 @@ def ensure_touched(source: ReadableCorpus, number: int, plan: Plan, plain_offset
         source.ensure(ByteRange(s * SEGMENT_BYTES, min((s + 1) * SEGMENT_BYTES, end)) for s in segments)
 
 
-def gather(
-    sources: Mapping[CorpusId, ReadableCorpus], parents: tuple[CorpusId, ...], frame: Frame
+def base_of(
+    frame: Frame, parents: tuple[CorpusId, ...], sources: Mapping[CorpusId, ReadableCorpus]
 ) -> bytes | memoryview:
-    """What ``frame`` was compressed against: its twins, or a dictionary. Raises `CorpusMissing`, `Corrupt`."""
-    if frame.kind not in (*RELATED, FrameKind.DICTIONARY):
+    """The delta base or the dictionary that ``frame`` was compressed with; empty if it was compressed alone.
+
+    ``sources`` holds the ``parents``. Raises `CorpusMissing`, `Corrupt`, `SegmentCorrupt`.
+    """
+    if frame.kind not in (*NEED_DELTA_BASE, FrameKind.DICTIONARY):
         return b""
     if frame.kind is FrameKind.DICTIONARY:
-        reference = frame.twins[0].reference if frame.twins else len(parents)
+        reference = frame.bases[0].reference if frame.bases else len(parents)
         if reference >= len(parents):
             raise Corrupt("packed corpus: a dictionary frame names no parent")
         return _source(sources, parents[reference]).dictionary
     for number, parent in enumerate(parents):
-        spans = [ByteRange(t.offset, t.offset + t.length) for t in frame.twins if t.reference == number]
+        spans = [ByteRange(b.offset, b.offset + b.length) for b in frame.bases if b.reference == number]
         if spans:
             _source(sources, parent).ensure(spans)
-    return copied([_source(sources, parents[t.reference]).plain[t.offset : t.offset + t.length] for t in frame.twins])
+    return copied([_source(sources, parents[b.reference]).plain[b.offset : b.offset + b.length] for b in frame.bases])
 
 
 def _source(sources: Mapping[CorpusId, ReadableCorpus], corpus: CorpusId) -> ReadableCorpus:
@@ -92,9 +95,9 @@ def _source(sources: Mapping[CorpusId, ReadableCorpus], corpus: CorpusId) -> Rea
 
 
 class _OpenFrame:
-    """One frame's decoding, as far as it has come. Ranges are filled in their order.
+    """One frame, and how far it is decoded. Its ranges are filled in their order.
 
-    ``packed_offset`` is where ``stored`` begins in the packed corpus.
+    ``packed_offset`` is the offset of ``stored`` in the packed corpus.
     """
 
     def __init__(self, frame: Frame, stored: memoryview, packed_offset: int) -> None:
@@ -103,10 +106,12 @@ class _OpenFrame:
         self.packed_offset = packed_offset
         self.lock = threading.Lock()
         self.reader: FrameReader | None = None
-        self.place: object | None = None
-        """What allows a long frame's reader to stay open."""
+        self.slot: object | None = None
+        """The slot of `LongReaders` that allows a long frame's reader to stay open."""
         self.done = 0
+        """Plain bytes of the frame that are decoded."""
         self.starts = [0, *accumulate(map(len, frame.ranges))]
+        """Where each range begins among the frame's plain bytes, and last their number."""
 
 
 class UnpackedCorpus:
@@ -114,6 +119,7 @@ class UnpackedCorpus:
 
     ``packed`` must stay valid until `close`. ``sources`` must hold the parents by the time that a frame needs them.
     While ``packed`` is still being written, ``arrived(n)`` returns when its first ``n`` bytes are there, or raises.
+    Raises `NotReducto`, `Corrupt`, `LimitExceeded` (more than ``plain_limit_bytes``), `OSError` (the disk is full).
     """
 
     def __init__(
@@ -126,7 +132,7 @@ class UnpackedCorpus:
         readers: LongReaders | None = None,
     ) -> None:
         self._readers = readers or LongReaders()
-        self._arrived = arrived or at_hand
+        self._arrived = arrived or all_arrived
         self._arrived(HEADER_BYTES)
         self._arrived(PackedTable.header_length(packed))
         self.table, at = PackedTable.parse(packed)
@@ -161,7 +167,7 @@ class UnpackedCorpus:
         return self.plain[plain_offset : plain_offset + length].toreadonly()
 
     def ensure(self, ranges: Iterable[ByteRange], submit: Submit | None = None) -> None:
-        """Decodes and verifies whatever of ``ranges`` was not before. Raises as `view`."""
+        """Decodes and verifies the segments of ``ranges`` that are not verified yet. Raises as `view`."""
         wanted: set[int] = set()
         for span in ranges:
             if span.stop > self.plain_length:
@@ -191,18 +197,18 @@ class UnpackedCorpus:
             if frame.done >= wanted:
                 return
             if frame.reader is None:
-                frame.reader = self._reader(frame, gather(self._sources, self.table.parents, frame.frame))
-                frame.place = self._readers.place() if total > _WHOLE_FRAME_BYTES else None
+                frame.reader = self._reader(frame, base_of(frame.frame, self.table.parents, self._sources))
+                frame.slot = self._readers.slot() if total > _WHOLE_FRAME_BYTES else None
             if total <= _WHOLE_FRAME_BYTES:
                 self._read_on(frame, frame.reader, total)
-            elif frame.place is not None:
+            elif frame.slot is not None:
                 self._read_on(frame, frame.reader, min(total, wanted + SEGMENT_BYTES))
             else:
-                with self._readers.alone:
+                with self._readers.without_slot:
                     self._read_on(frame, frame.reader, total)
 
     def _read_on(self, frame: _OpenFrame, reader: FrameReader, goal: int) -> None:
-        """Decodes up to ``goal``; the reader stays open unless that is the frame's end."""
+        """Decodes up to ``goal`` plain bytes of the frame, and closes its reader at the frame's end."""
         while frame.done < goal:
             number = bisect_right(frame.starts, frame.done) - 1
             span = frame.frame.ranges[number]
@@ -211,21 +217,23 @@ class UnpackedCorpus:
             reader.read_into(self.plain[start : start + length])
             frame.done += length
         if frame.done == frame.starts[-1]:
-            frame.reader = frame.place = None
+            frame.reader = frame.slot = None
 
-    def _reader(self, frame: _OpenFrame, prefix: bytes | memoryview) -> FrameReader:
+    def _reader(self, frame: _OpenFrame, base: bytes | memoryview) -> FrameReader:
         kind, offset, wait = frame.frame.kind, frame.packed_offset, self._arrived
-        return FrameReader(kind, frame.stored, prefix, frame.starts[-1], lambda length: wait(offset + length))
+        return FrameReader(kind, frame.stored, base, frame.starts[-1], lambda length: wait(offset + length))
 
     def write_corpus(self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None) -> None:
-        """Writes everything as a mapped corpus with its tables: for matching against it, and for reading it later.
+        """Writes the whole corpus as a file to map, with its tables, so that new bytes can be matched against it.
 
         ``info`` and ``signature`` travel beside the packed corpus; with them the file is the one that was packed.
+        Raises as `view`, and `OSError`.
         """
-        writer = IndexedCorpusWriter(path, chunking=self.table.chunking)
+        index = self.table.index
+        writer = IndexedCorpusWriter(path, chunking=index.chunking)
         try:
-            writer.anchor(self.table.anchors)
-            for path_hash, offset in self.table.members:
+            writer.anchor(index.anchors)
+            for path_hash, offset in index.members:
                 writer.note_member(path_hash, offset)
             for at in range(0, self.plain_length, SEGMENT_BYTES):
                 writer.append(self.view(at, min(SEGMENT_BYTES, self.plain_length - at)))

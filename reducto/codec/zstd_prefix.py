@@ -1,8 +1,8 @@
-"""zstd frames that refer to a prefix of raw content, without a copy of it.
+"""zstd frames that refer to a prefix of raw content, which is not copied.
 
-`zstandard` copies a dictionary while everybody else waits for the interpreter: of tens of megabytes into fresh memory,
-that is half a tenth of a second where page faults are dear. So zstd itself is told of the prefix, by the CFFI binding
-that comes with `zstandard`. What is made is the same, byte for byte. An installation without that binding copies.
+`zstandard` copies a dictionary while it holds the GIL: about 50 ms for tens of megabytes. So this module passes the
+prefix to zstd itself, through the CFFI binding that comes with `zstandard`. The frames are the same byte for byte. If
+that binding is not installed, `zstandard` copies the prefix.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _PARAMETERS = (
 )
 
 
-class Reader(Protocol):
-    """What `open_reader` gives."""
+class PrefixReader(Protocol):
+    """Decodes one frame from front to back."""
 
     def readinto(self, out: memoryview) -> int:
-        """Fills ``out`` as far as the frame goes; the number of bytes. Raises `zstandard.ZstdError`."""
+        """Fills ``out`` as far as the frame goes and returns the number of bytes. Raises `zstandard.ZstdError`."""
 
 
 def compress(
     data: bytes | memoryview, prefix: bytes | memoryview, parameters: zstandard.ZstdCompressionParameters
 ) -> bytes | memoryview:
-    """``data`` as one zstd frame behind ``prefix``. Raises `zstandard.ZstdError`."""
+    """``data`` as one zstd frame that may refer to ``prefix``. Raises `zstandard.ZstdError`."""
     if lib is None:
         return zstandard.ZstdCompressor(dict_data=_dictionary(prefix), compression_params=parameters).compress(data)
     context = _made(lib.ZSTD_createCCtx())
@@ -55,22 +55,22 @@ def compress(
                 context, ffi.from_buffer(prefix), len(prefix), lib.ZSTD_dlm_byRef, lib.ZSTD_dct_rawContent
             )
         )
-        room = uncleared(lib.ZSTD_compressBound(len(data)))
-        length = lib.ZSTD_compress2(context, ffi.from_buffer(room), len(room), ffi.from_buffer(data), len(data))
-        return room[: _checked(length)]
+        out = uncleared(lib.ZSTD_compressBound(len(data)))
+        length = lib.ZSTD_compress2(context, ffi.from_buffer(out), len(out), ffi.from_buffer(data), len(data))
+        return out[: _checked(length)]
     finally:
         lib.ZSTD_freeCCtx(context)
 
 
-def open_reader(source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> Reader:
-    """A reader of the frame in ``source``, behind ``prefix``, which must stay as it is meanwhile."""
+def open_reader(source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> PrefixReader:
+    """A reader of the frame in ``source``, which refers to ``prefix``. The prefix must not change while it reads."""
     if lib is None:
         decompressor = zstandard.ZstdDecompressor(dict_data=_dictionary(prefix), max_window_size=1 << window_log_limit)
-        return cast(Reader, decompressor.stream_reader(source, read_size=_READ_BYTES))
-    return _Reader(source, prefix, window_log_limit)
+        return cast(PrefixReader, decompressor.stream_reader(source, read_size=_READ_BYTES))
+    return _CffiReader(source, prefix, window_log_limit)
 
 
-class _Reader:
+class _CffiReader:
     def __init__(self, source: IO[bytes], prefix: bytes | memoryview, window_log_limit: int) -> None:
         self._source = source
         self._held = hold(prefix)

@@ -1,4 +1,4 @@
-"""gzip blobs rebuilt bit for bit: the container side of the codec (see ``reducto.container``).
+"""Reads gzip blobs and rebuilds them bit for bit: the containers of `reducto.container`.
 
 `open_container` reads a blob, whatever it is; `recipe_from_bytes` reads a serialised recipe of either kind.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from reducto.container import ContainerReader, Recipe
 from reducto.errors import Corrupt
 from reducto.gzip.container_limits import ContainerLimits
-from reducto.gzip.donor import Precedent
+from reducto.gzip.donor import Donor
 from reducto.gzip.gzip_header import MAGIC
 from reducto.gzip.gzip_reader import GzipReader
 from reducto.gzip.gzip_recipe import KIND, GzipRecipe
@@ -20,10 +20,10 @@ from reducto.workers import Submit
 __all__ = [
     "TOKEN_DELTA_LIMIT_BYTES",
     "ContainerLimits",
+    "Donor",
     "GzipReader",
     "GzipRecipe",
     "Identification",
-    "Precedent",
     "RawRecipe",
     "TokenDelta",
     "identify",
@@ -34,10 +34,11 @@ __all__ = [
 
 
 def open_container(head: bytes, submit: Submit | None = None, limits: ContainerLimits | None = None) -> ContainerReader:
-    """The unframer for a blob that begins with ``head`` (at least 3 bytes unless the blob is shorter; feed them too).
+    """The reader for a blob that begins with ``head``, which must also be fed to it.
 
-    gzip gets a `GzipReader`; everything else, zstd included, is its own plain bytes. With ``submit`` segments are
-    planned on workers while `feed` reads on; at most ``limits.segments_in_flight`` tasks at once.
+    ``head`` has at least 3 bytes unless the blob is shorter. A gzip blob gets a `GzipReader`; every other one, zstd
+    included, is its own plain bytes. With ``submit`` segments are planned on workers while `feed` reads on, in at most
+    ``limits.segments_in_flight`` tasks at once.
     """
     limits = limits or ContainerLimits()
     if head[: len(MAGIC)] == MAGIC:
@@ -46,7 +47,7 @@ def open_container(head: bytes, submit: Submit | None = None, limits: ContainerL
 
 
 def recipe_from_bytes(data: bytes) -> Recipe:
-    """Reads what any recipe's ``to_bytes`` wrote. Raises `Corrupt`."""
+    """The recipe that any recipe's ``to_bytes`` wrote. Raises `Corrupt`."""
     if data[:1] == bytes([KIND]):
         return GzipRecipe.from_bytes(data)
     if data[:1] == bytes([RawRecipe.KIND]):

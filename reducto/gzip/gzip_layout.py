@@ -1,44 +1,45 @@
-"""What a gzip blob consists of: members, their segments, and the models that make them."""
+"""What a gzip blob consists of: members, their segments, and the encoder models that make them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reducto.gzip.planning import Choice
+from reducto.gzip.encoder_choice import EncoderChoice
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of deflate blocks and what the model of its encoder got wrong about them."""
+class DeflateSegment:
+    """A run of whole deflate blocks, and the corrections of its encoder model."""
 
     plain_length: int
     wire_bits: int
-    model: int
-    """Index into the recipe's choices."""
-    recipe: bytes
+    choice: int
+    """Index of its encoder model in `GzipLayout.choices`."""
+    corrections: bytes
+    """What the kernel needs beside the model to make exactly these bits; empty where the model is right."""
     shared_bits: int = 0
     """The bits of its first wire byte that belong to the segment before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One gzip member; ``trailer`` None: computed from the plain bytes of its only segment."""
+class GzipMember:
+    """One gzip member. If ``trailer`` is None, it is computed from the plain bytes of its only segment."""
 
     header: bytes
     trailer: bytes | None
-    segments: Sequence[Segment] = field(default_factory=list)
+    segments: Sequence[DeflateSegment] = field(default_factory=list)
 
 
-class Layout:
-    """All of a blob, in wire order: members, then trailing bytes. Lengths are bytes."""
+class GzipLayout:
+    """All of a blob in wire order: members, then trailing bytes. Lengths are bytes."""
 
     def __init__(
         self,
         wire_length: int,
         plain_length: int,
-        choices: tuple[Choice, ...],
-        members: Sequence[Member],
+        choices: tuple[EncoderChoice, ...],
+        members: Sequence[GzipMember],
         trailing: bytes,
     ) -> None:
         self.wire_length = wire_length
@@ -48,6 +49,6 @@ class Layout:
         self.trailing = trailing
 
     @property
-    def follows(self) -> bool:
-        """Whether any of its encoders can follow an older blob."""
+    def can_reuse_tokens(self) -> bool:
+        """Whether one of its encoders is one whose tokens can be taken from a donor."""
         return any(choice.model.reuses_tokens for choice in self.choices)

@@ -1,6 +1,6 @@
-"""Reading a gzip blob: plain bytes out, segments planned on workers, a proved recipe at the end.
+"""Reads a gzip blob: plain bytes come out, segments are planned on workers, and a proved recipe is the result.
 
-Memory: a plain window of 12 MiB (more only while one deflate block is longer, up to
+Memory: a window of 12 MiB of plain bytes (more only while one deflate block is longer, up to
 `ContainerLimits.block_limit_bytes`), the wire bytes of the segment being read, and copies of the segments in flight.
 """
 
@@ -14,23 +14,27 @@ from dataclasses import dataclass, field
 from reducto.errors import Corrupt
 from reducto.gzip.container_limits import ContainerLimits
 from reducto.gzip.gzip_header import MAGIC, TRAILER_BYTES, BadHeader, header_length
-from reducto.gzip.gzip_layout import Member, Segment
+from reducto.gzip.gzip_layout import DeflateSegment, GzipMember
 from reducto.gzip.gzip_recipe import PARTS_LIMIT, GzipRecipe
 from reducto.gzip.member_reader import MemberReader, NoEncoderModel, PlainLimitReached
-from reducto.gzip.planning import Job, Planned, plan_all
-from reducto.gzip.wire_buffer import Window
+from reducto.gzip.planning import PlannedSegment, SegmentJob, plan_all
+from reducto.gzip.wire_buffer import WireBuffer
 from reducto.values import Reason, Stored
 from reducto.workers import Submit
 
+#: Segments that are planned as one task: as many as have 1 MiB of plain bytes together, and at most 256.
 BATCH_PLAIN_BYTES = 1 << 20
+_BATCH_SEGMENTS = 256
+#: The recipe is compressed, so a quarter of the bytes of the corrections is expected of them in it.
+_EXPECTED_RATIO = 4
 
 
 @dataclass(slots=True)
 class _OpenMember:
     header: bytes
     trailer: bytes = b""
-    jobs: list[tuple[int, int, int]] = field(default_factory=list)
-    """Plain length, wire bits, shared bits of each segment."""
+    segments: list[tuple[int, int, int]] = field(default_factory=list)
+    """Plain length, wire bits and shared bits of each segment."""
 
 
 class _Refusal(Exception):
@@ -45,22 +49,22 @@ class GzipReader:
     ``refused`` is set as soon as it is clear that the blob will be stored as it came; further bytes are then ignored.
     """
 
-    identity = False
+    raw = False
 
     def __init__(self, limits: ContainerLimits, submit: Submit | None) -> None:
         self._limits = limits
         self._submit = submit
-        # Not bound to this object: they would keep each other, with megabytes, until the garbage collector comes.
+        # The step is not bound to this object: their cycle would hold megabytes until the garbage collector runs.
         self._step: Callable[[GzipReader, Callable[[memoryview], None]], bool] = GzipReader._read_header
-        self._wire = Window()
+        self._wire = WireBuffer()
         self._wire_length = 0
         self._trailing = bytearray()
         self._members: list[_OpenMember] = []
         self._reader = MemberReader(limits, self._wire)
-        self._batch: list[Job] = []
-        self._flying: deque[tuple[Future[list[Planned | None]], list[Job]]] = deque()
-        self._planned: list[Planned] = []
-        self._recipe_bytes = 0
+        self._batch: list[SegmentJob] = []
+        self._flying: deque[tuple[Future[list[PlannedSegment | None]], list[SegmentJob]]] = deque()
+        self._planned: list[PlannedSegment] = []
+        self._corrections_bytes = 0
         self.refused: Stored | None = None
 
     def feed(self, wire: bytes | memoryview, sink: Callable[[memoryview], None]) -> None:
@@ -96,7 +100,7 @@ class GzipReader:
             self._refuse(refusal.stored)
         return self.refused or self._assemble()
 
-    # ---- steps: each returns whether the next one can go on at once
+    # ---- steps: each returns whether the next one can go on with the bytes that are there
 
     def _read_header(self, sink: Callable[[memoryview], None]) -> bool:
         try:
@@ -155,11 +159,14 @@ class GzipReader:
 
     # ---- segments
 
-    def _dispatch(self, job: Job, shared_bits: int) -> None:
+    def _dispatch(self, job: SegmentJob, shared_bits: int) -> None:
         shape = job.shape
-        self._members[-1].jobs.append((shape.stop - shape.start, shape.wire_bits, shared_bits))
+        self._members[-1].segments.append((shape.stop - shape.start, shape.wire_bits, shared_bits))
         self._batch.append(job)
-        if sum(len(batched.plain) for batched in self._batch) >= BATCH_PLAIN_BYTES or len(self._batch) >= 256:
+        if (
+            sum(len(batched.plain) for batched in self._batch) >= BATCH_PLAIN_BYTES
+            or len(self._batch) >= _BATCH_SEGMENTS
+        ):
             self._flush_batch()
 
     def _flush_batch(self) -> None:
@@ -174,18 +181,21 @@ class GzipReader:
         self._flying.append((self._submit(plan_all, jobs), jobs))
 
     def _collect(self) -> None:
-        """Takes the oldest batch in. One that no worker has begun is done here: the workers may be waiting like us."""
+        """Takes the outcome of the oldest batch.
+
+        If no worker has begun it, this thread does it, because all workers may be waiting for batches of their own.
+        """
         future, jobs = self._flying.popleft()
         self._accept(plan_all(jobs) if future.cancel() else future.result())
 
-    def _accept(self, results: Sequence[Planned | None]) -> None:
+    def _accept(self, results: Sequence[PlannedSegment | None]) -> None:
         for planned in results:
             if planned is None:
                 raise _Refusal(Reason.NO_ENCODER_MODEL, "no encoder model can follow a part of this stream")
             self._planned.append(planned)
-            self._reader.heed(planned)
-            self._recipe_bytes += len(planned.recipe)
-        self._check_recipe_bytes(self._recipe_bytes // 4, self._wire_length)  # it may still compress
+            self._reader.learn_from(planned)
+            self._corrections_bytes += len(planned.corrections)
+        self._check_recipe_bytes(self._corrections_bytes // _EXPECTED_RATIO, self._wire_length)
 
     def _check_recipe_bytes(self, recipe_bytes: int, wire_length: int) -> None:
         most = max(self._limits.recipe_floor_bytes, int(wire_length * self._limits.recipe_percent / 100))
@@ -198,26 +208,26 @@ class GzipReader:
             future.cancel()
         self._flying.clear()
         self._batch.clear()
-        self._wire = Window()
+        self._wire = WireBuffer()
         self._reader = MemberReader(self._limits, self._wire)
 
     def _assemble(self) -> GzipRecipe | Stored:
         choices = list(dict.fromkeys(planned.choice for planned in self._planned))
-        place = {choice: index for index, choice in enumerate(choices)}
+        numbers = {choice: index for index, choice in enumerate(choices)}
         results = iter(self._planned)
-        members: list[Member] = []
+        members: list[GzipMember] = []
         plain_length = 0
         for opened in self._members:
-            taken = [(facts, next(results)) for facts in opened.jobs]
+            taken = [(facts, next(results)) for facts in opened.segments]
             segments = [
-                Segment(plain, bits, place[planned.choice], planned.recipe, shared)
+                DeflateSegment(plain, bits, numbers[planned.choice], planned.corrections, shared)
                 for (plain, bits, shared), planned in taken
             ]
             computed = len(taken) == 1 and taken[0][1].trailer_computed
-            members.append(Member(opened.header, None if computed else opened.trailer, segments))
+            members.append(GzipMember(opened.header, None if computed else opened.trailer, segments))
             plain_length += sum(segment.plain_length for segment in segments)
-        corrections = sum(planned.corrections for planned in self._planned)
-        recipe = GzipRecipe(self._wire_length, plain_length, choices, members, bytes(self._trailing), corrections)
+        correction_count = sum(planned.correction_count for planned in self._planned)
+        recipe = GzipRecipe(self._wire_length, plain_length, choices, members, bytes(self._trailing), correction_count)
         try:
             self._check_recipe_bytes(len(recipe.to_bytes()), self._wire_length)
         except _Refusal as refusal:

@@ -5,11 +5,11 @@ Serialised (numbers LEB128): kind 1, flags (1: the body is a zstd frame), then t
     version 1, wire length, plain length
     headers: count, each length and bytes          models: count, each id and member parameter
     members: count, each header index, trailer (0: computed, 1: 8 bytes follow), segment count, segments
-    segment: plain length, wire bits, model index, recipe length, recipe, shared byte if it begins inside a byte
+    segment: plain length, wire bits, model index, corrections' length, corrections, shared byte if it begins inside one
     trailing: length and bytes
 
-A segment that begins inside a wire byte keeps that byte's earlier bits, so that a range can begin there
-without its predecessor.
+A segment that begins inside a wire byte keeps that byte's earlier bits, so that a range can begin there without the
+segment before. docs/formats/recipe.md explains the fields.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from reducto import bounded
 from reducto.container import PlainReader
 from reducto.errors import Corrupt
 from reducto.gzip.donor import FindDonor
-from reducto.gzip.gzip_layout import Layout, Member, Segment
-from reducto.gzip.planning import Choice
+from reducto.gzip.encoder_choice import EncoderChoice
+from reducto.gzip.gzip_layout import DeflateSegment, GzipLayout, GzipMember
 from reducto.gzip.rebuilding import rebuild
 from reducto.kernel import gzip as kernel
 from reducto.values import ByteRange
-from reducto.varint import Numbers, put
+from reducto.varint import NumberReader, put_numbers
 from reducto.workers import Submit
 
 KIND = 1
@@ -35,32 +35,32 @@ VERSION = 1
 _ZSTD = 1
 _BODY_LIMIT_BYTES = 64 << 20
 _SEGMENT_LIMIT_BYTES = 64 << 20
-#: Members and segments of one blob: bounds the memory that reading a recipe takes.
+#: Members and segments of one blob. It bounds the memory that reading a recipe takes.
 PARTS_LIMIT = 1 << 20
 
 
-class GzipRecipe(Layout):
-    """A proved recipe. Made by `GzipReader.finish` and `from_bytes` only."""
+class GzipRecipe(GzipLayout):
+    """A proved recipe. It is made only by `GzipReader.finish` and `from_bytes`."""
 
     def __init__(
         self,
         wire_length: int,
         plain_length: int,
-        choices: Sequence[Choice],
-        members: Sequence[Member],
+        choices: Sequence[EncoderChoice],
+        members: Sequence[GzipMember],
         trailing: bytes,
-        corrections: int | None = None,
+        correction_count: int | None = None,
     ) -> None:
         super().__init__(wire_length, plain_length, tuple(choices), members, trailing)
-        self.corrections = corrections
-        """Where the models were wrong; None for a recipe that was read from bytes."""
+        self.correction_count = correction_count
+        """How often the models were wrong; None for a recipe that was read from bytes."""
         self.encoder = self._main_encoder()
 
     def _main_encoder(self) -> str:
         counts = [0] * len(self.choices)
         for member in self.members:
             for segment in member.segments:
-                counts[segment.model] += 1
+                counts[segment.choice] += 1
         return self.choices[counts.index(max(counts))].model.name if counts else "gzip"
 
     def to_bytes(self) -> bytes:
@@ -72,43 +72,40 @@ class GzipRecipe(Layout):
     def _body(self) -> bytes:
         out = bytearray()
         headers = {header: index for index, header in enumerate(dict.fromkeys(m.header for m in self.members))}
-        for number in (VERSION, self.wire_length, self.plain_length, len(headers)):
-            put(out, number)
+        put_numbers(out, VERSION, self.wire_length, self.plain_length, len(headers))
         for header in headers:
-            put(out, len(header))
+            put_numbers(out, len(header))
             out += header
-        put(out, len(self.choices))
+        put_numbers(out, len(self.choices))
         for choice in self.choices:
-            put(out, choice.model_id)
-            put(out, choice.member_param)
-        put(out, len(self.members))
+            put_numbers(out, choice.model_id, choice.member_param)
+        put_numbers(out, len(self.members))
         for member in self.members:
-            put(out, headers[member.header])
-            put(out, 0 if member.trailer is None else 1)
+            put_numbers(out, headers[member.header], 0 if member.trailer is None else 1)
             out += member.trailer or b""
             _put_segments(out, member.segments)
-        put(out, len(self.trailing))
+        put_numbers(out, len(self.trailing))
         out += self.trailing
         return bytes(out)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> GzipRecipe:
-        """Reads what `to_bytes` wrote. Raises `Corrupt` for anything else, unknown versions and models included."""
+        """The recipe that `to_bytes` wrote. Raises `Corrupt` for other bytes, unknown versions and models included."""
         if len(data) < 2 or data[0] != KIND or data[1] & ~_ZSTD:
             raise Corrupt("recipe: not a gzip recipe")
         body = bounded.decompress(data[2:], _BODY_LIMIT_BYTES, "recipe") if data[1] & _ZSTD else data[2:]
-        reader = Numbers(body, "recipe")
+        reader = NumberReader(body, "recipe")
         version = reader.take()
         if version != VERSION:
             raise Corrupt(f"recipe: version {version} is unknown; a newer Reducto wrote it")
         wire_length, plain_length = reader.take(), reader.take()
-        headers = [reader.raw(reader.take()) for _ in range(reader.take(PARTS_LIMIT))]
-        choices = [Choice(reader.take(0xFFFF), reader.take(0xFFFFFFFF)) for _ in range(reader.take(0xFFFF))]
+        headers = [reader.take_bytes(reader.take()) for _ in range(reader.take(PARTS_LIMIT))]
+        choices = [EncoderChoice(reader.take(0xFFFF), reader.take(0xFFFFFFFF)) for _ in range(reader.take(0xFFFF))]
         for choice in choices:
             if choice.model_id not in kernel.models():
                 raise Corrupt(f"recipe: encoder model {choice.model_id:#06x} is unknown; a newer Reducto wrote it")
         members = [_take_member(reader, headers, len(choices)) for _ in range(reader.take(PARTS_LIMIT))]
-        trailing = reader.raw(reader.take())
+        trailing = reader.take_bytes(reader.take())
         reader.finish()
         recipe = cls(wire_length, plain_length, choices, members, trailing)
         recipe._check_lengths()
@@ -129,40 +126,38 @@ class GzipRecipe(Layout):
         submit: Submit | None = None,
         find_donor: FindDonor = lambda: None,
     ) -> Iterator[bytes | memoryview]:
-        """The wire bytes of the range; see `reducto.container.Recipe.rebuild`. Raises `Corrupt` if the recipe was
-        forged.
+        """The wire bytes of the range; see `reducto.container.Recipe.rebuild`. Raises `Corrupt` for a forged recipe.
 
-        What ``find_donor`` finds is asked for each group of segments: a precedent may come while they are rebuilt.
+        ``find_donor`` is asked for each group of segments, because a donor may be found while they are rebuilt.
         """
         return rebuild(self, plain, wire or ByteRange(0, self.wire_length), submit, find_donor)
 
 
-def _put_segments(out: bytearray, segments: Sequence[Segment]) -> None:
-    put(out, len(segments))
+def _put_segments(out: bytearray, segments: Sequence[DeflateSegment]) -> None:
+    put_numbers(out, len(segments))
     bit = 0
     for segment in segments:
-        for number in (segment.plain_length, segment.wire_bits, segment.model, len(segment.recipe)):
-            put(out, number)
-        out += segment.recipe
+        put_numbers(out, segment.plain_length, segment.wire_bits, segment.choice, len(segment.corrections))
+        out += segment.corrections
         if bit % 8:
             out.append(segment.shared_bits)
         bit += segment.wire_bits
 
 
-def _take_member(reader: Numbers, headers: list[bytes], choices: int) -> Member:
+def _take_member(reader: NumberReader, headers: list[bytes], choices: int) -> GzipMember:
     header = headers[reader.take(len(headers) - 1)] if headers else b""
-    trailer = reader.raw(8) if reader.take(1) else None
-    segments: list[Segment] = []
+    trailer = reader.take_bytes(8) if reader.take(1) else None
+    segments: list[DeflateSegment] = []
     bit = 0
     for _ in range(reader.take(PARTS_LIMIT)):
         plain_length, wire_bits = reader.take(_SEGMENT_LIMIT_BYTES), reader.take(8 * _SEGMENT_LIMIT_BYTES)
-        model = reader.take(choices - 1)
-        recipe = reader.raw(reader.take())
-        shared = reader.raw(1)[0] if bit % 8 else 0
+        choice = reader.take(choices - 1)
+        corrections = reader.take_bytes(reader.take())
+        shared = reader.take_bytes(1)[0] if bit % 8 else 0
         if shared >> (bit % 8):
             raise Corrupt("recipe: shared bits overlap a segment")
-        segments.append(Segment(plain_length, wire_bits, model, recipe, shared))
+        segments.append(DeflateSegment(plain_length, wire_bits, choice, corrections, shared))
         bit += wire_bits
     if not segments or (trailer is None and len(segments) != 1):
         raise Corrupt("recipe: a member has no segment, or a trailer that cannot be computed")
-    return Member(header, trailer, segments)
+    return GzipMember(header, trailer, segments)

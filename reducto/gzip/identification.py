@@ -1,4 +1,4 @@
-"""Naming the encoder of a gzip file: for `reducto analyze`, and to see why a layer was stored as it came."""
+"""Names the encoder of a gzip file, for `reducto analyze`, and tells why a layer was stored as it came."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from reducto.values import Stored
 from reducto.workers import Submit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """What made a gzip file, as far as the models can tell."""
+    """What made a gzip file, as far as the encoder models can tell."""
 
-    encoder: str | None
-    """Model name (``go-1.19-level-6``); None if no model comes near."""
-    level: int | None
+    encoder: str | None = None
+    """Name of the encoder model (``go-1.19-level-6``); None if no model comes near."""
+    level: int | None = None
     """The level a user would have given; None without an encoder or where the encoder has none."""
-    confidence: float
+    confidence: float = 0.0
     """Share of segments that the model rebuilds without any correction, 0 to 1."""
-    members: int
-    segments: int
-    mispredictions: int
-    recipe_bytes: int
+    members: int = 0
+    segments: int = 0
+    mispredictions: int = 0
+    recipe_bytes: int = 0
     plain_bytes: int
     wire_bytes: int
-    stored: Stored | None
+    stored: Stored | None = None
     """Why the file would be stored as it came; None if it can be rebuilt."""
 
 
 def identify(
     wire: Iterable[bytes], *, submit: Submit | None = None, limits: ContainerLimits | None = None
 ) -> Identification:
-    """Reads a gzip file's bytes, in pieces of any size, and names its encoder. Plans, and so proves, all of it."""
-    unframer = GzipReader(limits or ContainerLimits(), submit)
+    """Reads a gzip file's bytes, in pieces of any size, and names its encoder.
+
+    All segments are planned, so the outcome is proved and takes as long as encoding.
+    """
+    reader = GzipReader(limits or ContainerLimits(), submit)
     wire_bytes = plain_bytes = 0
 
     def count(piece: memoryview) -> None:
@@ -45,18 +48,18 @@ def identify(
 
     for piece in wire:
         wire_bytes += len(piece)
-        unframer.feed(piece, count)
-        if unframer.refused is not None:
+        reader.feed(piece, count)
+        if reader.refused is not None:
             break
-    outcome = unframer.finish()
+    outcome = reader.finish()
     if isinstance(outcome, Stored):
-        return Identification(None, None, 0.0, 0, 0, 0, 0, plain_bytes, wire_bytes, outcome)
+        return Identification(plain_bytes=plain_bytes, wire_bytes=wire_bytes, stored=outcome)
     return _describe(outcome, wire_bytes, plain_bytes)
 
 
 def _describe(recipe: GzipRecipe, wire_bytes: int, plain_bytes: int) -> Identification:
     segments = [segment for member in recipe.members for segment in member.segments]
-    exact = sum(not segment.recipe for segment in segments)
+    exact = sum(not segment.corrections for segment in segments)
     level = next((choice.model.level for choice in recipe.choices if choice.model.name == recipe.encoder), -1)
     return Identification(
         encoder=recipe.encoder,
@@ -64,9 +67,8 @@ def _describe(recipe: GzipRecipe, wire_bytes: int, plain_bytes: int) -> Identifi
         confidence=exact / len(segments),
         members=len(recipe.members),
         segments=len(segments),
-        mispredictions=recipe.corrections or 0,
+        mispredictions=recipe.correction_count or 0,
         recipe_bytes=len(recipe.to_bytes()),
         plain_bytes=plain_bytes,
         wire_bytes=wire_bytes,
-        stored=None,
     )

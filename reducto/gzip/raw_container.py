@@ -1,39 +1,39 @@
-"""Framing of data that is not gzip: none."""
+"""Blobs that are not gzip: their wire bytes are their plain bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from reducto.container import PlainReader
+from reducto.container import RAW_ENCODER, PlainReader
 from reducto.errors import Corrupt
 from reducto.values import ByteRange, Reason, Stored
-from reducto.varint import Numbers, put
+from reducto.varint import NumberReader, put_numbers
 from reducto.workers import Submit
 
 PIECE_BYTES = 1 << 20
 
 
 class RawRecipe:
-    """Wire bytes that are the plain bytes. Nothing to prove."""
+    """The recipe of wire bytes that are the plain bytes. There is nothing to prove."""
 
     KIND = 0
-    encoder = "identity"
+    encoder = RAW_ENCODER
 
     def __init__(self, length: int) -> None:
         self.wire_length = self.plain_length = length
 
     def to_bytes(self) -> bytes:
-        """Kind and length."""
+        """The kind and the length."""
         out = bytearray([self.KIND])
-        put(out, self.wire_length)
+        put_numbers(out, self.wire_length)
         return bytes(out)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RawRecipe:
-        """Reads what `to_bytes` wrote. Raises `Corrupt`."""
+        """The recipe that `to_bytes` wrote. Raises `Corrupt`."""
         if data[:1] != bytes([cls.KIND]):
-            raise Corrupt("recipe: not an identity recipe")
-        reader = Numbers(data, "recipe", 1)
+            raise Corrupt("recipe: not a raw recipe")
+        reader = NumberReader(data, "recipe", 1)
         recipe = cls(reader.take())
         reader.finish()
         return recipe
@@ -41,16 +41,16 @@ class RawRecipe:
     def rebuild(
         self, plain: PlainReader, wire: ByteRange | None = None, submit: Submit | None = None
     ) -> Iterator[bytes | memoryview]:
-        """The plain bytes of the range."""
+        """The plain bytes of the range, in pieces."""
         wire = wire or ByteRange(0, self.wire_length)
         for at in range(wire.start, min(wire.stop, self.wire_length), PIECE_BYTES):
             yield bytes(plain.read(at, min(PIECE_BYTES, min(wire.stop, self.wire_length) - at)))
 
 
 class RawReader:
-    """Passes everything on."""
+    """Passes every wire byte on as a plain byte, up to a limit."""
 
-    identity = True
+    raw = True
 
     def __init__(self, plain_limit_bytes: int) -> None:
         self._limit = plain_limit_bytes

@@ -14,30 +14,31 @@ from itertools import islice
 
 from reducto.container import PlainReader
 from reducto.errors import Corrupt
-from reducto.gzip.donor import FindDonor, Precedent
-from reducto.gzip.gzip_layout import Layout, Segment
+from reducto.gzip.donor import Donor, FindDonor
+from reducto.gzip.gzip_layout import DeflateSegment, GzipLayout
 from reducto.gzip.planning import member_trailer
-from reducto.gzip.wire_parts import Part, parts_of
+from reducto.gzip.wire_parts import WirePart, parts_of
 from reducto.kernel import gzip as kernel
 from reducto.kernel.buffers import copied
 from reducto.values import ByteRange
 from reducto.workers import Submit
 
 GROUP_WIRE_BYTES = 256 << 10
-#: The first group is one segment, rebuilt with all workers at its service, for somebody waits for the first byte.
+#: The first group is a single segment while all workers are free, because somebody waits for the first byte.
 FIRST_GROUP_WIRE_BYTES = 16 << 10
 GROUPS_AHEAD = 4
 
-#: An index range of parts, and the wire position where the last of them ends.
+#: An index range of parts, and the wire offset where the last of them ends.
 Group = tuple[int, int, int]
 
 
 def rebuild(
-    layout: Layout, plain: PlainReader, wire: ByteRange, submit: Submit | None, find_donor: FindDonor
+    layout: GzipLayout, plain: PlainReader, wire: ByteRange, submit: Submit | None, find_donor: FindDonor
 ) -> Iterator[bytes | memoryview]:
     """The wire bytes of ``wire`` in order; up to `GROUPS_AHEAD` groups are under way at once.
 
-    A group that no worker has begun when it is needed is rebuilt here: all workers may be readers that wait like us.
+    A group that no worker has begun when it is needed is rebuilt by the calling thread, because all workers may be
+    readers that wait for a group of their own.
     """
     parts = parts_of(layout)
     stop = min(wire.stop, layout.wire_length)
@@ -47,7 +48,8 @@ def rebuild(
     ahead = deque[tuple[Group, Future[bytes | memoryview] | None]]((group, None) for group in islice(groups, 1))
 
     def run(first: int, stop: int, wire_stop: int) -> bytes | memoryview:
-        return _rebuild_group(layout, plain, find_donor(), parts, first, stop, wire_stop)
+        rebuilder = _SegmentRebuilder(layout, plain, find_donor())
+        return _rebuild_group(rebuilder, parts, first, stop, wire_stop)
 
     try:
         while ahead:
@@ -66,7 +68,7 @@ def rebuild(
                 future.cancel()
 
 
-def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> Iterator[Group]:
+def _groups(parts: list[WirePart], first: int, wire_stop: int, wire_length: int) -> Iterator[Group]:
     """All groups from part ``first`` on up to ``wire_stop``."""
     index, most = first, FIRST_GROUP_WIRE_BYTES
     while index < len(parts) and (parts[index].wire_start < wire_stop):
@@ -80,14 +82,33 @@ def _groups(parts: list[Part], first: int, wire_stop: int, wire_length: int) -> 
         index = end
 
 
+class _SegmentRebuilder:
+    """Rebuilds segments of one blob, with a donor's tokens where there is one."""
+
+    def __init__(self, layout: GzipLayout, plain: PlainReader, donor: Donor | None) -> None:
+        self._layout = layout
+        self.plain = plain
+        self._donor = donor
+
+    def segment(self, part: WirePart, segment: DeflateSegment, shape: kernel.SegmentShape) -> memoryview:
+        """The wire bytes that hold a bit of the segment. Raises `Corrupt`."""
+        choice, donor = self._layout.choices[segment.choice], self._donor
+        source = self.plain.read(part.plain_offset, part.read_length) if part.read_length else b""
+        how = (shape, source, choice.model_id, choice.member_param, segment.corrections)
+        ranges, delta = donor.reuse(choice, part) if donor and not segment.corrections else ([], b"")
+        wire = kernel.rebuild_segment(*how, ranges, delta)
+        if wire is None and delta and donor:
+            donor.drop_deltas()
+            wire = kernel.rebuild_segment(*how)
+        if wire is None:
+            raise Corrupt("recipe: a segment does not rebuild from these plain bytes")
+        if wire:
+            wire[0] |= segment.shared_bits
+        return wire
+
+
 def _rebuild_group(
-    layout: Layout,
-    plain: PlainReader,
-    precedent: Precedent | None,
-    parts: list[Part],
-    first: int,
-    stop: int,
-    wire_stop: int,
+    rebuilder: _SegmentRebuilder, parts: list[WirePart], first: int, stop: int, wire_stop: int
 ) -> bytes | memoryview:
     out: list[bytes | memoryview] = []
     for index in range(first, stop):
@@ -96,31 +117,7 @@ def _rebuild_group(
         if part.verbatim is not None:
             out.append(part.verbatim)
         elif part.segment is None or part.shape is None:
-            out.append(member_trailer(plain.read(part.plain_offset, part.read_length)))
+            out.append(member_trailer(rebuilder.plain.read(part.plain_offset, part.read_length)))
         else:
-            wire = _rebuild_segment(layout, plain, precedent, part, part.segment, part.shape)
-            out.append(wire[:length])
+            out.append(rebuilder.segment(part, part.segment, part.shape)[:length])
     return out[0] if len(out) == 1 else copied(out)
-
-
-def _rebuild_segment(
-    layout: Layout,
-    plain: PlainReader,
-    precedent: Precedent | None,
-    part: Part,
-    segment: Segment,
-    shape: kernel.SegmentShape,
-) -> memoryview:
-    choice = layout.choices[segment.model]
-    source = plain.read(part.plain_offset, part.read_length) if part.read_length else b""
-    how = (shape, source, choice.model_id, choice.member_param, segment.recipe)
-    sides, delta = precedent.beside(choice, part) if precedent and not segment.recipe else ([], b"")
-    wire = kernel.rebuild_segment(*how, sides, delta)
-    if wire is None and delta and precedent:
-        precedent.distrust()
-        wire = kernel.rebuild_segment(*how)
-    if wire is None:
-        raise Corrupt("recipe: a segment does not rebuild from these plain bytes")
-    if wire:
-        wire[0] |= segment.shared_bits
-    return wire

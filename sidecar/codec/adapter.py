@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from reducto.codec import (
     ReferenceCorpus,
     UnpackedCorpus,
 )
-from reducto.codec.frames import LongReaders
+from reducto.codec.frame_reader import LongReaders
 from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
 from reducto.config import Config
@@ -57,16 +57,16 @@ class ReductoCodec:
     def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
         sources = cast(Mapping[CorpusId, ReadableCorpus], corpora)
         submit = None if alone else self._submit
-        return _Decoder(BlobDecoder(instructions, sources, self._spool_dir, submit))  # type: ignore[arg-type]
+        return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
 
     def reuse_tokens(self, decoder: Decoder, donor: Decoder, wire: Path, token_delta: bytes = b"") -> float:
-        return _inner(decoder).follow(_inner(donor), _mapped_bytes(wire), token_delta)
+        return _inner(decoder).reuse_tokens(_inner(donor), _mapped_bytes(wire), token_delta)
 
     def can_reuse_tokens(self, decoder: Decoder) -> bool:
-        return _inner(decoder).follows
+        return _inner(decoder).can_reuse_tokens
 
     def aligned_share(self, decoder: Decoder, donor: Decoder) -> float:
-        return _inner(decoder).beside(_inner(donor))
+        return _inner(decoder).aligned_share(_inner(donor))
 
     def token_delta(self, decoder: Decoder, wire: Path, donor: Decoder, donor_wire: Path) -> bytes:
         return _inner(decoder).token_delta(_mapped_bytes(wire), _inner(donor), _mapped_bytes(donor_wire))
@@ -120,7 +120,7 @@ class _Elections:
     def __init__(self, references: References) -> None:
         self._references = references
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
+    def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
         """The corpora that are worth most for a blob with these hooks."""
         found = []
         for corpus, requires in self._references.select_similar(hooks, limit):
@@ -159,31 +159,10 @@ class _Encoder:
         self._inner.close()
 
 
-class _Decoder:
-    """One decoder in the sidecar's terms."""
-
-    def __init__(self, inner: BlobDecoder) -> None:
-        self.inner = inner
-
-    def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
-        return self.inner.rebuild(wire)
-
-    @property
-    def reused_bytes(self) -> int:
-        return self.inner.followed_bytes
-
-    @property
-    def precomputed_bytes(self) -> int:
-        return self.inner.stated_bytes
-
-    def close(self) -> None:
-        self.inner.close()
-
-
 def _inner(decoder: Decoder) -> BlobDecoder:
-    """The library's decoder in one that this codec made."""
-    assert isinstance(decoder, _Decoder)
-    return decoder.inner
+    """The decoder as the class that this codec makes."""
+    assert isinstance(decoder, BlobDecoder)
+    return decoder
 
 
 def _new_corpus(outcome: Reduced) -> NewCorpus | None:

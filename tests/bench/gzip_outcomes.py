@@ -103,10 +103,10 @@ class Outcomes:
 
 def plan(wire: bytes) -> object:
     """The recipe of a gzip file, or the reason why there is none."""
-    unframer = open_container(wire[:16])
+    reader = open_container(wire[:16])
     for at in range(0, len(wire), FEED_BYTES):
-        unframer.feed(wire[at : at + FEED_BYTES], lambda piece: None)
-    return unframer.finish()
+        reader.feed(wire[at : at + FEED_BYTES], lambda piece: None)
+    return reader.finish()
 
 
 def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
@@ -116,7 +116,7 @@ def measure(oracle: Oracle, plain: bytes, wire: bytes) -> Outcome:
         return Outcome(oracle.name, f"stored: {recipe}", True, 0, 0, len(wire))
     exact = b"".join(recipe.rebuild(PlainBytes(plain))) == wire
     data = recipe.to_bytes()
-    corrections = recipe.corrections or 0
+    corrections = recipe.correction_count or 0
     return Outcome(oracle.name, recipe.encoder, exact, corrections, len(data), len(wire), data.hex())
 
 

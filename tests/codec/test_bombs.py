@@ -17,8 +17,8 @@ from reducto import varint
 from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector
 from reducto.codec import instructions as codec_instructions
 from reducto.codec import packed as codec_packed
-from reducto.codec.frames import PREFIX_LIMIT_BYTES
-from reducto.codec.instructions import Instructions, Meta
+from reducto.codec.frames import DELTA_BASE_LIMIT_BYTES
+from reducto.codec.instructions import BlobMeta, Instructions
 from reducto.codec.packed import ENTRIES_LIMIT, FRAMES_LIMIT, PackedTable
 from reducto.errors import Corrupt, LimitExceeded
 from reducto.kernel.matching import OPERATIONS_LIMIT
@@ -46,16 +46,16 @@ def packed_with(table: bytes) -> bytes:
 
 def table_of(frames: int = 0, members: int = 0, anchors: int = 0, rest: bytes = b"") -> bytes:
     out = bytearray()
-    varint.put(out, 0, 8192, 0)
-    varint.put(out, 0, 1, frames, members, anchors)
+    varint.put_numbers(out, 0, 8192, 0)
+    varint.put_numbers(out, 0, 1, frames, members, anchors)
     return bytes(out) + bytes(32) + rest
 
 
 def twins_of(length: int, count: int) -> bytes:
     out = bytearray()
-    varint.put(out, 2, 0, 0, count)
+    varint.put_numbers(out, 2, 0, 0, count)
     for _ in range(count):
-        varint.put(out, 1, 0, length)
+        varint.put_numbers(out, 1, 0, length)
     return bytes(out)
 
 
@@ -67,7 +67,7 @@ TABLES: dict[str, Callable[[], bytes]] = {
     "members and anchors": lambda: table_of(
         members=ENTRIES_LIMIT // 2 + 1, anchors=ENTRIES_LIMIT // 2, rest=bytes(5 * ENTRIES_LIMIT + 99)
     ),
-    "a prefix of gigabytes": lambda: table_of(frames=1, rest=twins_of(PREFIX_LIMIT_BYTES // 4 + 1, 4)),
+    "a prefix of gigabytes": lambda: table_of(frames=1, rest=twins_of(DELTA_BASE_LIMIT_BYTES // 4 + 1, 4)),
 }
 
 
@@ -80,9 +80,9 @@ def test_a_packed_corpus_cannot_claim_too_much(what: str) -> None:
 
 
 def instructions_with(columns: bytes, lengths: tuple[int, int, int]) -> bytes:
-    meta = Meta(1, "a", 1, "b", "identity", (None,)).to_bytes()
+    meta = BlobMeta(1, "a", 1, "b", "identity", (None,)).to_bytes()
     operations = struct.pack("<3Q", *lengths) + zstandard.ZstdCompressor(level=1).compress(columns)
-    bodies = ((codec_instructions.Kind.META, meta), (codec_instructions.Kind.OPERATIONS, operations))
+    bodies = ((codec_instructions.SectionKind.META, meta), (codec_instructions.SectionKind.OPERATIONS, operations))
     rows = b"".join(struct.pack("<IIQ32s", kind, 0, len(body), blake3(body).digest()) for kind, body in bodies)
     head = struct.pack("<8sHHHH", codec_instructions.MAGIC, codec_instructions.VERSION, 0, 2, 0) + rows
     return head + blake3(head).digest() + meta + operations
@@ -110,6 +110,7 @@ def test_what_a_reader_would_refuse_is_stored_as_it_came(tmp_path: Path, monkeyp
 
 
 def test_a_table_that_nobody_would_read_is_not_written() -> None:
-    corpus = PackedTable(0, b"", b"", (), (), codec_packed.ChunkParams(), anchors=tuple(range(ENTRIES_LIMIT + 1)))
+    index = codec_packed.IndexInputs(codec_packed.ChunkParams(), anchors=tuple(range(ENTRIES_LIMIT + 1)))
+    corpus = PackedTable(0, b"", b"", (), (), index)
     with pytest.raises(LimitExceeded):
         codec_packed.write_packed(io.BytesIO(), corpus, io.BytesIO())

@@ -11,7 +11,8 @@ import pytest
 from reducto import varint
 from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector, Reduced
 from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES, compress_difference
-from reducto.codec.frames import Frame, FrameKind, FrameReader, compress_delta, compress_related, prove
+from reducto.codec.frame_reader import FrameReader, prove_frame
+from reducto.codec.frames import Frame, FrameKind, compress_against, compress_delta
 from reducto.codec.packed import PackedTable
 from reducto.codec.repack import repack
 from reducto.codec.unpacked import UnpackedCorpus
@@ -70,12 +71,12 @@ def test_text_is_compressed_against_its_twins() -> None:
     """What is put together of old pieces in another order has too many differences."""
     lines = words(200_000).split(b" ")
     random.Random(1).shuffle(lines)
-    assert compress_related(b" ".join(lines), words(200_000), 9)[0] is FrameKind.DELTA
+    assert compress_against(b" ".join(lines), words(200_000), 9)[0] is FrameKind.DELTA
 
 
 def test_what_is_longer_than_a_reader_would_hold_is_a_delta() -> None:
     data = bytes(DIFFERENCE_LIMIT_BYTES + 1)
-    assert compress_related(data, data[:1000], 9)[0] is FrameKind.DELTA
+    assert compress_against(data, data[:1000], 9)[0] is FrameKind.DELTA
 
 
 def test_it_is_read_in_any_pieces() -> None:
@@ -109,9 +110,9 @@ def test_damage_is_noticed_or_changes_nothing_outside() -> None:
     for at in range(len(made[0])):
         for damaged in (made[0][:at], made[0][:at] + bytes([made[0][at] ^ 0x41]) + made[0][at + 1 :]):
             with contextlib.suppress(Corrupt, ProofFailed):
-                prove(FrameKind.DIFFERENCE, damaged, old, new)
+                prove_frame(FrameKind.DIFFERENCE, damaged, old, new)
     with pytest.raises(Corrupt, match="longer"):
-        prove(FrameKind.DIFFERENCE, made[0] + b"x", old, new)
+        prove_frame(FrameKind.DIFFERENCE, made[0] + b"x", old, new)
 
 
 def test_columns_cannot_claim_too_much() -> None:
@@ -119,7 +120,7 @@ def test_columns_cannot_claim_too_much() -> None:
 
     bomb = zstandard.ZstdCompressor(level=1).compress(bytes(1 << 30))
     head = bytearray()
-    varint.put(head, *[len(bomb)] * COLUMNS)
+    varint.put_numbers(head, *[len(bomb)] * COLUMNS)
     with pytest.raises(Corrupt, match="at most"):
         FrameReader(FrameKind.DIFFERENCE, bytes(head) + bomb * COLUMNS, OLD, 1000).read_into(memoryview(bytearray(1)))
 
@@ -127,7 +128,7 @@ def test_columns_cannot_claim_too_much() -> None:
 def test_a_table_with_a_longer_one_is_refused() -> None:
     length = DIFFERENCE_LIMIT_BYTES + 1
     frame = Frame(FrameKind.DIFFERENCE, (ByteRange(0, length),), 9)
-    table = PackedTable(length, b"", bytes(32 * 17), (), (frame,), PackedTable.parse(GOLDEN.read_bytes())[0].chunking)
+    table = PackedTable(length, b"", bytes(32 * 17), (), (frame,), PackedTable.parse(GOLDEN.read_bytes())[0].index)
     with pytest.raises(Corrupt, match="difference frame"):
         PackedTable.parse(table.header())
 

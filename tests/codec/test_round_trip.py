@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reducto.codec import BlobDecoder, BlobEncoder, EncodeOptions, FixedSelector, Instructions, Reduced, hooks_of
-from reducto.codec.blob_encoder import WINDOW_BYTES
-from reducto.codec.frames import FrameKind, FrameReader, LongReaders, compress_delta, compress_literal
+from reducto.codec.frame_reader import FrameReader, LongReaders
+from reducto.codec.frames import FrameKind, compress_delta, compress_literal
 from reducto.codec.packed import PackedTable
+from reducto.codec.plain_window import WINDOW_BYTES
 from reducto.codec.unpacked import UnpackedCorpus
 from reducto.corpus.corpus_format import SEGMENT_BYTES
 from reducto.corpus.reader import Corpus
@@ -102,11 +103,11 @@ def test_bytes_that_are_put_into_the_encoders_room_make_the_same(framed: bool, t
     encoder, at, put = BlobEncoder(FixedSelector([corpus]), tmp_path, EAGER), 0, 0
     try:
         while at < len(blob):
-            room = encoder.room()
-            if room is None:
+            buffer = encoder.write_buffer()
+            if buffer is None:
                 piece: bytes | memoryview = blob[at : at + 100_003]
             else:
-                piece = room[: min(100_003, len(blob) - at)]
+                piece = buffer[: min(100_003, len(blob) - at)]
                 piece[:] = blob[at : at + len(piece)]
                 put += len(piece)
             encoder.feed(piece)
@@ -196,7 +197,7 @@ def test_the_first_frame_is_short(tmp_path: Path) -> None:
     frames = PackedTable.parse(reduced.packed_corpus.read_bytes())[0].frames
     encoder.close()
     assert SEGMENT_BYTES <= frames[0].plain_length < SEGMENT_BYTES + 70_000
-    assert sum(twin.length for twin in frames[0].twins) < 4 * SEGMENT_BYTES
+    assert sum(twin.length for twin in frames[0].bases) < 4 * SEGMENT_BYTES
     assert len(frames) > 1
 
 
@@ -230,8 +231,8 @@ def test_members_and_anchors_travel(tmp_path: Path) -> None:
     assert reduced.packed_corpus is not None
     table, _ = PackedTable.parse(reduced.packed_corpus.read_bytes())
     encoder.close()
-    assert dict(table.members).keys() == {path_hash("etc/hosts"), path_hash("etc/fstab")}
-    assert table.anchors
+    assert dict(table.index.members).keys() == {path_hash("etc/hosts"), path_hash("etc/fstab")}
+    assert table.index.anchors
 
 
 def test_the_gate_declines_noise_and_keeps_relatives(tmp_path: Path) -> None:
@@ -298,8 +299,8 @@ def test_long_frames_are_read_in_any_order_whatever_places_there_are(
     for at in (0, 3_500_000, 7_000_000, 1_500_000, 5_000_000, 8_000_000):
         assert unpacked.view(at, 100_000) == blob[at : at + 100_000]
     assert unpacked.view(0, len(blob)) == blob
-    held = [readers.place() for _ in range(places + 1)]
-    assert held.count(None) == 1, "every place is free again"
+    held = [readers.slot() for _ in range(places + 1)]
+    assert held.count(None) == 1, "every slot is free again"
     encoder.close()
 
 
@@ -338,15 +339,15 @@ def test_a_decoder_follows_an_older_blob(tmp_path: Path) -> None:
     corpora, blobs, instructions = _two_versions(tmp_path)
     given = {corpus.id: corpus for corpus in corpora}
     older, newer, half = (BlobDecoder(each, given, tmp_path) for each in instructions)
-    assert 0.3 < newer.follow(half, memoryview(blobs[2])) < 0.6
-    assert newer.follow(older, memoryview(blobs[0])) > 0.85
-    assert newer.follow(BlobDecoder(instructions[2], given, tmp_path), memoryview(blobs[2])) > 0.85, (
+    assert 0.3 < newer.reuse_tokens(half, memoryview(blobs[2])) < 0.6
+    assert newer.reuse_tokens(older, memoryview(blobs[0])) > 0.85
+    assert newer.reuse_tokens(BlobDecoder(instructions[2], given, tmp_path), memoryview(blobs[2])) > 0.85, (
         "the best one stays"
     )
     assert b"".join(newer.rebuild()) == blobs[1]
-    assert newer.followed_bytes > 3_000_000
+    assert newer.reused_bytes > 3_000_000
     newer.close()
-    assert BlobDecoder(instructions[1], given, tmp_path).follow(newer, memoryview(b"not its wire bytes")) == 0
+    assert BlobDecoder(instructions[1], given, tmp_path).reuse_tokens(newer, memoryview(b"not its wire bytes")) == 0
 
 
 def test_a_closed_decoder_follows_nobody(tmp_path: Path) -> None:
@@ -354,8 +355,8 @@ def test_a_closed_decoder_follows_nobody(tmp_path: Path) -> None:
     given = {corpus.id: corpus for corpus in corpora}
     older, newer, _ = (BlobDecoder(each, given, tmp_path) for each in instructions)
     newer.close()
-    assert newer.follow(older, memoryview(blobs[0])) == 1, "no help is missing"
-    assert newer.followed_bytes == 0
+    assert newer.reuse_tokens(older, memoryview(blobs[0])) == 1, "no help is missing"
+    assert newer.reused_bytes == 0
 
 
 def test_wrong_bytes_of_the_older_blob_never_pass(tmp_path: Path) -> None:
@@ -366,7 +367,7 @@ def test_wrong_bytes_of_the_older_blob_never_pass(tmp_path: Path) -> None:
         damaged = bytearray(blobs[0])
         damaged[rng.randrange(20, len(damaged) - 8)] ^= 1 << rng.randrange(8)
         older, newer, _ = (BlobDecoder(each, given, tmp_path) for each in instructions)
-        newer.follow(older, memoryview(bytes(damaged)))
+        newer.reuse_tokens(older, memoryview(bytes(damaged)))
         try:
             assert b"".join(newer.rebuild()) == blobs[1]
         except Corrupt:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reducto.codec import BlobEncoder, EncodeOptions, FixedSelector, Reduced
-from reducto.codec.frames import RELATED, FrameKind, cut_ranges
+from reducto.codec.frames import NEED_DELTA_BASE, FrameKind, cut_ranges
 from reducto.codec.packed import PackedTable
 from reducto.codec.references import ReferenceCorpus
-from reducto.codec.similar_base import LEAST_BYTES, find_similar_base, stretch_at
+from reducto.codec.similar_base import LEAST_BYTES, extent_near, find_similar_base
 from reducto.codec.unpacked import UnpackedCorpus
 from reducto.corpus.reader import Corpus
 from reducto.kernel.matching import Extent
@@ -65,7 +65,7 @@ def test_nothing_is_copied_and_the_relative_is_needed(yesterday: Corpus, tmp_pat
     packed, reduced = pack(log(2), [yesterday], tmp_path, EncodeOptions(inline_bytes=0))
     assert reduced.receipt.copied_bytes == 0
     assert reduced.needs == (yesterday.id,)
-    assert {frame.kind for frame in PackedTable.parse(packed)[0].frames} <= set(RELATED)
+    assert {frame.kind for frame in PackedTable.parse(packed)[0].frames} <= set(NEED_DELTA_BASE)
 
 
 def test_a_stranger_is_not_needed(tmp_path: Path) -> None:
@@ -98,11 +98,11 @@ def test_long_logs_are_cut_and_lie_beside_the_same_place(
     yesterday: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reducto.codec.frame_builder.DIFFERENCE_LIMIT_BYTES", 200_000)
-    monkeypatch.setattr("reducto.codec.frame_builder._TWINS_LIMIT_BYTES", 300_000)
+    monkeypatch.setattr("reducto.codec.frame_builder._BASES_LIMIT_BYTES", 300_000)
     packed, _ = pack(log(2), [yesterday], tmp_path, EncodeOptions(inline_bytes=0))
     frames = PackedTable.parse(packed)[0].frames
     assert [frame.plain_length for frame in frames[:-1]] == [200_000] * (len(frames) - 1)
-    assert [(twin.offset, twin.length) for frame in frames[:2] for twin in frame.twins] == [
+    assert [(twin.offset, twin.length) for frame in frames[:2] for twin in frame.bases] == [
         (0, 300_000),
         (150_000, 300_000),
     ]
@@ -112,9 +112,9 @@ def test_long_logs_are_cut_and_lie_beside_the_same_place(
 
 def test_places_in_a_reference(yesterday: Corpus) -> None:
     references, whole = [ReferenceCorpus(yesterday)], yesterday.plain_length
-    assert stretch_at(references, 1, 0, 10, whole + 1) == Extent(1, 0, whole)
-    assert stretch_at(references, 1, 5000, 100, 1000) == Extent(1, 4550, 1000)
-    assert stretch_at(references, 1, 2 * whole, 100, 1000) == Extent(1, whole - 1000, 1000)
+    assert extent_near(references, 1, 0, 10, whole + 1) == Extent(1, 0, whole)
+    assert extent_near(references, 1, 5000, 100, 1000) == Extent(1, 4550, 1000)
+    assert extent_near(references, 1, 2 * whole, 100, 1000) == Extent(1, whole - 1000, 1000)
 
 
 @pytest.mark.parametrize("most", [1, 3, 5, 100])

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from reducto.codec import zstd_prefix
-from reducto.codec.frames import _delta_parameters
+from reducto.codec.frames import delta_parameters
 from reducto.kernel.buffers import copied
 
 WINDOW_LOG = 27
@@ -52,7 +52,7 @@ def read_all(stored: bytes | memoryview, prefix: bytes | memoryview, length: int
 @pytest.mark.parametrize("length", [0, 1000, 300_000])
 def test_frames_are_those_of_zstandard(way: str, level: int, length: int) -> None:
     prefix, data = related(length)
-    parameters = _delta_parameters(level, len(prefix) + len(data))
+    parameters = delta_parameters(level, len(prefix) + len(data))
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     expected = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
     made = zstd_prefix.compress(data, prefix, parameters)
@@ -67,13 +67,13 @@ def test_frames_are_read_in_pieces(way: str, step: int) -> None:
     prefix, data = related(20_000)
     data = data[: 40 * step]
     around = memoryview(b"before" + prefix + b"behind")
-    made = zstd_prefix.compress(data, around[6:-6], _delta_parameters(9, 1 << 20))
+    made = zstd_prefix.compress(data, around[6:-6], delta_parameters(9, 1 << 20))
     assert read_all(made, around[6:-6], len(data), step) == data
 
 
 def test_a_reader_keeps_its_prefix(way: str) -> None:
     prefix, data = related(3 << 20)
-    stored = bytes(zstd_prefix.compress(data, prefix, _delta_parameters(1, len(prefix) + len(data))))
+    stored = bytes(zstd_prefix.compress(data, prefix, delta_parameters(1, len(prefix) + len(data))))
     reader = zstd_prefix.open_reader(io.BytesIO(stored), copied([prefix])[:], WINDOW_LOG)
     gc.collect()
     others = [copied([bytes(3 << 20)]) for _ in range(4)]  # would take the prefix's place
@@ -85,7 +85,7 @@ def test_a_reader_keeps_its_prefix(way: str) -> None:
 
 def test_the_end_of_the_source_is_the_end(way: str) -> None:
     prefix, data = related(20_000)
-    made = bytes(zstd_prefix.compress(data, prefix, _delta_parameters(1, 1 << 20)))
+    made = bytes(zstd_prefix.compress(data, prefix, delta_parameters(1, 1 << 20)))
     out = bytearray(len(data))
     reader = zstd_prefix.open_reader(io.BytesIO(made[: len(made) // 2]), prefix, WINDOW_LOG)
     got = reader.readinto(memoryview(out))
@@ -97,7 +97,7 @@ def test_the_end_of_the_source_is_the_end(way: str) -> None:
 
 def test_damage_is_an_error(way: str) -> None:
     prefix, data = related(20_000)
-    made = bytearray(zstd_prefix.compress(data, prefix, _delta_parameters(1, 1 << 20)))
+    made = bytearray(zstd_prefix.compress(data, prefix, delta_parameters(1, 1 << 20)))
     made[:4] = b"\0\1\2\3"
     with pytest.raises(zstandard.ZstdError):
         zstd_prefix.open_reader(io.BytesIO(made), prefix, WINDOW_LOG).readinto(memoryview(bytearray(len(data))))

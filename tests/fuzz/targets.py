@@ -161,9 +161,9 @@ def instructions_with_correct_hashes(data: bytes) -> bytes:
         kind, length = struct.unpack_from("<BI", data, 1 + 5 * number)
         body = data[at : at + length % (len(data) + 1)]
         at += len(body)
-        if kind == codec_instructions.Kind.OPERATIONS:
+        if kind == codec_instructions.SectionKind.OPERATIONS:
             body = body[:24] + zstandard.ZstdCompressor(level=1).compress(body[24:])
-        hashed = body[:HEADER_BYTES] if kind == codec_instructions.Kind.CORPUS else body
+        hashed = body[:HEADER_BYTES] if kind == codec_instructions.SectionKind.CORPUS else body
         rows.append(struct.pack("<IIQ32s", kind, 0, len(body), blake3(hashed).digest()))
         bodies.append(body)
     head = struct.pack("<8sHHHH", codec_instructions.MAGIC, codec_instructions.VERSION, 0, count, 0) + b"".join(rows)
@@ -281,7 +281,7 @@ def _taken_apart(data: bytes) -> bytes:
     for kind, length, _ in rows:
         body = data[at : at + length]
         at += length
-        if kind is codec_instructions.Kind.OPERATIONS:
+        if kind is codec_instructions.SectionKind.OPERATIONS:
             columns = zstandard.ZstdDecompressor().decompress(body[24:], max_output_size=1 << 20)
             body = body[:24] + columns
         head += struct.pack("<BI", kind, len(body))

@@ -1,4 +1,4 @@
-"""Runs a gzip file through the whole seam and checks everything that can be checked."""
+"""Runs a gzip file through reader and recipe and checks everything that can be checked."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ def workers(count: int = 2) -> Iterator[Submit]:
         yield pool.submit
 
 
-def unframe(
+def read_container(
     wire: bytes, *, submit: Submit | None = None, limits: ContainerLimits | None = None, seed: int = 0
 ) -> tuple[GzipRecipe | Stored, bytes]:
     """Feeds ``wire`` in pieces of random length; the outcome and the plain bytes."""
     rng = random.Random(seed)
-    unframer = open_container(wire[:16], submit, limits)
+    reader = open_container(wire[:16], submit, limits)
     plain = bytearray()
     at = 0
     while at < len(wire):
         step = rng.choice((1, 17, 4096, 65536, 1 << 20))
-        unframer.feed(wire[at : at + step], plain.extend)
+        reader.feed(wire[at : at + step], plain.extend)
         at += step
-    outcome = unframer.finish()
+    outcome = reader.finish()
     assert isinstance(outcome, GzipRecipe | Stored)
     return outcome, bytes(plain)
 
 
 def recipe_of(wire: bytes) -> GzipRecipe:
     """The recipe of a gzip file that has one."""
-    outcome, _ = unframe(wire)
+    outcome, _ = read_container(wire)
     assert isinstance(outcome, GzipRecipe), outcome
     return outcome
 
@@ -77,7 +77,7 @@ def assert_exact(model: str | None, plain: bytes, wire: bytes, *, submit: Submit
 
     ``model`` names the encoder that must be found; None: any will do.
     """
-    outcome, found = unframe(wire, submit=submit, seed=seed)
+    outcome, found = read_container(wire, submit=submit, seed=seed)
     assert isinstance(outcome, GzipRecipe), outcome
     assert found == plain
     data = outcome.to_bytes()
@@ -92,6 +92,6 @@ def assert_exact(model: str | None, plain: bytes, wire: bytes, *, submit: Submit
         assert b"".join(recipe.rebuild(PlainBytes(plain), ByteRange(start, stop), submit)) == wire[start:stop]
     if model is not None:
         assert recipe.encoder == model
-    segments = [segment.recipe for member in recipe.members for segment in member.segments]
+    segments = [segment.corrections for member in recipe.members for segment in member.segments]
     corrected = [segment for segment in segments if segment]
     return Exact(recipe.encoder, len(corrected), sum(map(len, corrected)), len(data), recipe, plain)

@@ -9,7 +9,7 @@ import pytest
 
 from reducto.gzip import GzipRecipe
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import assert_exact, unframe, workers
+from tests.gzip.helpers import assert_exact, read_container, workers
 
 #: Some of each family, among them levels that no header tells apart.
 NAMES = (
@@ -49,7 +49,7 @@ def test_naming_an_encoder_costs_little_time(length: int) -> None:
     seconds = []
     for _ in range(3):
         start = time.thread_time()
-        outcome, _ = unframe(wire, seed=1)
+        outcome, _ = read_container(wire, seed=1)
         seconds.append(time.thread_time() - start)
     assert isinstance(outcome, GzipRecipe)
     assert min(seconds) < 0.1 + length / 10e6

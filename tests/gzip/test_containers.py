@@ -13,7 +13,7 @@ import pytest
 
 from reducto.gzip import GzipRecipe
 from tests.gzip import samples
-from tests.gzip.helpers import PlainBytes, assert_exact, unframe
+from tests.gzip.helpers import PlainBytes, assert_exact, read_container
 from tests.gzip.oracles_zlib import deflate
 
 FTEXT, FHCRC, FEXTRA, FNAME, FCOMMENT = 1, 2, 4, 8, 16
@@ -75,7 +75,7 @@ def test_stored_blocks_of_any_length(block_bytes: int) -> None:
         body += struct.pack("<BHH", final, len(piece), len(piece) ^ 0xFFFF) + piece
     trailer = struct.pack("<II", zlib.crc32(plain), len(plain))
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + bytes(body) + trailer
-    outcome, found = unframe(wire)
+    outcome, found = read_container(wire)
     assert found == plain
     if isinstance(outcome, GzipRecipe):
         assert b"".join(outcome.rebuild(PlainBytes(plain))) == wire
@@ -83,7 +83,7 @@ def test_stored_blocks_of_any_length(block_bytes: int) -> None:
 
 def exact_or_stored(plain: bytes, wire: bytes) -> None:
     """A reduced form rebuilds, and its recipe is worth having; anything else is stored."""
-    outcome, found = unframe(wire)
+    outcome, found = read_container(wire)
     if isinstance(outcome, GzipRecipe):
         assert found == plain
         assert b"".join(outcome.rebuild(PlainBytes(plain))) == wire

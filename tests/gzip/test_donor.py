@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from reducto.container import PlainReader
 from reducto.errors import Corrupt
-from reducto.gzip import GzipRecipe, Precedent
+from reducto.gzip import Donor, GzipRecipe
 from reducto.kernel.matching import AlignedRange
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of, workers
 
 #: Real encoders that defer matches, and one that does not and therefore follows nobody.
-FOLLOWING = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level in ("level4", "level6", "level9")]
+REUSING = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level in ("level4", "level6", "level9")]
 OTHER = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level2"]
-SIX = next(o for o in FOLLOWING if o.level == "level6")
+SIX = next(o for o in REUSING if o.level == "level6")
 PLAIN_BYTES = 2_300_000
 
 
@@ -28,13 +28,13 @@ class Edited:
     """A newer blob, and where it runs beside the older one."""
 
     plain: bytes
-    parallels: list[AlignedRange]
+    aligned: list[AlignedRange]
 
 
 def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
     """``old`` with places replaced; a share of them by more or fewer bytes."""
     rng = random.Random(seed)
-    out, at, start, parallels = bytearray(), 0, (0, 0), []
+    out, at, start, aligned = bytearray(), 0, (0, 0), []
     for cut in sorted(rng.randrange(len(old)) for _ in range(places)):
         if cut < at:
             continue
@@ -43,28 +43,28 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
         added = rng.choice((rng.randbytes(removed), old[:removed], old[cut : cut + removed][::-1], bytes(removed)))
         at = cut + removed
         if rng.random() < resizing:
-            parallels.append(AlignedRange(*start, len(out) - start[0]))
+            aligned.append(AlignedRange(*start, len(out) - start[0]))
             out += added[rng.randrange(removed + 1) :] + rng.choice((b"", b"x", samples.words(4096)))
             start = (len(out), at)
         else:
             out += added
     out += old[at:]
-    parallels.append(AlignedRange(*start, len(out) - start[0]))
-    return Edited(bytes(out), parallels)
+    aligned.append(AlignedRange(*start, len(out) - start[0]))
+    return Edited(bytes(out), aligned)
 
 
-def rebuild_beside(old_wire: bytes, old_plain: PlainReader, new_wire: bytes, edited: Edited) -> tuple[Precedent, bytes]:
-    """The newer blob rebuilt, and the precedent that helped."""
-    precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.parallels)
-    return precedent, rebuild_with(precedent, recipe_of(new_wire), edited.plain)
+def rebuild_from(old_wire: bytes, old_plain: PlainReader, new_wire: bytes, edited: Edited) -> tuple[Donor, bytes]:
+    """The newer blob rebuilt, and the donor that helped."""
+    donor = Donor(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.aligned)
+    return donor, rebuild_with(donor, recipe_of(new_wire), edited.plain)
 
 
-def rebuild_with(precedent: Precedent, newer: GzipRecipe, plain: bytes) -> bytes:
+def rebuild_with(donor: Donor, newer: GzipRecipe, plain: bytes) -> bytes:
     with workers() as submit:
-        return b"".join(newer.rebuild(PlainBytes(plain), None, submit, lambda: precedent))
+        return b"".join(newer.rebuild(PlainBytes(plain), None, submit, lambda: donor))
 
 
-@pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("oracle", REUSING, ids=lambda oracle: oracle.name)
 @pytest.mark.parametrize("resizing", [0, 0.2])
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10_000), places=st.integers(0, 60))
@@ -74,7 +74,7 @@ def test_whatever_was_edited_the_bits_are_the_same(
     old = samples.mixed(PLAIN_BYTES, seed % 50)
     edited = edit(old, places, seed, resizing)
     new_wire = oracle.encode(edited.plain)
-    _, rebuilt = rebuild_beside(oracle.encode(old), PlainBytes(old), new_wire, edited)
+    _, rebuilt = rebuild_from(oracle.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
 
 
@@ -84,7 +84,7 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
     for places, resizing in ((0, 0), (40, 0), (40, 0.1)):
         edited = edit(old, places, 7, resizing)
         new_wire = SIX.encode(edited.plain)
-        _, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+        _, rebuilt = rebuild_from(SIX.encode(old), PlainBytes(old), new_wire, edited)
         assert rebuilt == new_wire
 
 
@@ -92,9 +92,9 @@ def test_most_of_a_rebuilt_archive_stands_beside_the_older_one() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 30, 1, 0)
     new_wire = SIX.encode(edited.plain)
-    precedent, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+    donor, rebuilt = rebuild_from(SIX.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.beside_bytes > 0.9 * len(old)
+    assert donor.reused_bytes > 0.9 * len(old)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, PLAIN_BYTES - 2, PLAIN_BYTES - 1])
@@ -102,7 +102,7 @@ def test_a_single_byte_at_either_end(at: int) -> None:
     old = samples.words(PLAIN_BYTES)
     edited = Edited(old[:at] + bytes([old[at] ^ 0x55]) + old[at + 1 :], [AlignedRange(0, 0, PLAIN_BYTES)])
     new_wire = SIX.encode(edited.plain)
-    _, rebuilt = rebuild_beside(SIX.encode(old), PlainBytes(old), new_wire, edited)
+    _, rebuilt = rebuild_from(SIX.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
 
 
@@ -111,18 +111,18 @@ def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
     new_wire = oracle.encode(edited.plain)
-    precedent, rebuilt = rebuild_beside(oracle.encode(old), PlainBytes(old), new_wire, edited)
+    donor, rebuilt = rebuild_from(oracle.encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.beside_bytes == 0
+    assert donor.reused_bytes == 0
 
 
 def test_an_older_blob_of_another_level_is_not_followed() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
     new_wire = SIX.encode(edited.plain)
-    precedent, rebuilt = rebuild_beside(FOLLOWING[-1].encode(old), PlainBytes(old), new_wire, edited)
+    donor, rebuilt = rebuild_from(REUSING[-1].encode(old), PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.beside_bytes == 0
+    assert donor.reused_bytes == 0
 
 
 def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
@@ -130,9 +130,9 @@ def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
     old_wire, old = b"".join(SIX.encode(part) for part in parts), b"".join(parts)
     edited = edit(old, 30, 3, 0)
     new_wire = SIX.encode(edited.plain)
-    precedent, rebuilt = rebuild_beside(old_wire, PlainBytes(old), new_wire, edited)
+    donor, rebuilt = rebuild_from(old_wire, PlainBytes(old), new_wire, edited)
     assert rebuilt == new_wire
-    assert precedent.beside_bytes > 0.5 * len(old)
+    assert donor.reused_bytes > 0.5 * len(old)
 
 
 def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
@@ -145,7 +145,7 @@ def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
 
     old, broken = samples.archive(PLAIN_BYTES, 5), Broken()
     new_wire = SIX.encode(old)
-    precedent, rebuilt = rebuild_beside(new_wire, broken, new_wire, edit(old, 0, 1, 0))
+    donor, rebuilt = rebuild_from(new_wire, broken, new_wire, edit(old, 0, 1, 0))
     assert rebuilt == new_wire
-    assert precedent.beside_bytes == 0
+    assert donor.reused_bytes == 0
     assert 1 <= broken.reads <= 2  # by as many workers

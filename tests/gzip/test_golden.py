@@ -10,7 +10,7 @@ import pytest
 from reducto.gzip import GzipRecipe, recipe_from_bytes
 from reducto.kernel.gzip import models
 from tests.gzip import oracles
-from tests.gzip.helpers import PlainBytes, unframe
+from tests.gzip.helpers import PlainBytes, read_container
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gzip"
 FILES = sorted(GOLDEN.glob("*.gz"))
@@ -41,7 +41,7 @@ def test_stored_recipe_still_rebuilds(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_classifier_finds_an_equally_small_recipe(path: Path) -> None:
-    outcome, plain = unframe(path.read_bytes())
+    outcome, plain = read_container(path.read_bytes())
     assert isinstance(outcome, GzipRecipe)
     assert plain == plain_of(path.read_bytes())
     assert len(outcome.to_bytes()) <= path.with_suffix(".recipe").stat().st_size + 8

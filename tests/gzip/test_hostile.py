@@ -17,7 +17,7 @@ from reducto.errors import Corrupt
 from reducto.gzip import ContainerLimits, GzipRecipe, open_container, recipe_from_bytes
 from reducto.values import Reason, Stored
 from tests.gzip import samples
-from tests.gzip.helpers import PlainBytes, assert_exact, unframe
+from tests.gzip.helpers import PlainBytes, assert_exact, read_container
 
 FILES = Path(__file__).parent.parent / "golden" / "gzip"
 GOLDEN = sorted(FILES.glob("go-*-level[16].gz"))
@@ -39,7 +39,7 @@ def test_flipped_bytes_are_exact_or_stored(level: int) -> None:
         damaged = bytearray(wire)
         for _ in range(rng.choice((1, 1, 3))):
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
-        outcome, plain = unframe(bytes(damaged), seed=rng.randrange(100))
+        outcome, plain = read_container(bytes(damaged), seed=rng.randrange(100))
         if isinstance(outcome, GzipRecipe):
             assert b"".join(outcome.rebuild(PlainBytes(plain))) == bytes(damaged)
 
@@ -47,14 +47,14 @@ def test_flipped_bytes_are_exact_or_stored(level: int) -> None:
 def test_truncated_files_are_stored() -> None:
     wire = go_file()
     for length in [*range(3, 40), 5_000, len(wire) - 9, len(wire) - 8, len(wire) - 1]:
-        outcome, _ = unframe(wire[:length])
+        outcome, _ = read_container(wire[:length])
         assert isinstance(outcome, Stored), length
         assert outcome.reason is Reason.CORRUPT_GZIP
 
 
 def test_wrong_trailer_comes_back_as_it_was() -> None:
     wire = go_file()[:-8] + b"\1\2\3\4\5\6\7\x08"
-    outcome, plain = unframe(wire)
+    outcome, plain = read_container(wire)
     assert isinstance(outcome, GzipRecipe)
     assert b"".join(outcome.rebuild(PlainBytes(plain))) == wire
 
@@ -63,7 +63,7 @@ def test_wrong_trailer_comes_back_as_it_was() -> None:
 def test_forged_recipes_never_crash(family: str) -> None:
     """Random bytes, and parameters of the member that no encoder has: another stream or `Corrupt`, in time."""
     wire = next(iter(sorted(FILES.glob(f"{family}.gz")))).read_bytes()
-    outcome, plain = unframe(wire)
+    outcome, plain = read_container(wire)
     assert isinstance(outcome, GzipRecipe)
     body = bytes([1, 0]) + outcome._body()
     rng = random.Random(5)
@@ -90,7 +90,7 @@ def rebuild_or_corrupt(data: bytes, plain: bytes) -> None:
 
 
 def test_every_cut_of_a_recipe_is_corrupt() -> None:
-    outcome, _ = unframe(go_file())
+    outcome, _ = read_container(go_file())
     assert isinstance(outcome, GzipRecipe)
     for data in (outcome.to_bytes(), bytes([1, 0]) + outcome._body()):
         for length in range(len(data)):
@@ -101,7 +101,7 @@ def test_every_cut_of_a_recipe_is_corrupt() -> None:
 
 
 def test_unknown_model_and_version_are_named() -> None:
-    outcome, _ = unframe(go_file())
+    outcome, _ = read_container(go_file())
     assert isinstance(outcome, GzipRecipe)
     body = outcome._body()
     with pytest.raises(Corrupt, match="version"):
@@ -112,7 +112,7 @@ def test_unknown_model_and_version_are_named() -> None:
 
 def test_plain_limit_stores() -> None:
     wire = gzip.compress(samples.constant(50_000_000), 6)
-    outcome, plain = unframe(wire, limits=ContainerLimits(plain_limit_bytes=20_000_000))
+    outcome, plain = read_container(wire, limits=ContainerLimits(plain_limit_bytes=20_000_000))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.PLAIN_LIMIT
     assert len(plain) <= 20_000_000
@@ -120,13 +120,13 @@ def test_plain_limit_stores() -> None:
 
 def test_header_limit_stores() -> None:
     wire = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 300_000 + b"\0" + go_file()[10:]
-    outcome, _ = unframe(wire)
+    outcome, _ = read_container(wire)
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.CORRUPT_GZIP
 
 
 def test_trailing_limit_stores() -> None:
-    outcome, _ = unframe(go_file() + samples.noise(2_000_000))
+    outcome, _ = read_container(go_file() + samples.noise(2_000_000))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.RECIPE_TOO_LARGE
 
@@ -135,7 +135,7 @@ def test_one_endless_block_stores() -> None:
     """A block longer than the limit leaves nowhere to cut."""
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + _fixed_zeros(40_000_000 // 258) + struct.pack("<II", 0, 0)
     assert zlib.decompressobj(31).decompress(wire, 1000) == bytes(1000)
-    outcome, _ = unframe(wire, limits=ContainerLimits(block_limit_bytes=16 << 20))
+    outcome, _ = read_container(wire, limits=ContainerLimits(block_limit_bytes=16 << 20))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.NO_ENCODER_MODEL
 
@@ -170,18 +170,18 @@ def _fixed_zeros(matches: int) -> bytes:
 def test_many_empty_blocks_store() -> None:
     """Sync markers make wire bytes without plain ones."""
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\0\0\0\xff\xff" * 200_000 + b"\x03\0" + bytes(8)
-    outcome, plain = unframe(wire)
+    outcome, plain = read_container(wire)
     assert isinstance(outcome, Stored)
     assert plain == b""
 
 
 def test_nothing_is_handed_out_after_refusal() -> None:
-    unframer = open_container(b"\x1f\x8b\x08", None, ContainerLimits(plain_limit_bytes=10))
+    reader = open_container(b"\x1f\x8b\x08", None, ContainerLimits(plain_limit_bytes=10))
     pieces: list[bytes] = []
     for _ in range(3):
-        unframer.feed(gzip.compress(b"x" * 100), lambda piece: pieces.append(bytes(piece)))
+        reader.feed(gzip.compress(b"x" * 100), lambda piece: pieces.append(bytes(piece)))
     assert pieces == []
-    assert isinstance(unframer.finish(), Stored)
+    assert isinstance(reader.finish(), Stored)
 
 
 @pytest.mark.parametrize("extra", ["name", "extra", "comment", "crc", "all"])
@@ -196,7 +196,7 @@ def test_every_header_field_comes_back(extra: str) -> None:
     if extra in ("crc", "all"):
         flags, fields = flags | 2, fields + b"\x12\x34"
     wire = b"\x1f\x8b\x08" + bytes([flags]) + b"\1\2\3\4\2\3" + fields + go_file()[10:]
-    _, plain = unframe(go_file())
+    _, plain = read_container(go_file())
     assert_exact(None, plain, wire)
 
 
@@ -233,7 +233,7 @@ from pathlib import Path
 from reducto.gzip import open_container
 
 wire = Path(sys.argv[1]).read_bytes()
-unframer = open_container(wire[:16])
+reader = open_container(wire[:16])
 seen = 0
 
 def sink(piece):
@@ -241,9 +241,9 @@ def sink(piece):
     seen += len(piece)
 
 for at in range(0, len(wire), 1 << 16):
-    unframer.feed(wire[at:at + (1 << 16)], sink)
+    reader.feed(wire[at:at + (1 << 16)], sink)
 peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(unframer.finish().reason, seen, peak)
+print(reader.finish().reason, seen, peak)
 """
     reason, seen, peak = subprocess.run(
         [sys.executable, "-c", script, str(file)], stdout=subprocess.PIPE, text=True, check=True
@@ -257,12 +257,12 @@ print(unframer.finish().reason, seen, peak)
 def test_much_expansion_alone_is_no_bomb() -> None:
     """Sparse data up to the floor is reduced, however little its wire is; beyond it what counts is the rate."""
     wire = gzip.compress(samples.constant(30_000_000), 9)
-    outcome, plain = unframe(wire)
+    outcome, plain = read_container(wire)
     assert isinstance(outcome, GzipRecipe)
     assert b"".join(outcome.rebuild(PlainBytes(plain))) == wire
-    outcome, _ = unframe(wire, limits=ContainerLimits(expansion_floor_bytes=10_000_000))
+    outcome, _ = read_container(wire, limits=ContainerLimits(expansion_floor_bytes=10_000_000))
     assert isinstance(outcome, Stored)
     assert outcome.reason is Reason.PLAIN_LIMIT
     words = samples.words(3_000_000)
-    outcome, _ = unframe(gzip.compress(words, 9), limits=ContainerLimits(expansion_floor_bytes=1_000_000))
+    outcome, _ = read_container(gzip.compress(words, 9), limits=ContainerLimits(expansion_floor_bytes=1_000_000))
     assert isinstance(outcome, GzipRecipe)

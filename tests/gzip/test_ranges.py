@@ -8,7 +8,7 @@ from reducto.gzip import GzipRecipe
 from reducto.kernel.gzip import models
 from reducto.values import ByteRange
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import PlainBytes, unframe, workers
+from tests.gzip.helpers import PlainBytes, read_container, workers
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_range_from_the_middle_rebuilds_one_segment_before_its_first_byte(name: 
     plain = b"".join(bytes([number]) * 1000 + part for number in range(10))
     wire = oracle.encode(plain)
     with workers() as submit:
-        recipe, _ = unframe(wire, submit=submit)
+        recipe, _ = read_container(wire, submit=submit)
     assert isinstance(recipe, GzipRecipe)
     model = next(model for model in models().values() if model.name == recipe.encoder)
     middle = len(wire) // 2
@@ -40,7 +40,7 @@ def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
     plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
-    recipe, _ = unframe(wire)
+    recipe, _ = read_container(wire)
     assert isinstance(recipe, GzipRecipe)
     bit, starts = 80, []
     for segment in recipe.members[0].segments:
@@ -57,7 +57,7 @@ def test_abandoned_rebuild_leaves_no_work_behind() -> None:
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
     plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
-    recipe, _ = unframe(wire)
+    recipe, _ = read_container(wire)
     assert isinstance(recipe, GzipRecipe)
     with workers(1) as submit:
         pieces = recipe.rebuild(PlainBytes(plain), submit=submit)
@@ -71,7 +71,7 @@ def test_workers_that_read_do_not_wait_for_each_other() -> None:
     plain = samples.archive(3_000_000, 23) * 3
     wire = oracle.encode(plain)
     with workers(2) as submit:
-        encoders = [submit(unframe, wire, submit=submit) for _ in range(3)]
+        encoders = [submit(read_container, wire, submit=submit) for _ in range(3)]
         recipes = [encoder.result(timeout=300)[0] for encoder in encoders]
 
         def read(recipe: GzipRecipe) -> bytes:

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reducto.errors import Corrupt
-from reducto.gzip import Precedent, TokenDelta, make_token_delta
+from reducto.gzip import Donor, TokenDelta, make_token_delta
 from reducto.kernel.matching import AlignedRange
 from tests.golden.tokens import make as golden
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of
-from tests.gzip.test_donor import FOLLOWING, OTHER, PLAIN_BYTES, SIX, Edited, edit, rebuild_with
+from tests.gzip.test_donor import OTHER, PLAIN_BYTES, REUSING, SIX, Edited, edit, rebuild_with
 
 SMALL = TokenDelta(1000, 900, [AlignedRange(5, 7, 2048), AlignedRange(4000, 1, 4096)], [b"\x04", b"", b"\x09\x00\x00"])
 
@@ -23,19 +23,19 @@ def made(old_wire: bytes, new_wire: bytes, edited: Edited) -> TokenDelta | None:
     """The delta as a reader gets it."""
     older, newer = recipe_of(old_wire), recipe_of(new_wire)
     delta = make_token_delta(
-        newer, memoryview(new_wire), PlainBytes(edited.plain), older, memoryview(old_wire), edited.parallels
+        newer, memoryview(new_wire), PlainBytes(edited.plain), older, memoryview(old_wire), edited.aligned
     )
     return TokenDelta.from_bytes(delta.to_bytes()) if delta is not None else None
 
 
-def rebuild_by(delta: TokenDelta, old_wire: bytes, new_wire: bytes, plain: bytes) -> tuple[Precedent, bytes]:
-    """The newer blob rebuilt without the older one's plain bytes, and the precedent that helped."""
+def rebuild_by(delta: TokenDelta, old_wire: bytes, new_wire: bytes, plain: bytes) -> tuple[Donor, bytes]:
+    """The newer blob rebuilt without the older one's plain bytes, and the donor that helped."""
     newer = recipe_of(new_wire)
-    precedent = Precedent(recipe_of(old_wire), memoryview(old_wire), None, delta.stretches, delta.by_start(newer))
-    return precedent, rebuild_with(precedent, newer, plain)
+    donor = Donor(recipe_of(old_wire), memoryview(old_wire), None, delta.aligned, delta.by_segment_start(newer))
+    return donor, rebuild_with(donor, newer, plain)
 
 
-@pytest.mark.parametrize("oracle", FOLLOWING, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("oracle", REUSING, ids=lambda oracle: oracle.name)
 @pytest.mark.parametrize("resizing", [0, 0.2])
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10_000), places=st.integers(0, 60))
@@ -72,9 +72,9 @@ def test_a_delta_is_small_and_stands_for_most_of_the_blob() -> None:
     old_wire, new_wire = SIX.encode(old), SIX.encode(edited.plain)
     delta = made(old_wire, new_wire, edited)
     assert delta is not None
-    precedent, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
+    donor, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
     assert rebuilt == new_wire
-    assert precedent.beside_bytes > 0.9 * len(old)
+    assert donor.reused_bytes > 0.9 * len(old)
     assert len(delta.to_bytes()) < 0.01 * len(new_wire)
 
 
@@ -89,7 +89,7 @@ def test_several_members_and_stored_blocks() -> None:
     assert rebuilt == new_wire
 
 
-@pytest.mark.parametrize("oracle", [*OTHER, FOLLOWING[-1]], ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("oracle", [*OTHER, REUSING[-1]], ids=lambda oracle: oracle.name)
 def test_there_is_none_against_another_encoder_or_level(oracle: oracles.Oracle) -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
@@ -116,7 +116,7 @@ def test_a_damaged_delta_is_refused() -> None:
 def test_a_delta_of_another_blob_is_refused() -> None:
     wire = SIX.encode(samples.words(100_000))
     with pytest.raises(Corrupt, match="another blob"):
-        SMALL.by_start(recipe_of(wire))
+        SMALL.by_segment_start(recipe_of(wire))
 
 
 def test_deltas_that_cannot_be_right_are_done_without() -> None:
@@ -129,7 +129,7 @@ def test_deltas_that_cannot_be_right_are_done_without() -> None:
     rng, exact = random.Random(4), 0
     for _ in range(40):
         deltas = [rng.randbytes(rng.randrange(1, 40)) for _ in good.deltas]
-        forged = TokenDelta(good.wire_length, good.older_wire_length, good.stretches, deltas)
+        forged = TokenDelta(good.wire_length, good.donor_wire_length, good.aligned, deltas)
         try:
             _, rebuilt = rebuild_by(forged, old_wire, new_wire, edited.plain)
         except Corrupt:
@@ -143,9 +143,9 @@ def test_the_golden_delta_still_rebuilds() -> None:
     delta = TokenDelta.from_bytes((golden.HERE / "newer.delta").read_bytes())
     steps = b"".join(delta.deltas)
     assert {step & 3 for step in steps} >= {0, 1, 2}
-    precedent, rebuilt = rebuild_by(delta, golden.OLDER.read_bytes(), newer, golden.newer_plain())
+    donor, rebuilt = rebuild_by(delta, golden.OLDER.read_bytes(), newer, golden.newer_plain())
     assert rebuilt == newer
-    assert precedent.stated_bytes > 0.9 * len(golden.newer_plain())
+    assert donor.precomputed_bytes > 0.9 * len(golden.newer_plain())
 
 
 def test_deltas_are_made_as_on_the_day_of_the_golden_one() -> None:

@@ -71,7 +71,7 @@ def test_numbers_come_back(seed: int) -> None:
     rng = random.Random(seed)
     numbers = [rng.getrandbits(rng.randrange(65)) for _ in range(300)] + [0, 127, 128, (1 << 64) - 1]
     table = bytearray(b"head")
-    varint.put(table, *numbers)
+    varint.put_numbers(table, *numbers)
     taken, at = leb128_numbers(bytes(table) + b"tail", 4, len(numbers))
     assert list(taken) == numbers
     assert at == len(table)

@@ -32,7 +32,7 @@ def filled(folder: Path) -> Mapped:
 
 def test_what_was_given_back_can_still_be_read(tmp_path: Path) -> None:
     mapped, before = filled(tmp_path), resident_bytes()
-    mapped.give_back()
+    mapped.discard_pages()
     assert resident_bytes() < before - LENGTH // 2
     assert mapped[LENGTH - 1] == 7
     assert mapped[0] == 7
@@ -40,9 +40,9 @@ def test_what_was_given_back_can_still_be_read(tmp_path: Path) -> None:
 
 def test_only_pages_within_the_range_are_given_back(tmp_path: Path) -> None:
     mapped, before = filled(tmp_path), resident_bytes()
-    mapped.give_back(1, mmap.PAGESIZE + 1)
+    mapped.discard_pages(1, mmap.PAGESIZE + 1)
     assert resident_bytes() == before
-    mapped.give_back(1, LENGTH // 2)
+    mapped.discard_pages(1, LENGTH // 2)
     assert before - LENGTH // 2 - (1 << 20) < resident_bytes() < before - LENGTH // 4
     assert mapped[:2] == b"\x07\x07"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reducto.gzip import GzipRecipe
 from tests.gzip import oracles, samples
-from tests.gzip.helpers import unframe
+from tests.gzip.helpers import read_container
 
 HERE = Path(__file__).parent
 #: Versions of one encoder that make the same bytes need one golden file: of these.
@@ -63,7 +63,7 @@ def main(names: list[str]) -> None:
             print(f"{oracle.name}: {'exists' if target.exists() else 'encoder is missing'}")
             continue
         wire = encode(small_bytes() if oracle.encoder in SMALL else plain_bytes(oracle.level))
-        outcome, _ = unframe(wire)
+        outcome, _ = read_container(wire)
         if not isinstance(outcome, GzipRecipe):
             print(f"{oracle.name}: {outcome}")
             continue

@@ -12,8 +12,9 @@ from pathlib import Path
 from blake3 import blake3
 
 from reducto.codec.difference_frame import compress_difference
-from reducto.codec.frames import Frame, FrameKind, compress_delta, compress_dictionary, compress_literal, prove
-from reducto.codec.packed import PackedTable, write_packed
+from reducto.codec.frame_reader import prove_frame
+from reducto.codec.frames import Frame, FrameKind, compress_delta, compress_dictionary, compress_literal
+from reducto.codec.packed import IndexInputs, PackedTable, write_packed
 from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import ChunkParams
 from reducto.kernel.matching import Extent
@@ -70,12 +71,11 @@ def make(folder: Path) -> bytes:
     for kind, part, data in zip(FrameKind, _parts(), stored, strict=True):
         whole = {FrameKind.DELTA: len(twins), FrameKind.DIFFERENCE: len(twins), FrameKind.DICTIONARY: 0}
         stretches = (Extent(0, 0, whole[kind]),) if kind in whole else ()
-        prove(kind, data, _DICTIONARY if kind is FrameKind.DICTIONARY else twins, part)
+        prove_frame(kind, data, _DICTIONARY if kind is FrameKind.DICTIONARY else twins, part)
         frames.append(Frame(kind, (ByteRange(at, at + len(part)),), len(data), stretches))
         at += len(part)
-    table = PackedTable(
-        at, b"", blake3(golden_plain()).digest(), (parent.id,), tuple(frames), ChunkParams(), anchors=(_PART_BYTES,)
-    )
+    index = IndexInputs(ChunkParams(), anchors=(_PART_BYTES,))
+    table = PackedTable(at, b"", blake3(golden_plain()).digest(), (parent.id,), tuple(frames), index)
     out = io.BytesIO()
     write_packed(out, table, io.BytesIO(b"".join(stored)))
     return out.getvalue()
