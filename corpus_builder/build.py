@@ -40,17 +40,17 @@ class BuildOptions:
 class BuildReport:
     """The result of a build. Bytes are plain bytes, except ``file_bytes``, the length of all corpus files."""
 
-    sources: int = 0
-    sources_known: int = 0
-    input_bytes: int = 0
-    distinct_bytes: int = 0
-    kept_bytes: int = 0
-    left_out_bytes: int = 0
-    chunks_kept: int = 0
-    file_bytes: int = 0
-    seconds: float = 0.0
-    optimized: dict[str, Any] | None = None
-    parts: list[dict[str, Any]] = field(default_factory=list)
+    sources: int
+    sources_known: int = field(default=0, init=False)
+    input_bytes: int = field(default=0, init=False)
+    distinct_bytes: int = field(default=0, init=False)
+    kept_bytes: int = field(default=0, init=False)
+    left_out_bytes: int = field(default=0, init=False)
+    chunks_kept: int = field(default=0, init=False)
+    file_bytes: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    optimized: dict[str, Any] | None = field(default=None, init=False)
+    parts: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -67,7 +67,7 @@ def build(
     if not sources:
         raise UsageError("there is nothing to build a corpus from")
     started = time.monotonic()
-    report = BuildReport(sources=len(sources))
+    report = BuildReport(len(sources))
     new_sources = _count(sources, catalogue, options, report, advance)
     _write(new_sources, catalogue, options, report, advance)
     for identity, _ in new_sources:

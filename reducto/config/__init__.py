@@ -1,11 +1,11 @@
 """The configuration: one schema for the command line (TOML) and the sidecar (YAML)."""
 
+from reducto.config.choices import Bind, LogFormat, LogLevel, Policy, Role, Scope
 from reducto.config.fields import Bytes, KeySource, Seconds
 from reducto.config.load import ConfigError, Loaded, load
 from reducto.config.schema import (
     AccessOptions,
     AuditOptions,
-    Bind,
     CacheOptions,
     CompressionOptions,
     Config,
@@ -15,13 +15,8 @@ from reducto.config.schema import (
     GateOptions,
     LimitOptions,
     ListenOptions,
-    LogFormat,
     LoggingOptions,
-    LogLevel,
-    Policy,
     RecompressionOptions,
-    Role,
-    Scope,
     SecurityOptions,
     SigningOptions,
     SpoolOptions,

@@ -19,7 +19,7 @@ from reducto.config.schema import Config
 _NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigKey:
     """One setting: its ``path`` of names, the type of one value (``kind``), its default, limits and documentation."""
 
@@ -158,4 +158,4 @@ def _keys_of(kind: type[Any], path: tuple[str, ...]) -> Iterator[ConfigKey]:
         if is_list or optional or typing.get_origin(hint) is typing.Union:
             optional = not is_list
             hint = typing.get_args(hint)[0]
-        yield ConfigKey(here, hint, is_list, optional, **field.metadata)
+        yield ConfigKey(path=here, kind=hint, is_list=is_list, optional=optional, **field.metadata)

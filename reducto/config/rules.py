@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from reducto.config.schema import Config, Policy, Role
+from reducto.config.choices import Policy, Role
+from reducto.config.schema import Config
 
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:

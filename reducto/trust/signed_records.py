@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reducto.config.schema import Bind
+from reducto.config.choices import Bind
 from reducto.errors import NotReducto, Untrusted
 from reducto.trust.signatures import KeyId, Purpose, Signer, TrustStore, message, parse_signature, signature_text
 
