@@ -97,7 +97,7 @@ class Rebuilds:
         Only those whose records say the same share one: a forged record in one repository must not fail the pulls of
         another that holds the same blob.
         """
-        key = (layer.digest, layer.recipe_id)
+        key = (layer.digest, layer.rebuild_id)
         async with self._starting:
             running = self._running.get(key)
             if running is not None and running.file.error is None:
@@ -147,7 +147,7 @@ class Rebuilds:
             if isinstance(error, asyncio.CancelledError):
                 raise
         finally:
-            key = (rebuild.digest, rebuild.layer.recipe_id)
+            key = (rebuild.digest, rebuild.layer.rebuild_id)
             if self._running.get(key) is rebuild:
                 del self._running[key]
             if file.error is not None:

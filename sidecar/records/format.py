@@ -22,7 +22,7 @@ from typing import Any, Self
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.oci.manifest import OCI_INDEX, OCI_MANIFEST, descriptor_of
 from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
-from sidecar.records import originals
+from sidecar.records import overflow
 
 LAYER_TYPE = "application/vnd.reducto.layer.v1"
 IMAGE_TYPE = "application/vnd.reducto.image.v1"
@@ -31,7 +31,7 @@ INSTRUCTIONS_TYPE = "application/vnd.reducto.instructions.v1"
 PACKED_CORPUS_TYPE = "application/vnd.reducto.corpus.layer.v1+zstd"
 TOKEN_DELTA_TYPE = "application/vnd.reducto.token-delta.v1"  # noqa: S105 (of deflate)
 
-#: The config of every record. Not the usual ``{}``: that is a blob which clients push and delete, too.
+#: The config blob of every record. It is not the usual ``{}``, because clients push and delete that blob, too.
 CONFIG = b'{"stored":"reduced"}'
 CONFIG_DESCRIPTOR = Descriptor("application/vnd.reducto.config.v1+json", Digest.of(CONFIG), len(CONFIG))
 _CONFIG_JSON = {**CONFIG_DESCRIPTOR.to_json(), "data": base64.b64encode(CONFIG).decode()}
@@ -50,81 +50,84 @@ _STORED, _ENVELOPE = _KEY + "stored", _KEY + "envelope"
 
 @dataclass(frozen=True, slots=True)
 class CorpusBlob:
-    """Where a layer corpus lies packed today. Its identity stays when it is packed anew."""
+    """The blob that holds a layer corpus in packed form. The corpus keeps its identity when it is packed again."""
 
     corpus_id: CorpusId
     blob: Descriptor
     plain_length: int
     parents: tuple[CorpusId, ...] = ()
-    """Corpora whose bytes its frames were compressed against."""
+    """Corpora whose bytes the packed frames were compressed against."""
     hooks: bytes = b""
-    """A sample of its hooks, eight bytes each, little-endian, ascending: what finds it as a reference."""
+    """A sample of the corpus's hooks, eight bytes each, little-endian, ascending. The hook index finds it by them."""
     envelope: str = ""
-    """The blob's wrapped key when it is encrypted (`reducto.crypt.Envelope`)."""
+    """The blob's wrapped key if the blob is encrypted, else empty (`reducto.crypt.Envelope`)."""
 
     def to_json(self) -> dict[str, Any]:
-        """The descriptor with what a reader must know before it fetches the blob."""
-        notes = {_CORPUS: str(self.corpus_id), _PLAIN: str(self.plain_length)}
+        """The blob's descriptor, annotated with what a reader must know before it fetches the blob."""
+        annotations = {_CORPUS: str(self.corpus_id), _PLAIN: str(self.plain_length)}
         if self.parents:
-            notes[_PARENTS] = ",".join(self.parents)
+            annotations[_PARENTS] = ",".join(self.parents)
         if self.hooks:
-            notes[_HOOKS] = base64.b64encode(self.hooks).decode()
+            annotations[_HOOKS] = base64.b64encode(self.hooks).decode()
         if self.envelope:
-            notes[_ENVELOPE] = self.envelope
-        return replace(self.blob, annotations=notes).to_json()
+            annotations[_ENVELOPE] = self.envelope
+        return replace(self.blob, annotations=annotations).to_json()
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Self:
-        """What `to_json` wrote. Raises `KeyError`, `TypeError`, `ValueError` or `UsageError`."""
-        notes = item["annotations"]
+        """The corpus blob that `to_json` wrote. Raises `KeyError`, `TypeError`, `ValueError` or `UsageError`."""
+        annotations = item["annotations"]
         return cls(
-            parse_corpus_id(notes[_CORPUS]),
+            parse_corpus_id(annotations[_CORPUS]),
             replace(descriptor_of(item), annotations={}),
-            int(notes[_PLAIN]),
-            tuple(parse_corpus_id(text) for text in notes.get(_PARENTS, "").split(",") if text),
-            base64.b64decode(notes.get(_HOOKS, ""), validate=True),
-            notes.get(_ENVELOPE, ""),
+            int(annotations[_PLAIN]),
+            tuple(parse_corpus_id(text) for text in annotations.get(_PARENTS, "").split(",") if text),
+            base64.b64decode(annotations.get(_HOOKS, ""), validate=True),
+            annotations.get(_ENVELOPE, ""),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenDeltaBlob:
-    """Where it is stated which tokens of an older layer a layer keeps. A hint: rebuilding goes without it, too."""
+    """The blob that lists which deflate tokens of an older layer a newer layer keeps.
+
+    It is a hint: the layer can be rebuilt without it, only more slowly.
+    """
 
     older: Digest
     blob: Descriptor
     envelope: str = ""
-    """The blob's wrapped key when it is encrypted (`reducto.crypt.Envelope`)."""
+    """The blob's wrapped key if the blob is encrypted, else empty (`reducto.crypt.Envelope`)."""
 
     def to_json(self, layer: Digest) -> dict[str, Any]:
-        """The descriptor, with what must be known before the blob is fetched."""
-        notes = {_DELTA_LAYER: str(layer), _DELTA_OLDER: str(self.older)}
+        """The blob's descriptor for the record of ``layer``, annotated with the digests of both layers."""
+        annotations = {_DELTA_LAYER: str(layer), _DELTA_OLDER: str(self.older)}
         if self.envelope:
-            notes[_ENVELOPE] = self.envelope
-        return replace(self.blob, annotations=notes).to_json()
+            annotations[_ENVELOPE] = self.envelope
+        return replace(self.blob, annotations=annotations).to_json()
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Self:
-        """What `to_json` wrote. Raises as `CorpusBlob.from_json`."""
-        notes = item["annotations"]
+        """The token delta blob that `to_json` wrote. Raises the same errors as `CorpusBlob.from_json`."""
+        annotations = item["annotations"]
         blob = replace(descriptor_of(item), annotations={})
-        return cls(Digest.parse(notes[_DELTA_OLDER]), blob, notes.get(_ENVELOPE, ""))
+        return cls(Digest.parse(annotations[_DELTA_OLDER]), blob, annotations.get(_ENVELOPE, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """How one layer is rebuilt."""
+    """Says how one layer is rebuilt."""
 
     digest: Digest
     wire_length: int
     instructions: Descriptor
     corpora: tuple[CorpusBlob, ...]
-    """Everything the rebuild needs, parents before those that need them."""
+    """All layer corpora that the rebuild needs. Each corpus stands behind its parents."""
     bases: tuple[CorpusId, ...] = ()
-    """Base corpora, which lie in a repository of their own and are named only."""
+    """Base corpora that the rebuild needs, by identity alone, because they lie in a repository of their own."""
     receipt: dict[str, Any] = field(default_factory=dict, compare=False)
     envelope: str = ""
-    """The wrapped key of the instructions when they are encrypted (`reducto.crypt.Envelope`)."""
+    """The wrapped key of the instructions if they are encrypted, else empty (`reducto.crypt.Envelope`)."""
     created: float = field(default_factory=time.time, compare=False)
     """Seconds since 1970."""
     token_delta: TokenDeltaBlob | None = None
@@ -137,30 +140,30 @@ class LayerRecord:
         return _manifest(LAYER_TYPE, layers, {_RECEIPT: receipt, _CREATED: created})
 
     def descriptor(self) -> dict[str, Any]:
-        """The instructions' descriptor, which says what they rebuild and from which corpora."""
+        """The instructions' descriptor, annotated with what they rebuild and from which corpora."""
         needs = [str(corpus.corpus_id) for corpus in self.corpora] + [f"base:{name}" for name in self.bases]
-        notes = {_LAYER: str(self.digest), _LENGTH: str(self.wire_length), _NEEDS: ",".join(needs)}
+        annotations = {_LAYER: str(self.digest), _LENGTH: str(self.wire_length), _NEEDS: ",".join(needs)}
         if self.envelope:
-            notes[_ENVELOPE] = self.envelope
-        return replace(self.instructions, annotations=notes).to_json()
+            annotations[_ENVELOPE] = self.envelope
+        return replace(self.instructions, annotations=annotations).to_json()
 
     def hints(self) -> list[dict[str, Any]]:
-        """Descriptors of what the rebuild does without if it must."""
+        """Descriptors of blobs that make the rebuild faster and that it does not need."""
         return [self.token_delta.to_json(self.digest)] if self.token_delta is not None else []
 
     @property
     def needed_blobs(self) -> list[Descriptor]:
-        """What the rebuild needs in this repository."""
+        """The blobs that the rebuild reads from the record's repository."""
         return [self.instructions, *(corpus.blob for corpus in self.corpora)]
 
     @property
-    def recipe_id(self) -> str:
-        """The same for records that rebuild the layer in the same way from the same blobs."""
-        said = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    def rebuild_id(self) -> str:
+        """An identifier that two records share if they rebuild the layer in the same way from the same blobs."""
+        described = [self.descriptor(), *(corpus.to_json() for corpus in self.corpora)]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def rewrapped(self, rewrap: Callable[[str], str]) -> LayerRecord:
-        """The same record with ``rewrap`` of every envelope: for another repository, or another key."""
+        """The same record with each envelope replaced by ``rewrap(envelope)``, as another repository or key needs."""
         corpora = tuple(replace(corpus, envelope=rewrap(corpus.envelope)) for corpus in self.corpora)
         delta = self.token_delta and replace(self.token_delta, envelope=rewrap(self.token_delta.envelope))
         return replace(self, envelope=rewrap(self.envelope), corpora=corpora, token_delta=delta)
@@ -168,7 +171,7 @@ class LayerRecord:
 
 @dataclass(frozen=True, slots=True)
 class _DocumentRecord:
-    """A record that gives back a manifest or an index, whose bytes travel with it."""
+    """A record that stands for a manifest or an index and carries that document's exact bytes."""
 
     original: bytes
     media_type: str
@@ -179,20 +182,22 @@ class _DocumentRecord:
         return Digest.of(self.original)
 
     def rebuilds(self, digest: Digest) -> bool:
-        """Whether this is the original's digest, by whatever algorithm."""
+        """Whether ``digest`` is the digest of the original document, by the algorithm that ``digest`` names."""
         return Digest.of(self.original, digest.algorithm) == digest
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord(_DocumentRecord):
-    """A manifest some of whose blobs are stored reduced."""
+    """Stands for an image manifest of which at least one blob is stored reduced."""
 
     layers: tuple[LayerRecord, ...]
+    """The records of the image's reduced layers."""
     stored: tuple[Descriptor, ...]
+    """The image's other blobs, which are stored as they came."""
     subject: Descriptor | None = None
 
     def to_manifest(self) -> bytes:
-        """The image record as manifest bytes: the same for the same image and layer records."""
+        """The image record as manifest bytes. The same image and layer records always give the same bytes."""
         layers: dict[str, dict[str, Any]] = {}
         for stored in self.stored:
             layers[str(stored.digest)] = {**stored.to_json(), "annotations": {_STORED: "true"}}
@@ -202,38 +207,39 @@ class ImageRecord(_DocumentRecord):
                 layers.setdefault(str(corpus.blob.digest), corpus.to_json())
             for hint in layer.hints():
                 layers[f"{hint['digest']} {layer.digest}"] = hint
-        if packed := originals.pack(self.original):
-            layers[str(packed[0].digest)] = _pointer(packed[0])
-        notes = _original_notes(self.original, self.media_type)
-        return _manifest(IMAGE_TYPE, list(layers.values()), notes, self.subject)
+        if packed := overflow.pack(self.original):
+            layers[str(packed[0].digest)] = _overflow_descriptor(packed[0])
+        annotations = _original_annotations(self.original, self.media_type)
+        return _manifest(IMAGE_TYPE, list(layers.values()), annotations, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord(_DocumentRecord):
-    """An index some of whose children are image (or index) records."""
+    """Stands for an index of which at least one child is stored as a record."""
 
     children: tuple[Descriptor, ...]
-    """What stands in the upstream for each child, in order: its record, or itself."""
+    """For each child, in order, the manifest in the upstream: the child's record, or the child itself."""
     subject: Descriptor | None = None
 
-    def carrier(self) -> tuple[Descriptor, bytes] | None:
-        """The manifest that leads to the original, when that is too large to travel inside the record."""
-        packed = originals.pack(self.original)
+    def overflow_manifest(self) -> tuple[Descriptor, bytes] | None:
+        """The manifest that names the overflow blob, and its descriptor; None when the record has its original
+        inside."""
+        packed = overflow.pack(self.original)
         if packed is None:
             return None
-        descriptor, data = originals.carrier(_pointer(packed[0]), _CONFIG_JSON)
+        descriptor, data = overflow.manifest_for(_overflow_descriptor(packed[0]), _CONFIG_JSON)
         return replace(descriptor, annotations={_MANIFEST: str(packed[0].digest)}), data
 
     def to_manifest(self) -> bytes:
         """The index record as manifest bytes."""
-        carrier = self.carrier()
-        named = [_without_own_notes(child) for child in self.children] + ([carrier[0]] if carrier else [])
+        extra = self.overflow_manifest()
+        named = [_without_own_annotations(child) for child in self.children] + ([extra[0]] if extra else [])
         document: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,
             "artifactType": INDEX_TYPE,
             "manifests": [child.to_json() for child in named],
-            "annotations": {_VERSION: VERSION, **_original_notes(self.original, self.media_type)},
+            "annotations": {_VERSION: VERSION, **_original_annotations(self.original, self.media_type)},
         }
         if self.subject is not None:
             document["subject"] = self.subject.to_json()
@@ -249,7 +255,10 @@ def record_media_type(record: Record) -> str:
 
 
 def is_record(data: bytes) -> bool:
-    """Whether the bytes are one of our records, of whatever version. Cheap for anything else."""
+    """Whether the bytes are a record of Reducto, in any version of the format.
+
+    Most other bytes are not parsed, so that the check costs only one search through them.
+    """
     if b"application/vnd.reducto." not in data:
         return False
     try:
@@ -261,9 +270,12 @@ def is_record(data: bytes) -> bool:
     )
 
 
-def original_pointer(data: bytes) -> Descriptor | None:
-    """What must be read before the record in ``data`` can be parsed: a packed original, or the carrier (a manifest)
-    whose own pointer leads there. None when all is inside. Raises `Corrupt`."""
+def overflow_of(data: bytes) -> Descriptor | None:
+    """The overflow blob, or the overflow manifest, that must be read before the record in ``data`` can be parsed.
+
+    For an overflow manifest the result is the blob that it names. None when the record has its original inside.
+    Raises `Corrupt`.
+    """
     try:
         document = json.loads(data)
         for item in document.get("layers") or document.get("manifests") or ():
@@ -275,15 +287,15 @@ def original_pointer(data: bytes) -> Descriptor | None:
 
 
 def parse_record(data: bytes, original: bytes | None = None) -> Record:
-    """The record in ``data``. Raises `NotReducto` for anything else or a newer version, `Corrupt` when damaged.
+    """The record in ``data``. Raises `NotReducto` for other bytes or a newer version, `Corrupt` for a damaged record.
 
-    ``original`` is what `original_pointer` led to, unpacked.
+    ``original`` is the document in the record's overflow blob, unpacked, if `overflow_of` gives one.
     """
     try:
         document = json.loads(data)
         kind = document["artifactType"]
-        notes = document["annotations"]
-        version = notes[_VERSION]
+        annotations = document["annotations"]
+        version = annotations[_VERSION]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotReducto("this manifest is not a Reducto record") from error
     if version != VERSION or kind not in (LAYER_TYPE, IMAGE_TYPE, INDEX_TYPE):
@@ -292,13 +304,17 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
         if kind == INDEX_TYPE:
             named = (descriptor_of(item) for item in document["manifests"])
             children = tuple(child for child in named if _MANIFEST not in child.annotations)
-            return IndexRecord(original or _original(notes), notes[_MANIFEST_TYPE], children, _subject(document))
+            return IndexRecord(
+                original or _original(annotations), annotations[_MANIFEST_TYPE], children, _subject(document)
+            )
         layers, stored = _read_layers(document["layers"])
         if kind == IMAGE_TYPE:
-            return ImageRecord(original or _original(notes), notes[_MANIFEST_TYPE], layers, stored, _subject(document))
+            return ImageRecord(
+                original or _original(annotations), annotations[_MANIFEST_TYPE], layers, stored, _subject(document)
+            )
         (layer,) = layers
-        created = datetime.fromisoformat(notes[_CREATED]).timestamp() if _CREATED in notes else 0.0
-        return replace(layer, receipt=json.loads(notes.get(_RECEIPT, "{}")), created=created)
+        created = datetime.fromisoformat(annotations[_CREATED]).timestamp() if _CREATED in annotations else 0.0
+        return replace(layer, receipt=json.loads(annotations.get(_RECEIPT, "{}")), created=created)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
         raise Corrupt(f"a damaged record: {error}") from error
 
@@ -309,48 +325,48 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
     layers: list[LayerRecord] = []
     stored: list[Descriptor] = []
     for item in items:
-        notes = item.get("annotations") or {}
-        if _CORPUS in notes:
-            corpora[notes[_CORPUS]] = CorpusBlob.from_json(item)
-        elif _DELTA_LAYER in notes:
-            deltas[notes[_DELTA_LAYER]] = TokenDeltaBlob.from_json(item)
-        elif _LAYER not in notes and _MANIFEST not in notes:
+        annotations = item.get("annotations") or {}
+        if _CORPUS in annotations:
+            corpora[annotations[_CORPUS]] = CorpusBlob.from_json(item)
+        elif _DELTA_LAYER in annotations:
+            deltas[annotations[_DELTA_LAYER]] = TokenDeltaBlob.from_json(item)
+        elif _LAYER not in annotations and _MANIFEST not in annotations:
             stored.append(replace(descriptor_of(item), annotations={}))
     for item in items:
-        notes = item.get("annotations") or {}
-        if _LAYER in notes:
-            needs = [name for name in notes[_NEEDS].split(",") if name]
+        annotations = item.get("annotations") or {}
+        if _LAYER in annotations:
+            needs = [name for name in annotations[_NEEDS].split(",") if name]
             layers.append(
                 LayerRecord(
-                    Digest.parse(notes[_LAYER]),
-                    int(notes[_LENGTH]),
+                    Digest.parse(annotations[_LAYER]),
+                    int(annotations[_LENGTH]),
                     replace(descriptor_of(item), annotations={}),
                     tuple(corpora[name] for name in needs if not name.startswith("base:")),
                     tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
-                    envelope=notes.get(_ENVELOPE, ""),
-                    token_delta=deltas.get(notes[_LAYER]),
+                    envelope=annotations.get(_ENVELOPE, ""),
+                    token_delta=deltas.get(annotations[_LAYER]),
                 )
             )
     return tuple(layers), tuple(stored)
 
 
-def _without_own_notes(child: Descriptor) -> Descriptor:
-    """What a pusher wrote into a descriptor must not pass for a word of ours."""
+def _without_own_annotations(child: Descriptor) -> Descriptor:
+    """The child without annotations of Reducto's own names, because a client may have written those."""
     return replace(child, annotations={k: v for k, v in child.annotations.items() if not k.startswith(_KEY)})
 
 
-def _pointer(packed: Descriptor) -> dict[str, Any]:
+def _overflow_descriptor(packed: Descriptor) -> dict[str, Any]:
     return replace(packed, annotations={_MANIFEST: str(packed.digest)}).to_json()
 
 
-def _original_notes(original: bytes, media_type: str) -> dict[str, str]:
-    if len(original) > originals.EMBEDDED_LIMIT_BYTES:
+def _original_annotations(original: bytes, media_type: str) -> dict[str, str]:
+    if len(original) > overflow.EMBEDDED_LIMIT_BYTES:
         return {_MANIFEST_TYPE: media_type}
     return {_MANIFEST: base64.b64encode(original).decode(), _MANIFEST_TYPE: media_type}
 
 
-def _original(notes: dict[str, str]) -> bytes:
-    return base64.b64decode(notes[_MANIFEST], validate=True)
+def _original(annotations: dict[str, str]) -> bytes:
+    return base64.b64decode(annotations[_MANIFEST], validate=True)
 
 
 def _subject(document: dict[str, Any]) -> Descriptor | None:
@@ -359,7 +375,7 @@ def _subject(document: dict[str, Any]) -> Descriptor | None:
 
 
 def _manifest(
-    kind: str, layers: list[dict[str, Any]], notes: dict[str, str], subject: Descriptor | None = None
+    kind: str, layers: list[dict[str, Any]], annotations: dict[str, str], subject: Descriptor | None = None
 ) -> bytes:
     document: dict[str, Any] = {
         "schemaVersion": 2,
@@ -367,7 +383,7 @@ def _manifest(
         "artifactType": kind,
         "config": _CONFIG_JSON,
         "layers": layers,
-        "annotations": {_VERSION: VERSION, **notes},
+        "annotations": {_VERSION: VERSION, **annotations},
     }
     if subject is not None:
         document["subject"] = subject.to_json()

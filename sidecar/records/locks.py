@@ -1,4 +1,7 @@
-"""One read-write lock per repository: many pushes store manifests at once, or one rewriting of records has it alone."""
+"""One read-write lock per repository.
+
+Many pushes share the lock while they store manifests; a rewriting of records holds it alone.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class _Lock:
 class ReadWriteLocks:
     """The locks of this process.
 
-    Other replicas do not take them, so a rewriting reads each tag again before it sets it.
+    Other replicas do not see these locks, so a rewriting reads each tag again just before it sets the tag.
     """
 
     def __init__(self) -> None:
@@ -29,7 +32,7 @@ class ReadWriteLocks:
 
     @asynccontextmanager
     async def shared(self, repository: RepositoryName) -> AsyncIterator[None]:
-        """Held together with others who share, while nobody holds the lock exclusively."""
+        """Holds the lock together with all others who share it; waits while somebody holds it exclusively."""
         async with self._of(repository) as lock:
             async with lock.changed:
                 await lock.changed.wait_for(lambda: not lock.exclusive)
@@ -43,7 +46,7 @@ class ReadWriteLocks:
 
     @asynccontextmanager
     async def exclusive(self, repository: RepositoryName) -> AsyncIterator[None]:
-        """Held alone. For short steps, because pushes to the repository wait meanwhile."""
+        """Holds the lock alone. Keep the block short, because pushes to the repository wait meanwhile."""
         async with self._of(repository) as lock:
             async with lock.changed:
                 await lock.changed.wait_for(lambda: not lock.exclusive)

@@ -1,6 +1,7 @@
-"""What this process remembers of records. Everything here is a hint: the registry has the truth, and any of it may go.
+"""What this process remembers of the records in the registry, so that it need not read them again.
 
-A remembered record is no right to see it: `sidecar.records.repository` asks the upstream on the caller's behalf first.
+Everything here is a hint and may be dropped at any time; only the registry's own answers count. A remembered record
+gives nobody the right to see it: `sidecar.records.repository` first asks the upstream on the caller's behalf.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from reducto.values import Digest
 from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, Record
 from sidecar.runtime.recent import remember
 
-#: Entries of each kind over all repositories; the least recently noted go first.
+#: The limit for each kind of entry, over all repositories. The least recently noted entries are dropped first.
 _ENTRIES_LIMIT = 50_000
 
 _Key = tuple[RepositoryName, Digest]
@@ -21,20 +22,21 @@ _Key = tuple[RepositoryName, Digest]
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
-    """A layer's record, and the digest of the manifest that holds it: the layer's own record, or an image's."""
+    """A layer's record, and the manifest in the upstream from which it was read."""
 
     layer: LayerRecord
     manifest_digest: Digest
+    """The manifest is the layer's own record, or the record of an image that has the layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record, and the manifest in the upstream that holds it."""
+    """A record, and the manifest in the upstream as which it is stored."""
 
     record: Record
     manifest_digest: Digest
     length: int
-    """Bytes of that manifest."""
+    """The manifest's length in bytes."""
 
 
 class RecordMemory:
@@ -43,8 +45,11 @@ class RecordMemory:
     def __init__(self) -> None:
         self.layers: OrderedDict[_Key, StoredLayer] = OrderedDict()
         self.manifests: OrderedDict[_Key, Digest] = OrderedDict()
+        """For each original manifest, the digest of its record's manifest."""
         self.broken: OrderedDict[_Key, None] = OrderedDict()
+        """Layers that could not be rebuilt."""
         self.verbatim: OrderedDict[_Key, None] = OrderedDict()
+        """Blobs that are stored as they came."""
 
     def of(self, name: RepositoryName) -> RepositoryMemory:
         """What is remembered of one repository."""
@@ -65,7 +70,7 @@ class RepositoryMemory:
         return self._memory.layers.get((self._name, digest))
 
     def forget_layer(self, digest: Digest) -> None:
-        """Drops all that is remembered of a layer."""
+        """Drops everything that is remembered of a layer."""
         key = (self._name, digest)
         self._memory.broken.pop(key, None)
         self._memory.layers.pop(key, None)
@@ -76,19 +81,19 @@ class RepositoryMemory:
         remember(self._memory.broken, (self._name, digest), None, _ENTRIES_LIMIT)
 
     def unmark_broken(self, digest: Digest) -> None:
-        """Notes that the layer was stored anew."""
+        """Notes that the layer was stored again, so that it can be rebuilt."""
         self._memory.broken.pop((self._name, digest), None)
 
     def is_broken(self, digest: Digest) -> bool:
-        """Whether `mark_broken` was called for the layer and it was not stored since."""
+        """Whether `mark_broken` was called for the layer, and the layer was not stored since."""
         return (self._name, digest) in self._memory.broken
 
     def note_verbatim(self, digest: Digest) -> None:
-        """Notes that the blob is stored as it came: this saves a search for its record."""
+        """Notes that the blob is stored as it came, so that nobody searches for its record."""
         remember(self._memory.verbatim, (self._name, digest), None, _ENTRIES_LIMIT)
 
     def forget_verbatim(self, digest: Digest) -> None:
-        """Takes `note_verbatim` back, because the upstream does not have the blob."""
+        """Undoes `note_verbatim`, because the upstream does not have the blob."""
         self._memory.verbatim.pop((self._name, digest), None)
 
     def is_verbatim(self, digest: Digest) -> bool:
@@ -98,7 +103,7 @@ class RepositoryMemory:
     # -- manifests
 
     def manifest(self, digest: Digest) -> Digest | None:
-        """The digest of the manifest that holds the record of an original manifest."""
+        """The digest of the manifest that is the record of the original manifest ``digest``."""
         return self._memory.manifests.get((self._name, digest))
 
     def forget_manifest(self, digest: Digest) -> None:
@@ -115,7 +120,7 @@ class RepositoryMemory:
         layers = (record,) if isinstance(record, LayerRecord) else record.layers
         for layer in layers:
             key = (self._name, layer.digest)
-            # A layer's own record is the better source: an image's may name an older packing of a corpus.
+            # A layer's own record is preferred, because an image's record may name an older packing of a corpus.
             if isinstance(record, LayerRecord) or key not in self._memory.layers:
                 remember(self._memory.layers, key, StoredLayer(layer, manifest_digest), _ENTRIES_LIMIT)
                 self._memory.verbatim.pop(key, None)

@@ -1,8 +1,8 @@
-"""Signs records, and encrypts what is stored: where keys meet the sidecar.
+"""Signs and verifies records, and encrypts and decrypts the blobs that they name. The sidecar uses its keys only here.
 
-Without keys nothing is signed or encrypted. All calls block, so they are made by workers.
-`reducto.trust.signed_records` and `reducto.crypt` have the formats; a blob's wrapped key (its *envelope*) lies in the
-record that names the blob.
+Without keys nothing is signed or encrypted. All methods block, so they are called on workers.
+`reducto.trust.signed_records` and `reducto.crypt` define the formats. A blob's wrapped key (its *envelope*) lies in
+the record that names the blob.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class Protector:
-    """Protects records and blobs. Every part may be missing: no signer, no trusted keys, no encryption."""
+    """Signs and verifies records, encrypts and decrypts blobs. Signer, trusted keys and keyring may each be missing."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Protector:
     # -- records
 
     def sign(self, repository: RepositoryName, manifest: bytes) -> bytes:
-        """The record with its signature: valid for this repository. Deterministic."""
+        """The record with a signature for this repository. The same record always gives the same bytes."""
         return manifest if self.signer is None else signed_records.sign(manifest, str(repository), self.signer)
 
     def verify(self, repository: RepositoryName, manifest: bytes) -> None:
-        """Returns when the record may be believed. Raises `Untrusted`.
+        """Checks the record's signature. Raises `Untrusted`.
 
-        With trusted keys a signature that is there must be good; one that is missing is refused when signatures are
-        required.
+        If trusted keys are configured, a signature must be valid; a record without one is refused only if signatures
+        are required.
         """
         if self.trust is None or not (self._required or signed_records.is_signed(manifest)):
             return
@@ -59,8 +59,8 @@ class Protector:
     def encrypt(
         self, repository: RepositoryName, digest: Digest, data: bytes, content: Content = Content.INSTRUCTIONS
     ) -> tuple[bytes, str]:
-        """What to store for the instructions (or other ``content``) of a layer, and its envelope (empty when it is
-        stored as it is)."""
+        """The bytes to store for ``data``, the instructions or other ``content`` of the layer ``digest``, and their
+        envelope. Without a keyring these are ``data`` itself and an empty envelope."""
         if self.keyring is None:
             return data, ""
         blob_key, envelope = self.keyring.new_blob_key(str(repository))
@@ -68,24 +68,25 @@ class Protector:
         return sealer.update(data) + sealer.finish(), str(envelope)
 
     def decrypt(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
-        """What `encrypt` was given. Raises `KeyUnavailable`, `Corrupt`."""
+        """The bytes that `encrypt` was given. Raises `KeyUnavailable`, `Corrupt`."""
         if not envelope:
             return data
         opener = self._opener(envelope, content, str(digest))
         return opener.update(data) + opener.finish()
 
     def encrypt_file(self, repository: RepositoryName, corpus_id: CorpusId, path: Path) -> tuple[Path, str]:
-        """The file to store for a packed corpus: ``path`` itself or a new file beside it, and its envelope."""
+        """The file to store for a packed corpus, and its envelope. Without a keyring the file is ``path`` itself, else
+        a new file in the same folder."""
         if self.keyring is None:
             return path, ""
         blob_key, envelope = self.keyring.new_blob_key(str(repository))
         sealer = Sealer(blob_key, Content.CORPUS, corpus_id)
-        sealed = path.with_name(f"{path.name}.sealed")
-        _convert(path, sealed, sealer.update, sealer.finish)
-        return sealed, str(envelope)
+        encrypted = path.with_name(f"{path.name}.sealed")
+        _convert(path, encrypted, sealer.update, sealer.finish)
+        return encrypted, str(envelope)
 
     def decrypt_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
-        """The packed corpus again: ``path`` itself, rewritten if need be. Raises `KeyUnavailable`, `Corrupt`."""
+        """``path``, which holds the decrypted packed corpus afterwards. Raises `KeyUnavailable`, `Corrupt`."""
         if not envelope:
             return path
         opener = self._opener(envelope, Content.CORPUS, corpus_id)
@@ -94,7 +95,7 @@ class Protector:
         return clear.replace(path)
 
     def rewrap(self, repository: RepositoryName, envelope: str) -> str:
-        """The envelope under the repository's present key, for a record that is stored there now."""
+        """The envelope, wrapped again under the repository's present key, for a record that is stored there now."""
         if not envelope:
             return envelope
         if self.keyring is None:
@@ -131,7 +132,7 @@ def load_protector(config: Config) -> Protector:
 
 
 def _convert(source: Path, target: Path, update: Callable[[bytes], bytes], finish: Callable[[], bytes]) -> None:
-    """Writes ``target`` from ``source`` piece by piece; leaves nothing when that fails."""
+    """Writes ``target`` from ``source``, 1 MiB at a time. A failure leaves no ``target``."""
     try:
         with open(source, "rb") as reader, open(target, "xb") as writer:
             while piece := reader.read(_PIECE_BYTES):

@@ -20,7 +20,7 @@ from reducto.oci.errors import ManifestInvalid, Unavailable, UpstreamBroken
 from reducto.oci.manifest import OCI_MANIFEST
 from reducto.oci.names import Reference, RepositoryName, Tag
 from reducto.values import Digest
-from sidecar.records import originals
+from sidecar.records import overflow
 from sidecar.records.format import (
     CONFIG,
     CONFIG_DESCRIPTOR,
@@ -29,7 +29,7 @@ from sidecar.records.format import (
     LayerRecord,
     Record,
     is_record,
-    original_pointer,
+    overflow_of,
     parse_record,
     record_media_type,
 )
@@ -43,7 +43,7 @@ from sidecar.runtime.offload import Offload
 from sidecar.upstream.base import Caller
 from sidecar.upstream.client import Refused, RegistryClient, RepositoryClient, StoredManifest
 
-#: Told of every layer record that was read or written, on a worker: the hook index learns from it.
+#: Called on a worker with every layer record that was read or written, so that the hook index learns its corpora.
 Learn = Callable[[RepositoryName, LayerRecord], None]
 
 
@@ -59,7 +59,7 @@ class Repositories:
         self.scanner = RecordScanner()
         self.locks = ReadWriteLocks()
         self.configured: set[RepositoryName] = set()
-        """Repositories that hold the blob which records name as their config."""
+        """Repositories that are known to hold the config blob of all records."""
 
     def bind(self, caller: Caller, name: RepositoryName) -> Repository:
         """The repository with this caller's rights."""
@@ -79,21 +79,26 @@ class Repository(RepositoryClient):
         return self._shared.bind(self.caller, name)
 
     def writing(self) -> AbstractAsyncContextManager[None]:
-        """Held by whoever stores manifests that a client sent, together with others who do."""
+        """The lock under which clients' manifests are stored. Many tasks can hold it at once, but not with
+        `rewriting`."""
         return self._shared.locks.shared(self.name)
 
     def rewriting(self) -> AbstractAsyncContextManager[None]:
-        """Held alone, by whoever puts changed records in place of others. For short steps."""
+        """The lock under which changed records replace others. One task holds it alone, so its steps must be short."""
         return self._shared.locks.exclusive(self.name)
 
     async def scan(self) -> None:
-        """Reads the records that are not known yet; does nothing if that was done a moment ago."""
+        """Reads the records that are not known yet; does nothing if that was done less than 20 seconds ago."""
         await self._shared.scanner.scan(self)
 
     # -- layers
 
     async def layer(self, digest: Digest, *, authorised: bool = False) -> LayerRecord | None:
-        """The layer's record, if this caller may see it; with ``authorised`` a later request to the upstream tells."""
+        """The layer's record, if this caller may see it; else None.
+
+        With ``authorised`` a remembered record is returned at once, because a later request of the same call shows
+        whether the caller may see it.
+        """
         known = self.memory.layer(digest)
         if known is not None:
             if authorised or await self.shows(known.manifest_digest):
@@ -105,8 +110,10 @@ class Repository(RepositoryClient):
         return found.record
 
     async def find_layer(self, digest: Digest) -> LayerRecord | None:
-        """The layer's record for a pull; None also where the upstream refuses this caller, because then its answer to
-        the client's own request is the right one. Raises `Unavailable` when the upstream fails."""
+        """The layer's record for a pull. Raises `Unavailable` when the upstream fails.
+
+        None also when the upstream refuses this caller: the client then gets the upstream's answer to its own request.
+        """
         try:
             return None if self.memory.is_verbatim(digest) else await self.layer(digest)
         except Refused as refusal:
@@ -115,8 +122,10 @@ class Repository(RepositoryClient):
             return None
 
     async def search_layer(self, digest: Digest) -> LayerRecord | None:
-        """As `find_layer`, and if the layer has no record of its own, in the image records that another tool may have
-        copied here."""
+        """The layer's record, as by `find_layer`, or from an image record.
+
+        A layer has no record of its own if another tool copied its image here by the image's tag alone.
+        """
         self.memory.forget_verbatim(digest)
         layer = await self.find_layer(digest)
         if layer is None:
@@ -126,7 +135,7 @@ class Repository(RepositoryClient):
         return layer
 
     async def put_layer(self, layer: LayerRecord) -> Digest:
-        """Stores a layer's record; every blob that it names must be there. Returns its manifest's digest."""
+        """Stores a layer's record and returns the digest of its manifest. All blobs that it names must be stored."""
         protector = self._shared.protector
         layer = layer.rewrapped(partial(protector.rewrap, self.name))
         data = await self._shared.offload.io(protector.sign, self.name, layer.to_manifest())
@@ -137,13 +146,13 @@ class Repository(RepositoryClient):
         return digest
 
     async def has_all(self, layer: LayerRecord) -> bool:
-        """Whether every blob that the rebuild needs is there. Raises `Refused`."""
+        """Whether the repository holds every blob that the layer's rebuild needs. Raises `Refused`."""
         return all(await asyncio.gather(*(self.has_blob(blob.digest) for blob in layer.needed_blobs)))
 
     # -- images and indexes
 
     async def manifest_record(self, digest: Digest) -> StoredRecord | None:
-        """The record of an original manifest, if there is one and this caller may see it."""
+        """The record that stands for the manifest ``digest``; None if there is none or this caller may not see it."""
         for reference in (self.memory.manifest(digest), record_tag(digest)):
             found = await self.record(reference) if reference is not None else None
             if found and isinstance(found.record, ImageRecord | IndexRecord) and found.record.rebuilds(digest):
@@ -151,7 +160,7 @@ class Repository(RepositoryClient):
         return None
 
     async def put_record(self, record: ImageRecord | IndexRecord, reference: Reference | None) -> dict[str, str]:
-        """Stores the record under its own tag and what the client said; returns the upstream's headers."""
+        """Stores the record under its record tag and under the client's reference. Returns the upstream's headers."""
         protector = self._shared.protector
         if isinstance(record, ImageRecord):
             rewrap = partial(protector.rewrap, self.name)
@@ -169,16 +178,16 @@ class Repository(RepositoryClient):
     # -- any record
 
     async def record(self, reference: Reference) -> StoredRecord | None:
-        """The record that a tag or digest names; None when there is nothing, or something else."""
+        """The record that a tag or digest names; None when it names no manifest, or a manifest that is no record."""
         found = await self.manifest(reference)
         return await self.parse_record(found) if found is not None else None
 
     async def parse_record(self, manifest: StoredManifest) -> StoredRecord | None:
-        """The record in a manifest; None when it is something else. Raises `UpstreamBroken` for a forged one."""
+        """The record in a manifest; None when the manifest is no record. Raises `UpstreamBroken` for a forged one."""
         if not is_record(manifest.data):
             return None
         try:
-            record = await self._believe(manifest.data)
+            record = await self._verified(manifest.data)
         except (ReductoError, Untrusted) as error:
             logs.trouble("record-refused", error, repository=str(self), manifest=str(manifest.digest))
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
@@ -186,26 +195,28 @@ class Repository(RepositoryClient):
         return StoredRecord(record, manifest.digest, len(manifest.data))
 
     async def check_record(self, data: bytes) -> None:
-        """Returns when a record that a client brings would be believed here. Raises `ManifestInvalid`, `Refused`."""
+        """Checks a record that a client pushes as a manifest. Raises `ManifestInvalid` for one that would be refused on
+        a pull, and `Refused`."""
         try:
-            await self._believe(data)
+            await self._verified(data)
         except ReductoError as error:
-            raise ManifestInvalid(f"this record of Reducto's would not be believed in {self}: {error}") from error
+            raise ManifestInvalid(f"this Reducto record cannot be trusted in {self}: {error}") from error
 
     # -- inside
 
-    async def _believe(self, data: bytes) -> Record:
-        """The record, its signature checked where keys ask for that. Raises `Untrusted`, `NotReducto`, `Corrupt`."""
+    async def _verified(self, data: bytes) -> Record:
+        """The record, after its signature was checked if keys are configured. Raises `Untrusted`, `NotReducto`,
+        `Corrupt`."""
         await self._shared.offload.io(self._shared.protector.verify, self.name, data)
         return parse_record(data, await self._read_overflow(data))
 
     async def _learn(self, record: Record, manifest_digest: Digest) -> None:
         for layer in self.memory.note(record, manifest_digest):
-            # On a worker, because the hook index lies on disk or on another server.
+            # This runs on a worker, because the hook index lies on disk or on another server.
             await self._shared.offload.io(self._shared.learn, self.name, layer)
 
     async def _put(self, tag: Tag, data: bytes, record: Record) -> CIMultiDict[str]:
-        """Stores a record's manifest; once more when the config was cleaned away meanwhile."""
+        """Stores a record's manifest; a second time if the registry has removed the config blob since it was seen."""
         remembered = self.name in self._shared.configured
         await self._ensure_config()
         try:
@@ -218,30 +229,32 @@ class Repository(RepositoryClient):
             return await self.put_manifest(tag, data, record_media_type(record))
 
     async def _put_overflow(self, record: ImageRecord | IndexRecord) -> None:
-        """Stores an original that is too large for its record, and for an index the manifest that leads there."""
-        packed = await self._shared.offload.io(originals.pack, record.original)
+        """Stores the overflow blob of a record whose original is too large, and for an index the overflow manifest."""
+        packed = await self._shared.offload.io(overflow.pack, record.original)
         if packed is None:
             return
         await self.put_blob(packed[0].digest, packed[1])
-        if isinstance(record, IndexRecord) and (found := await self._shared.offload.io(record.carrier)) is not None:
-            await self._ensure_config()
-            await self.put_manifest(found[0].digest, found[1], OCI_MANIFEST)
+        if isinstance(record, IndexRecord):
+            manifest = await self._shared.offload.io(record.overflow_manifest)
+            if manifest is not None:
+                await self._ensure_config()
+                await self.put_manifest(manifest[0].digest, manifest[1], OCI_MANIFEST)
 
     async def _read_overflow(self, record: bytes) -> bytes | None:
-        """What `_put_overflow` stored; None when the record has its original inside. Raises `UpstreamBroken`."""
-        pointer = original_pointer(record)
-        if pointer is not None and pointer.media_type == OCI_MANIFEST:
-            overflow = await self.manifest(pointer.digest)
-            pointer = original_pointer(overflow.data) if overflow is not None else None
-            if pointer is None:
-                raise UpstreamBroken("the manifest that leads to a record's original is gone")
-        if pointer is None:
+        """The original that `_put_overflow` stored; None when the record has it inside. Raises `UpstreamBroken`."""
+        blob = overflow_of(record)
+        if blob is not None and blob.media_type == OCI_MANIFEST:
+            manifest = await self.manifest(blob.digest)
+            blob = overflow_of(manifest.data) if manifest is not None else None
+            if blob is None:
+                raise UpstreamBroken("the overflow manifest of a record is gone")
+        if blob is None:
             return None
-        packed = await self.read_blob(pointer, originals.ORIGINAL_LIMIT_BYTES)
-        return await self._shared.offload.io(originals.unpack, packed)
+        packed = await self.read_blob(blob, overflow.ORIGINAL_LIMIT_BYTES)
+        return await self._shared.offload.io(overflow.unpack, packed)
 
     async def _ensure_config(self) -> None:
-        """The blob that records name as their config is in the repository."""
+        """Stores the config blob that all records name, if the repository does not hold it."""
         if self.name in self._shared.configured:
             return
         if not await self.has_blob(CONFIG_DESCRIPTOR.digest):

@@ -1,4 +1,4 @@
-"""Reads the records of a whole repository, at most once at a time and not again within a short while."""
+"""Reads the records of a whole repository: one scan at a time, and none within 20 seconds after another began."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Scannable(Protocol):
 
 
 class RecordScanner:
-    """Which repositories were scanned when, and which of their tags were read. One per process."""
+    """Scans repositories, and remembers when it scanned them and which of their tags it read. One per process."""
 
     def __init__(self) -> None:
         self._scans: dict[RepositoryName, tuple[float, asyncio.Task[None]]] = {}

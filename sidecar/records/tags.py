@@ -16,5 +16,5 @@ def is_record_tag(tag: Tag) -> bool:
 
 def record_tag(digest: Digest) -> Tag:
     """The hidden tag under which the record of ``digest`` is stored."""
-    # A tag has at most 128 characters: a sha512 name (8 + 7 + 128) is cut, and the record itself states the rest.
+    # A tag has at most 128 characters, so the tag for a sha512 (8 + 7 + 128) is cut. The record has the whole digest.
     return Tag(f"{RECORD_TAG_PREFIX}{digest.algorithm}-{digest.hex}"[:128])

@@ -37,7 +37,7 @@ from reducto.trust.signatures import Signer, TrustStore
 from reducto.values import ByteRange, Digest
 from sidecar.middleware.rate_limits import path_complaint
 from sidecar.records import format as records
-from sidecar.records.originals import EMBEDDED_LIMIT_BYTES
+from sidecar.records.overflow import EMBEDDED_LIMIT_BYTES
 from tests.fuzz import seeds
 
 PLAIN_LIMIT_BYTES = 1 << 20
@@ -64,7 +64,7 @@ def record(data: bytes) -> None:
     if not records.is_record(data):
         return
     with refused():
-        records.original_pointer(data)
+        records.overflow_of(data)
         parsed = records.parse_record(data)
         if isinstance(parsed, records.LayerRecord) or len(parsed.original) <= EMBEDDED_LIMIT_BYTES:
             assert records.parse_record(parsed.to_manifest()).to_manifest() == parsed.to_manifest()
