@@ -16,9 +16,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.config import Config, Policy, Role
+from reducto.oci.client import RegistryClient
 from reducto.oci.credentials import DockerCredentials
+from reducto.oci.http import HttpTransport
 from reducto.oci.names import RepositoryName
 from reducto.oci.tokens import AuthenticatedTransport
+from reducto.oci.transport import Caller, Transport
 from sidecar.api.listings import Listings
 from sidecar.api.manifests import Manifests
 from sidecar.api.passthrough import Passthrough
@@ -51,12 +54,10 @@ from sidecar.runtime.activity import Activity
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.scratch import ScratchDirectory
+from sidecar.runtime.upstream import UpstreamObserver, http_options
 from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.similarity.redis_index import RedisHookIndex
-from sidecar.upstream.base import Caller, Upstream
-from sidecar.upstream.client import RegistryClient
-from sidecar.upstream.registry import RegistryUpstream
 
 #: On whose behalf maintenance works: no client, but the service with the credentials of its configuration.
 SERVICE = Caller(user_agent="reducto", service=True)
@@ -84,11 +85,11 @@ class RuntimeParts:
 class UpstreamParts:
     """The registry behind this sidecar."""
 
-    storage: Upstream
+    storage: Transport
     """The upstream without the service's credentials."""
     base: str
     """The upstream's own address, which clients must not be sent to; empty for the embedded store."""
-    transport: Upstream
+    transport: Transport
     """The upstream, with the service's credentials for the service's own requests."""
     protector: Protector
     repositories: Repositories
@@ -229,19 +230,19 @@ async def _upstream_parts(
     offload = runtime.offload
     if protector is None:
         protector = cast(Protector, await offload.io(load_protector, config))
-    url = config.upstream.url
+    url, observer = config.upstream.url, UpstreamObserver(runtime.metrics)
     if url.startswith(("http://", "https://")):
-        storage: Upstream = RegistryUpstream(config.upstream, offload, runtime.metrics)
+        storage: Transport = HttpTransport(http_options(config.upstream), offload, observer)
         base = url.rstrip("/")
     else:
         root = await offload.io(Path(url).expanduser)
         storage, base = await offload.io(EmbeddedUpstream, root, offload), ""
     transport = await _authenticated(storage, config, offload)
-    client = RegistryClient(transport, offload, runtime.metrics)
+    client = RegistryClient(transport, offload, observer)
     return UpstreamParts(storage, base, transport, protector, Repositories(client, protector, similar.learn, offload))
 
 
-async def _authenticated(storage: Upstream, config: Config, offload: Offload) -> Upstream:
+async def _authenticated(storage: Transport, config: Config, offload: Offload) -> Transport:
     """The upstream on which the service's own requests show ``upstream.credentials_file``, if there is one."""
     file, url = config.upstream.credentials_file, config.upstream.url
     if file is None or not url.startswith(("http://", "https://")):
@@ -326,7 +327,7 @@ def _hook_index(url: str, folder: Path) -> HookIndex:
         return MemoryHookIndex()
 
 
-def _upstream_check(upstream: Upstream) -> Callable[[], Awaitable[str]]:
+def _upstream_check(upstream: Transport) -> Callable[[], Awaitable[str]]:
     async def check() -> str:
         await upstream.ping()
         return ""

@@ -218,8 +218,8 @@ def _seconds(text: str) -> float:
 def _with_sidecar(config: Config, work: Callable[[Sidecar], Awaitable[int]]) -> int:
     import asyncio
 
+    from reducto.oci.errors import Refused
     from sidecar.app import build
-    from sidecar.upstream.client import Refused
 
     async def do() -> int:
         sidecar = await build(config)

@@ -7,7 +7,6 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -16,8 +15,9 @@ from multidict import CIMultiDict
 from reducto.files import open_read
 from reducto.oci import routes
 from reducto.oci.errors import UploadInvalid
+from reducto.oci.transport import Caller, FileBody, RegistryRequest, RegistryResponse, StreamBody, body_pieces
+from sidecar.api.addresses import translate
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import Caller, FileBody, StreamBody, UpstreamRequest, UpstreamResponse, body_pieces
 
 _HOP_BY_HOP = frozenset(
     {
@@ -75,14 +75,14 @@ class Call:
                 return
             yield piece
 
-    def upstream_request(self, *, body: bool = True) -> UpstreamRequest:
+    def upstream_request(self, *, body: bool = True) -> RegistryRequest:
         """The same request for the upstream: its own path, the caller's credentials, no hop-by-hop headers."""
         url = self.request.rel_url
         path = url.raw_path if isinstance(self.route, routes.Other) else self.route.path
         target = f"{path}?{url.raw_query_string}" if url.raw_query_string else path
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OWN_REQUEST_HEADERS]
         has_body = body and self.request.body_exists
-        return UpstreamRequest(
+        return RegistryRequest(
             self.method, target, self.caller, CIMultiDict(headers), self.body() if has_body else None
         )
 
@@ -105,7 +105,7 @@ def call_of(request: web.Request, body_timeout_seconds: float) -> Call:
     return Call(request, routes.parse(request.path), caller, body_timeout_seconds)
 
 
-async def relay(call: Call, answer: UpstreamResponse, base: str, offload: Offload) -> web.StreamResponse:
+async def relay(call: Call, answer: RegistryResponse, base: str, offload: Offload) -> web.StreamResponse:
     """Sends the upstream's answer as it is. A body that ends early breaks the client's connection."""
     headers = client_headers(answer, base)
     if answer.file is not None:
@@ -167,30 +167,15 @@ async def send_file(
         await offload.io(handle.close)
 
 
-def client_headers(answer: UpstreamResponse, base: str) -> CIMultiDict[str]:
+def client_headers(answer: RegistryResponse, base: str) -> CIMultiDict[str]:
     """The upstream's headers for the client: no hop-by-hop, Locations of the upstream (``base``) made our own."""
     headers = CIMultiDict(
         (name, value)
         for name, value in answer.headers.items()
         if name.lower() not in _HOP_BY_HOP and name.lower() not in ("content-length", "date", "server")
     )
-    for name in ("Location", "Link"):
-        if name in headers:
-            headers[name] = _relative(headers[name], base)
+    translate(headers, answer, base)
     return headers
-
-
-def _relative(text: str, base: str) -> str:
-    """``text`` with the upstream's own address cut out, so that the client comes back to the sidecar."""
-    if not base:
-        return text
-    text = text.replace(base, "")
-    if text.startswith(("http://", "https://")) and "/v2/" in text:
-        # A registry behind a proxy may give out an address of its own: only the path matters.
-        parts = urlsplit(text)
-        if parts.path.startswith("/v2/"):
-            return parts.path + (f"?{parts.query}" if parts.query else "")
-    return text
 
 
 def _bodiless(status: int, headers: CIMultiDict[str], length: int | None) -> web.Response:

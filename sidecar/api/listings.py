@@ -8,19 +8,18 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from reducto.errors import UsageError
-from reducto.oci.errors import ManifestInvalid
+from reducto.oci.client import read_json
+from reducto.oci.errors import ManifestInvalid, Refused
 from reducto.oci.manifest import Manifest, descriptor_of
+from reducto.oci.transport import RegistryResponse
 from reducto.values import Digest
 from sidecar.api.exchange import Call, client_headers
 from sidecar.api.passthrough import Passthrough
+from sidecar.api.tag_pages import TagPage
 from sidecar.records.format import IMAGE_TYPE, INDEX_TYPE, ImageRecord, IndexRecord
 from sidecar.records.repository import Repository
-from sidecar.records.tags import RECORD_TAG_PREFIX
-from sidecar.upstream.base import UpstreamResponse
-from sidecar.upstream.client import Refused, next_page, read_json
 
 _LISTING_LIMIT_BYTES = 64 << 20
 _PAGES_LIMIT = 1000
@@ -33,28 +32,23 @@ class Listings:
         self._passthrough = passthrough
 
     async def tags(self, call: Call) -> web.StreamResponse:
-        """The client's own tags. Pages are as long as asked for, although records lie between them."""
+        """The client's own tags, page by page."""
         count = call.query.get("n", "")
         wanted = int(count) if count.isdecimal() and len(count) < 10 else None
+        page = TagPage(call.route.path, self._passthrough.base, wanted)
         request = call.upstream_request()
-        collected: list[str] = []
         for _ in range(_PAGES_LIMIT):
             async with await self._passthrough.send(request) as answer:
                 document = await _json_of(answer)
                 if document is None:
                     return await self._passthrough.relay(call, answer)
                 headers = client_headers(answer, self._passthrough.base)
-                following = next_page(answer, request.target)
-            tags = document.get("tags") or []
-            collected += [tag for tag in tags if not tag.startswith(RECORD_TAG_PREFIX)]
-            if wanted is not None and len(tags) > wanted:
-                wanted = None  # a registry without paging: a Link of ours would lead in a circle
-            # Go on where filtering left less than was asked for, or nothing of a page that was full of records.
-            if following is None or (len(collected) >= wanted if wanted is not None else bool(collected)):
+                following = answer.next_page
+            if not page.take(document.get("tags") or [], request.target, following) or following is None:
                 break
             request = replace(request, target=following)
         assert document is not None
-        return _tag_page(call.route.path, document, collected, wanted, following is not None, headers)
+        return page.response(document, headers)
 
     async def referrers(self, call: Call, repository: Repository) -> web.StreamResponse:
         """The manifests that name a subject; those stored as records appear as what they were."""
@@ -73,24 +67,6 @@ class Listings:
             headers["OCI-Filters-Applied"] = "artifactType"
         document["manifests"] = shown
         return web.Response(status=200, body=json.dumps(document).encode(), headers=headers)
-
-
-def _tag_page(
-    path: str,
-    document: dict[str, Any],
-    tags: list[str],
-    wanted: int | None,
-    more: bool,
-    headers: CIMultiDict[str],
-) -> web.Response:
-    page = tags if wanted is None else tags[:wanted]
-    headers.pop("Link", None)
-    if page and (more or len(page) < len(tags)):
-        query = urlencode({"n": wanted, "last": page[-1]} if wanted is not None else {"last": page[-1]})
-        headers["Link"] = f'<{path}?{query}>; rel="next"'
-    body = json.dumps({**document, "tags": page}).encode()
-    headers.pop("Content-Length", None)
-    return web.Response(status=200, body=body, headers=headers)
 
 
 def _without_filter(target: str) -> str:
@@ -114,6 +90,6 @@ async def _shown(repository: Repository, item: dict[str, Any]) -> dict[str, Any]
     return manifest.as_referrer(descriptor_of({**described, "size": len(found.record.original)}))
 
 
-async def _json_of(answer: UpstreamResponse) -> dict[str, Any] | None:
+async def _json_of(answer: RegistryResponse) -> dict[str, Any] | None:
     """The document of a successful answer; None for any other, which is still unread. Raises `UpstreamBroken`."""
     return await read_json(answer, _LISTING_LIMIT_BYTES) if answer.status == 200 else None

@@ -15,11 +15,13 @@ from reducto.oci.errors import (
     ManifestInvalid,
     ManifestTooLarge,
     ManifestUnknown,
+    Refused,
     TagInvalid,
     Unsupported,
 )
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import Reference, Tag
+from reducto.oci.transport import RegistryRequest
 from reducto.values import Descriptor, Digest
 from sidecar.api.exchange import Call
 from sidecar.api.passthrough import Passthrough
@@ -28,8 +30,6 @@ from sidecar.records.memory import StoredRecord
 from sidecar.records.repository import Repository
 from sidecar.records.tags import is_record_tag, record_tag
 from sidecar.runtime import logs
-from sidecar.upstream.base import UpstreamRequest
-from sidecar.upstream.client import Refused
 
 #: What one manifest may name: each may cost a question to the upstream.
 NAMED_LIMIT = 4096
@@ -232,8 +232,8 @@ async def _child(repository: Repository, child: Descriptor) -> Descriptor:
     return Descriptor(record_media_type(found.record), found.manifest_digest, found.length)
 
 
-def _deletion(repository: Repository, manifest_digest: Digest) -> UpstreamRequest:
-    return UpstreamRequest("DELETE", f"/v2/{repository}/manifests/{manifest_digest}", repository.caller)
+def _deletion(repository: Repository, manifest_digest: Digest) -> RegistryRequest:
+    return RegistryRequest("DELETE", f"/v2/{repository}/manifests/{manifest_digest}", repository.caller)
 
 
 def _original(repository: Repository, found: StoredRecord) -> Original:

@@ -9,18 +9,18 @@ from aiohttp import web
 
 from reducto.oci import routes
 from reducto.oci.errors import NameInvalid
+from reducto.oci.transport import RegistryRequest, RegistryResponse, Transport
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 
 #: Looks at the upstream's answer before it is relayed, and may give another response in its place.
-Instead = Callable[[UpstreamResponse], Awaitable[web.StreamResponse | None]]
+Instead = Callable[[RegistryResponse], Awaitable[web.StreamResponse | None]]
 
 
 class Passthrough:
     """Forwards requests. ``base`` is the upstream's own URL, which clients must never be sent to."""
 
-    def __init__(self, upstream: Upstream, base: str, offload: Offload) -> None:
+    def __init__(self, upstream: Transport, base: str, offload: Offload) -> None:
         self._upstream = upstream
         self.base = base
         self._offload = offload
@@ -33,11 +33,11 @@ class Passthrough:
             other = await instead(answer) if instead is not None else None
             return other if other is not None else await self.relay(call, answer)
 
-    async def send(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamResponse]:
+    async def send(self, request: RegistryRequest) -> AbstractAsyncContextManager[RegistryResponse]:
         """The upstream's answer to any request, as a context manager. Raises `Unavailable`."""
         return await self._upstream.send(request)
 
-    async def relay(self, call: Call, answer: UpstreamResponse) -> web.StreamResponse:
+    async def relay(self, call: Call, answer: RegistryResponse) -> web.StreamResponse:
         """Sends the upstream's answer to the client as it is."""
         return await relay(call, answer, self.base, self._offload)
 

@@ -8,6 +8,7 @@ from reducto.config import Config
 from reducto.corpus.reader import Corpus
 from reducto.errors import ReductoError
 from reducto.fetch.corpora import CorpusFinder
+from reducto.oci.credentials import DockerCredentials
 from reducto.trust.key_files import load_trust
 from reducto.values import CorpusId
 from sidecar.cache.corpora import Corpora
@@ -50,7 +51,9 @@ class BaseCorpora:
 
     def _open_all(self) -> dict[CorpusId, LocalCorpus] | None:
         """All base corpora; None when their files are still those that were opened last."""
-        finder = CorpusFinder(self._config.corpus, ca_file=self._config.upstream.ca_file)
+        upstream = self._config.upstream
+        credentials = DockerCredentials.load(upstream.credentials_file) if upstream.credentials_file else None
+        finder = CorpusFinder(self._config.corpus, ca_file=upstream.ca_file, credentials=credentials)
         files: list[Path] = [path for name in self._config.corpora for path in finder.find(name)]
         state = tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
         if state == self._state:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from reducto.errors import UsageError
 from reducto.files import move
+from reducto.oci.transport import FileBody
 from reducto.values import ByteRange, Digest
 from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import FileBody
 
 #: Of one blob, those used longest ago are forgotten: their next pull rebuilds.
 RECIPES_LIMIT = 256

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
+from reducto.oci.client import RepositoryClient
+from reducto.oci.errors import Refused
 from reducto.values import CorpusId, Digest
 from sidecar.cache.corpus_folder import CorpusFolder, Known
 from sidecar.cache.partial_download import PartialDownload
@@ -23,7 +25,6 @@ from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.tasks import Tasks
-from sidecar.upstream.client import Refused, RepositoryClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,17 +33,17 @@ from reducto.oci.errors import (
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import Tag
 from reducto.oci.ranges import parse_range
+from reducto.oci.transport import (
+    FileBody,
+    RegistryRequest,
+    RegistryResponse,
+    StreamBody,
+    body_pieces,
+)
 from reducto.values import ByteRange, Descriptor, Digest
 from sidecar.embedded.image_layout import Layout
 from sidecar.embedded.uploads import EmbeddedUploads
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import (
-    FileBody,
-    StreamBody,
-    UpstreamRequest,
-    UpstreamResponse,
-    body_pieces,
-)
 
 MANIFEST_LIMIT_BYTES = 4 << 20
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -57,7 +57,7 @@ class EmbeddedUpstream:
         self._offload = offload
         self._uploads = EmbeddedUploads(self.layout, offload)
 
-    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+    async def send(self, request: RegistryRequest) -> RegistryResponse:
         """The answer that a registry would give."""
         parts = urlsplit(request.target)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
@@ -70,6 +70,7 @@ class EmbeddedUpstream:
             if not is_full(error):
                 raise
             answer = _refused(StorageFull("the store's disk is full"))
+        answer.method, answer.url = request.method, request.target
         answer.headers.setdefault("Docker-Distribution-API-Version", "registry/2.0")
         if request.method == "HEAD":
             answer.drop_body()
@@ -82,7 +83,7 @@ class EmbeddedUpstream:
     async def close(self) -> None:
         await self._offload.io(self._uploads.close)
 
-    async def _dispatch(self, route: routes.Route, request: UpstreamRequest, query: dict[str, str]) -> LocalResponse:
+    async def _dispatch(self, route: routes.Route, request: RegistryRequest, query: dict[str, str]) -> LocalResponse:
         match route, request.method:
             case routes.Base(), "GET" | "HEAD":
                 return BytesResponse(200, b"{}", "application/json")
@@ -132,7 +133,7 @@ class EmbeddedUpstream:
         data = await self._offload.io(path.read_bytes)
         return BytesResponse(200, data, found.media_type, **_named(found.digest))
 
-    async def _get_blob(self, route: routes.BlobAt, request: UpstreamRequest) -> LocalResponse:
+    async def _get_blob(self, route: routes.BlobAt, request: RegistryRequest) -> LocalResponse:
         path = await self._offload.io(self.layout.blob, route.repository, route.digest)
         if path is None:
             raise BlobUnknown(f"no blob {route.digest} in {route.repository}", detail={"digest": str(route.digest)})
@@ -156,7 +157,7 @@ class EmbeddedUpstream:
     # -- changing
 
     async def _put_manifest(
-        self, route: routes.ManifestAt, request: UpstreamRequest, query: dict[str, str]
+        self, route: routes.ManifestAt, request: RegistryRequest, query: dict[str, str]
     ) -> LocalResponse:
         data = await _whole(request, MANIFEST_LIMIT_BYTES)
         digest = _digest_for(route, query, data)
@@ -192,7 +193,7 @@ class EmbeddedUpstream:
         return BytesResponse(202, b"", None)
 
 
-class LocalResponse(UpstreamResponse):
+class LocalResponse(RegistryResponse):
     """An answer of our own."""
 
     def drop_body(self) -> None:
@@ -267,7 +268,7 @@ def _digest_for(route: routes.ManifestAt, query: dict[str, str], data: bytes) ->
     return actual
 
 
-async def _whole(request: UpstreamRequest, limit_bytes: int) -> bytes:
+async def _whole(request: RegistryRequest, limit_bytes: int) -> bytes:
     body = request.body
     if isinstance(body, bytes):
         return body

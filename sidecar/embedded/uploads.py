@@ -19,11 +19,11 @@ from reducto.oci.errors import (
 )
 from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
+from reducto.oci.transport import PIECE_BYTES, Body, RegistryRequest, body_pieces
 from reducto.values import Digest
 from sidecar.embedded.image_layout import Layout
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.scratch import ScratchDirectory
-from sidecar.upstream.base import PIECE_BYTES, Body, UpstreamRequest, body_pieces
 
 _SESSION_LIMIT = 4096
 Answer = tuple[int, dict[str, str]]
@@ -51,7 +51,7 @@ class EmbeddedUploads:
         self._folder.close()
 
     async def handle(
-        self, route: routes.Uploads | routes.UploadAt, request: UpstreamRequest, query: dict[str, str]
+        self, route: routes.Uploads | routes.UploadAt, request: RegistryRequest, query: dict[str, str]
     ) -> Answer:
         """Status and headers for one request."""
         if isinstance(route, routes.Uploads):
@@ -80,7 +80,7 @@ class EmbeddedUploads:
             raise UploadUnknown(f"no upload {route.session_id} in {route.repository}")
         return session
 
-    async def _start(self, repository: RepositoryName, request: UpstreamRequest, query: dict[str, str]) -> Answer:
+    async def _start(self, repository: RepositoryName, request: RegistryRequest, query: dict[str, str]) -> Answer:
         if "mount" in query and (mounted := await self._mount(repository, query)) is not None:
             return mounted
         if len(self._sessions) >= _SESSION_LIMIT:
@@ -102,7 +102,7 @@ class EmbeddedUploads:
             return None
         return 201, _created(repository, digest)
 
-    async def _append(self, session: _Session, request: UpstreamRequest) -> None:
+    async def _append(self, session: _Session, request: RegistryRequest) -> None:
         stated = request.headers.get("Content-Range")
         if stated is not None:
             chunk = parse_content_range(stated)
@@ -130,7 +130,7 @@ class EmbeddedUploads:
         return written
 
     async def _finish(
-        self, session_id: str, session: _Session, request: UpstreamRequest, query: dict[str, str]
+        self, session_id: str, session: _Session, request: RegistryRequest, query: dict[str, str]
     ) -> Answer:
         try:
             digest = Digest.parse(query.get("digest", ""))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from reducto.oci.client import StoredManifest
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import RepositoryName
+from reducto.oci.transport import StreamBody
 from reducto.values import Descriptor
 from sidecar.api.manifests import build_record
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.records.repository import Repository
-from sidecar.upstream.base import StreamBody
-from sidecar.upstream.client import StoredManifest
 
 
 @dataclass(slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of
 from sidecar.records.format import LayerRecord
 from sidecar.records.repository import Repository
-from sidecar.upstream.client import Refused
 
 
 @dataclass(frozen=True, slots=True)

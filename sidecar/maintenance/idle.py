@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reducto.config import Config
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import CorpusId, Digest
 from sidecar.app import Sidecar
@@ -19,7 +20,6 @@ from sidecar.maintenance.token_deltas import compute_token_deltas
 from sidecar.maintenance.walk import contents_of
 from sidecar.records.format import CorpusBlob, LayerRecord, TokenDeltaBlob
 from sidecar.runtime import logs
-from sidecar.upstream.client import Refused
 
 #: Statuses by which the upstream says for good that the service account may not do this, or that nothing is there.
 _FINAL_STATUSES = (401, 403, 404, 405)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
@@ -18,7 +19,6 @@ from sidecar.maintenance.walk import Contents, contents_of, names
 from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, record_media_type
 from sidecar.records.repository import Repository
 from sidecar.records.tags import record_tag
-from sidecar.upstream.client import Refused
 
 #: Indexes may name indexes; nobody nests them deeper than this.
 _NESTING_LIMIT = 16

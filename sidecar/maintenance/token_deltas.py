@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reducto.crypt import Content
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
 from sidecar.codec.interface import Decoder
@@ -23,7 +24,6 @@ from sidecar.records.format import TOKEN_DELTA_TYPE, LayerRecord, TokenDeltaBlob
 from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.similarity.candidates import most_similar
-from sidecar.upstream.client import Refused
 
 #: How many older layers are tried as donors; the one that is aligned with most of the newer layer is taken.
 _TRIES = 3

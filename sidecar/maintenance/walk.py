@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from reducto.oci.client import StoredManifest
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Digest
 from sidecar.app import SERVICE, Sidecar
@@ -12,7 +13,6 @@ from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord
 from sidecar.records.memory import StoredRecord
 from sidecar.records.repository import Repository
 from sidecar.records.tags import is_record_tag
-from sidecar.upstream.client import StoredManifest
 
 
 @dataclass(slots=True)

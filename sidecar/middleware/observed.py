@@ -19,7 +19,6 @@ from sidecar.api.exchange import CALL, Call, ClientGone, call_of
 from sidecar.runtime import logs
 from sidecar.runtime.activity import Activity
 from sidecar.runtime.metrics import Metrics
-from sidecar.upstream.client import Refused
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,8 +26,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CLIENT_LEFT = 499
 _PATH_LIMIT_CHARS, _AGENT_LIMIT_CHARS = 300, 120
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-#: Headers of the upstream's refusals that clients get.
-_REFUSAL_HEADERS = ("www-authenticate", "content-type", "retry-after", "docker-distribution-api-version")
 
 
 def observed(activity: Activity, metrics: Metrics, body_timeout_seconds: float) -> Middleware:
@@ -80,9 +77,6 @@ async def _answered(call: Call, handler: Handler) -> web.StreamResponse:
     request = call.request
     try:
         return await handler(request)
-    except Refused as refusal:
-        headers = {name: value for name, value in refusal.headers.items() if name.lower() in _REFUSAL_HEADERS}
-        return web.Response(status=refusal.status, body=refusal.body, headers=headers)
     except RegistryError as error:
         return error_response(error)
     except (web.HTTPException, asyncio.CancelledError):

@@ -17,7 +17,8 @@ from functools import partial
 from aiohttp import web
 
 from reducto.errors import KeyUnavailable, ReductoError
-from reducto.oci.errors import RegistryError
+from reducto.oci.errors import Refused, RegistryError
+from reducto.oci.transport import FileBody, RegistryResponse
 from reducto.values import Digest
 from sidecar.api.exchange import Call, breaking, send_file
 from sidecar.api.passthrough import Passthrough
@@ -30,8 +31,6 @@ from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import FileBody, UpstreamResponse
-from sidecar.upstream.client import Refused
 
 
 class RebuildFailed(RegistryError):
@@ -73,7 +72,7 @@ class BlobPulls:
         if layer is not None:
             return await self._serve_or_relay(call, repository, layer)
 
-        async def search(answer: UpstreamResponse) -> web.StreamResponse | None:
+        async def search(answer: RegistryResponse) -> web.StreamResponse | None:
             found = await repository.search_layer(digest) if answer.status == 404 else None
             return await self._serve(call, repository, found) if found is not None else None
 
@@ -97,7 +96,7 @@ class BlobPulls:
                 raise
             failure = error
 
-        async def give_up(answer: UpstreamResponse) -> None:
+        async def give_up(answer: RegistryResponse) -> None:
             if answer.status not in (200, 206):
                 raise failure
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.cache.blobs import BlobCache
@@ -29,7 +30,6 @@ from sidecar.runtime.offload import Offload
 from sidecar.runtime.recent import remember
 from sidecar.runtime.tasks import Tasks, cancelled, together
 from sidecar.similarity.candidates import most_similar
-from sidecar.upstream.client import Refused
 
 #: How many similar layers are tried as donors; the one that is aligned with most of the layer is used.
 _TRIES = 3

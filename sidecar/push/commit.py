@@ -10,6 +10,7 @@ from typing import Any
 
 from reducto.config import Policy
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Descriptor, Digest, Reason, Stored
 from sidecar.cache.corpora import Corpora
@@ -26,7 +27,6 @@ from sidecar.runtime.offload import Offload
 from sidecar.runtime.tasks import together
 from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import pack_hooks, sample
-from sidecar.upstream.client import Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reducto.errors import UsageError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.records.repository import Repository
 from sidecar.runtime import logs
-from sidecar.upstream.client import Refused
 
 
 async def mount_reduced(repository: Repository, query: Mapping[str, str]) -> Digest | None:

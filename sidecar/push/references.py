@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import ChunkId, CorpusId
 from sidecar.cache.corpora import Corpora
@@ -16,7 +17,6 @@ from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.runtime.offload import Offload
 from sidecar.similarity.candidates import SimilarCorpora
-from sidecar.upstream.client import Refused
 
 _FETCH_TIMEOUT_SECONDS = 120.0
 

@@ -20,11 +20,11 @@ from aiohttp import web
 
 from reducto.config import Config, Seconds, UpstreamOptions
 from reducto.oci.errors import UploadUnknown
+from reducto.oci.http import HttpTransport
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime import logs
-from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.registry import RegistryUpstream
+from sidecar.runtime.upstream import http_options
 
 FORWARDED_HEADER = "X-Reducto-Forwarded"
 _MARK_CHARS = 8
@@ -50,8 +50,7 @@ class Replicas:
         self._certificate = config.listen.tls.certificate_file
         self._offload = offload
         self._addresses: frozenset[str] = frozenset()
-        self._clients: dict[str, tuple[int, RegistryUpstream]] = {}
-        self._metrics = Metrics()  # not the upstream's: a replica that went away is no failure of the registry
+        self._clients: dict[str, tuple[int, HttpTransport]] = {}
 
     @property
     def mark(self) -> str:
@@ -108,7 +107,7 @@ class Replicas:
     def _owner(self, session_id: str) -> str | None:
         return next((one for one in self._addresses if session_id.startswith(mark_of(one))), None)
 
-    async def _client(self, address: str) -> RegistryUpstream:
+    async def _client(self, address: str) -> HttpTransport:
         """Connections to a replica, with what its certificate is at the moment."""
         stamp = await self._offload.io(self._stamp)
         known = self._clients.get(address)
@@ -120,7 +119,7 @@ class Replicas:
         scheme = "https" if self._certificate else "http"
         options = UpstreamOptions(url=f"{scheme}://{host}:{self._port}", retries=0, read_timeout=_ANSWER_SECONDS)
         tls = await self._offload.io(self._tls_context)
-        client = RegistryUpstream(options, self._offload, self._metrics, tls)
+        client = HttpTransport(http_options(options), self._offload, tls=tls)
         self._clients[address] = (stamp, client)
         return client
 

@@ -17,13 +17,13 @@ from reducto.config import LimitOptions, SpoolOptions
 from reducto.oci.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown, is_full
 from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
+from reducto.oci.transport import Caller, StreamBody
 from reducto.values import Digest
 from sidecar.push.encoding import Encoding
 from sidecar.records.repository import Repository
 from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import Caller, StreamBody
 
 #: Of a body that wait to be written together: some clients send a few bytes at a time.
 _PIECES = 1024

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from reducto.errors import UsageError
-from reducto.oci.errors import DigestInvalid, RegistryError, StorageFull
+from reducto.oci.errors import DigestInvalid, Refused, RegistryError, StorageFull
+from reducto.oci.transport import RegistryRequest
 from reducto.values import Digest, Reason, Stored
 from sidecar.api.exchange import Call
 from sidecar.api.passthrough import Passthrough
@@ -27,8 +28,6 @@ from sidecar.push.mounts import mount_reduced
 from sidecar.push.sessions import Upload, UploadSessions
 from sidecar.records.repository import Repository
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import UpstreamRequest
-from sidecar.upstream.client import Refused
 
 #: Begins to reduce what an upload's spool will hold; None when nothing is to be reduced.
 StartEncoding = Callable[[Upload], Encoding | None]
@@ -58,9 +57,9 @@ class BlobUploads:
             return _created(repository, mounted)
         query = call.request.rel_url.raw_query_string if "mount" in call.query else ""
         target = f"{call.route.path}?{query}" if query else call.route.path
-        request = UpstreamRequest("POST", target, call.caller, {"Content-Length": "0"}, b"")
+        request = RegistryRequest("POST", target, call.caller, {"Content-Length": "0"}, b"")
         async with await self._passthrough.send(request) as answer:
-            location = answer.headers.get("Location")
+            location = answer.location
             if answer.status != 202 or not location:
                 return await self._passthrough.relay(call, answer)
         try:
@@ -135,7 +134,7 @@ class BlobUploads:
         """The session, if it is this caller's; a renewed credential is shown to the upstream first."""
         upload = self._sessions.find(repository.name, session_id)
         if not upload.belongs_to(repository.caller):
-            request = UpstreamRequest("GET", upload.location, repository.caller)
+            request = RegistryRequest("GET", upload.location, repository.caller)
             async with await self._passthrough.send(request) as answer:
                 if answer.status in (401, 403):
                     raise Refused(answer.status, answer.headers, await answer.read(1 << 20))

@@ -15,10 +15,12 @@ from functools import partial
 
 from multidict import CIMultiDict
 
-from reducto.errors import ReductoError, Untrusted
-from reducto.oci.errors import ManifestInvalid, Unavailable, UpstreamBroken
+from reducto.errors import ReductoError
+from reducto.oci.client import RegistryClient, RepositoryClient, StoredManifest
+from reducto.oci.errors import ManifestInvalid, Refused, Unavailable, UpstreamBroken
 from reducto.oci.manifest import OCI_MANIFEST
 from reducto.oci.names import Reference, RepositoryName, Tag
+from reducto.oci.transport import Caller
 from reducto.values import Digest
 from sidecar.records import overflow
 from sidecar.records.format import (
@@ -40,8 +42,6 @@ from sidecar.records.scanner import RecordScanner
 from sidecar.records.tags import record_tag
 from sidecar.runtime import logs
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import Caller
-from sidecar.upstream.client import Refused, RegistryClient, RepositoryClient, StoredManifest
 
 #: Called on a worker with every layer record that was read or written, so that the hook index learns its corpora.
 Learn = Callable[[RepositoryName, LayerRecord], None]
@@ -188,7 +188,9 @@ class Repository(RepositoryClient):
             return None
         try:
             record = await self._verified(manifest.data)
-        except (ReductoError, Untrusted) as error:
+        except Refused:
+            raise
+        except ReductoError as error:
             logs.trouble("record-refused", error, repository=str(self), manifest=str(manifest.digest))
             raise UpstreamBroken(f"record {manifest.digest} is refused: {error}") from error
         await self._learn(record, manifest.digest)
@@ -199,6 +201,8 @@ class Repository(RepositoryClient):
         a pull, and `Refused`."""
         try:
             await self._verified(data)
+        except Refused:
+            raise
         except ReductoError as error:
             raise ManifestInvalid(f"this Reducto record cannot be trusted in {self}: {error}") from error
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from reducto.errors import ReductoError
+from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Digest
 from sidecar.records.format import IndexRecord
 from sidecar.records.memory import StoredRecord
-from sidecar.upstream.client import Refused
 
 _TAGS_LIMIT = 4096
 _PARALLEL = 16

@@ -12,15 +12,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from reducto.config import UpstreamOptions
+from reducto.oci.client import RegistryClient
+from reducto.oci.http import HttpTransport
 from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.transport import Caller, RegistryRequest, Transport
 from reducto.values import Descriptor, Digest
 from sidecar.cache.partial_download import PartialDownload
 from sidecar.embedded.store import EmbeddedUpstream
-from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.upstream.base import Caller, Upstream, UpstreamRequest
-from sidecar.upstream.client import RegistryClient
-from sidecar.upstream.registry import RegistryUpstream
+from sidecar.runtime.upstream import http_options
 from tests.support.fixtures import StartRegistry
 from tests.support.sidecar_rig import MANIFEST, descriptor, noise
 
@@ -38,14 +38,14 @@ APP, OTHER, WHO = RepositoryName("team/app"), RepositoryName("other"), Caller()
 async def client(
     request: pytest.FixtureRequest, start_registry: StartRegistry, tmp_path: Path
 ) -> AsyncIterator[RegistryClient]:
-    offload, metrics = Offload(2), Metrics()
-    upstream: Upstream
+    offload = Offload(2)
+    upstream: Transport
     if request.param == "embedded":
         upstream = await offload.io(EmbeddedUpstream, tmp_path / "store", offload)
     else:
         registry = await asyncio.to_thread(start_registry, request.param)
-        upstream = RegistryUpstream(UpstreamOptions(url=registry.url), offload, metrics)
-    yield RegistryClient(upstream, offload, metrics)
+        upstream = HttpTransport(http_options(UpstreamOptions(url=registry.url)), offload)
+    yield RegistryClient(upstream, offload)
     await upstream.close()
     await asyncio.to_thread(offload.close)
 
@@ -82,7 +82,7 @@ class NotedDownload(PartialDownload):
 async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, short = noise(1_024_000), 2048
     # Many times what a piece takes to come, also on a machine that has other things to do.
-    monkeypatch.setattr("sidecar.upstream.client._REST_SECONDS", 0.05)
+    monkeypatch.setattr("reducto.oci.client._REST_SECONDS", 0.05)
 
     async def dribble(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -95,12 +95,12 @@ async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, mo
 
     app = web.Application()
     app.router.add_get("/v2/{rest:.*}", dribble)
-    offload, metrics = Offload(2), Metrics()
+    offload = Offload(2)
     async with TestServer(app) as server:
-        upstream = RegistryUpstream(UpstreamOptions(url=str(server.make_url("/"))), offload, metrics)
+        upstream = HttpTransport(http_options(UpstreamOptions(url=str(server.make_url("/")))), offload)
         download = NotedDownload()
         blob = Descriptor("application/octet-stream", Digest.of(data), len(data))
-        client = RegistryClient(upstream, offload, metrics)
+        client = RegistryClient(upstream, offload)
         await client.repository(WHO, APP).save_blob(blob, tmp_path / "copy", download)
         await upstream.close()
     await asyncio.to_thread(offload.close)
@@ -113,8 +113,8 @@ async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, mo
 async def test_a_range_is_answered_in_part(client: RegistryClient) -> None:
     data = noise(10_000)
     await client.repository(WHO, APP).put_blob(Digest.of(data), data)
-    request = UpstreamRequest("GET", f"/v2/{APP}/blobs/{Digest.of(data)}", WHO, {"Range": "bytes=100-199"})
-    async with await client.upstream.send(request) as answer:
+    request = RegistryRequest("GET", f"/v2/{APP}/blobs/{Digest.of(data)}", WHO, {"Range": "bytes=100-199"})
+    async with await client.transport.send(request) as answer:
         assert (answer.status, await answer.read(1000)) == (206, data[100:200])
 
 
@@ -170,11 +170,11 @@ async def test_what_is_not_there(client: RegistryClient) -> None:
 async def test_an_upload_to_the_embedded_store_ends_once(tmp_path: Path) -> None:
     offload = Offload(2)
     upstream = await offload.io(EmbeddedUpstream, tmp_path / "store", offload)
-    client = RegistryClient(upstream, offload, Metrics())
+    client = RegistryClient(upstream, offload)
     location = await client.repository(WHO, APP).open_upload()
 
     async def finish(data: bytes) -> int:
-        request = UpstreamRequest("PUT", f"{location}?digest={Digest.of(data)}", WHO, body=data)
+        request = RegistryRequest("PUT", f"{location}?digest={Digest.of(data)}", WHO, body=data)
         async with await upstream.send(request) as answer:
             return answer.status
 

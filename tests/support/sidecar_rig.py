@@ -33,13 +33,13 @@ from reducto.config import (
     UpstreamOptions,
 )
 from reducto.oci.names import RepositoryName
+from reducto.oci.transport import Caller
 from reducto.values import Digest
 from sidecar.app import MakeCodec, reducto_codec
 from sidecar.codec.adapter import ReductoCodec
 from sidecar.records.repository import Repository
 from sidecar.runtime.offload import Offload
 from sidecar.serve import Running, start
-from sidecar.upstream.base import Caller
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
