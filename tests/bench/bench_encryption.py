@@ -45,7 +45,7 @@ def measure(report: Report) -> None:
         f"Two layers of {layers[0].stat().st_size >> 20} MiB through a sidecar on the embedded store",
         ["", "plain", "signed and encrypted", "ratio, median of pairs", "lower quartile", "upper quartile"],
         rows,
-        f"{PAIRS} pairs of runs, each with fresh disks. CPU seconds are those of sidecar and client together.",
+        f"{PAIRS} pairs of runs, each with new empty disks. CPU seconds are those of sidecar and client together.",
     )
     report.at_most("push time", ratios["push seconds"], 1.10)
     report.at_most("pull time", ratios["pull seconds"], 1.10)

@@ -44,7 +44,7 @@ def files(report: Report) -> None:
         _memory(report, images, corpus, folder)
 
 
-def _settle(*inputs: Path) -> None:
+def _same_start(*inputs: Path) -> None:
     """Gives every run the same start: no unwritten pages, and nothing but its inputs in the page cache."""
     os.sync()
     if os.geteuid() == 0:
@@ -54,17 +54,17 @@ def _settle(*inputs: Path) -> None:
 
 
 def _all(image: Path, corpus: Path, folder: Path, *, watch_memory: bool) -> dict[str, Run]:
-    def settled(*command: str | Path) -> Run:
-        _settle(image, corpus)
+    def from_same_start(*command: str | Path) -> Run:
+        _same_start(image, corpus)
         return run(*command, watch_memory=watch_memory)
 
     options = ["--corpus", corpus, "--allow-unsigned", "--quiet"]
     out, back, copy, zstd = (folder / name for name in ("out.reducto", "back.img", "copy.img", "out.zst"))
     result = {
-        "compress": settled(*REDUCTO, "compress", "--input", image, "--output", out, *options),
-        "decompress": settled(*REDUCTO, "decompress", "--input", out, "--output", back, *options),
-        "cp": settled("cp", "--reflink=never", image, copy),
-        "zstd -1 -T2": settled("zstd", "-q", "-f", "-1", "-T2", image, "-o", zstd),
+        "compress": from_same_start(*REDUCTO, "compress", "--input", image, "--output", out, *options),
+        "decompress": from_same_start(*REDUCTO, "decompress", "--input", out, "--output", back, *options),
+        "cp": from_same_start("cp", "--reflink=never", image, copy),
+        "zstd -1 -T2": from_same_start("zstd", "-q", "-f", "-1", "-T2", image, "-o", zstd),
     }
     run("cmp", image, back)
     for each in (back, copy, zstd):

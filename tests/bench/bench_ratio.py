@@ -81,7 +81,7 @@ def _pairs(report: Report, layers: Path, folder: Path) -> None:
 def _alone(report: Report, layers: Path, folder: Path) -> None:
     stored, _ = _reduce(layers / "app.tar", folder)
     peer, _ = _filtered(folder, "zstd", "-q", f"-{_LEVEL}", "--long=27", "-T1", layers / "app.tar", "-c")
-    report.table("A first layer without relatives", [f"zstd -{_LEVEL} --long=27", "reducto"], [[peer, stored]])
+    report.table("A first layer without similar layers", [f"zstd -{_LEVEL} --long=27", "reducto"], [[peer, stored]])
     report.at_most("first layer: size as a ratio to zstd --long=27", stored / peer, 1.02)
 
 

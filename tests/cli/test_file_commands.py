@@ -113,15 +113,15 @@ def test_an_encrypted_file_opens_with_its_key_only(case: Path, capsys: pytest.Ca
     for name in ("key", "other"):
         Path(name).write_text(generate_kek())
         Path(name).chmod(0o600)
-    assert run("compress", "--input", "new.tar", "--output", "sealed", "--encrypt", "key") == 0
-    assert run("decompress", "--input", "sealed", "--output", "back", "--key", "key") == 0
+    assert run("compress", "--input", "new.tar", "--output", "encrypted", "--encrypt", "key") == 0
+    assert run("decompress", "--input", "encrypted", "--output", "back", "--key", "key") == 0
     assert Path("back").read_bytes() == Path("new.tar").read_bytes()
-    assert run("decompress", "--input", "sealed", "--output", "x") == 2
+    assert run("decompress", "--input", "encrypted", "--output", "x") == 2
     assert "--key" in capsys.readouterr().err
-    assert run("decompress", "--input", "sealed", "--output", "x", "--key", "other") == 8
-    sealed = Path("sealed").read_bytes()
-    for at in range(0, len(sealed), len(sealed) // 60):
-        Path("bent").write_bytes(sealed[:at] + bytes([sealed[at] ^ 4]) + sealed[at + 1 :])
+    assert run("decompress", "--input", "encrypted", "--output", "x", "--key", "other") == 8
+    encrypted = Path("encrypted").read_bytes()
+    for at in range(0, len(encrypted), len(encrypted) // 60):
+        Path("bent").write_bytes(encrypted[:at] + bytes([encrypted[at] ^ 4]) + encrypted[at + 1 :])
         assert run("decompress", "--input", "bent", "--output", "x", "--key", "key") in (3, 4, 8)
     assert not Path("x").exists()
 

@@ -79,7 +79,7 @@ def _valid() -> dict[str, list[bytes]]:
             b"/v2/a/b/blobs/uploads/" + b"f" * 32 + b"\nbytes 0-1023/*",
         ],
         "envelope": [str(_envelope()).encode()],
-        "sealed": [_sealed(Content.INSTRUCTIONS, 100), _sealed(Content.CORPUS, 9000)],
+        "encrypted_blob": [_encrypted(Content.INSTRUCTIONS, 100), _encrypted(Content.CORPUS, 9000)],
         "instructions": reduced,
         "token_delta": _token_delta(),
         "packed_corpus": _packed(),
@@ -169,6 +169,6 @@ def _envelope() -> Envelope:
     return Envelope(b"k" * 16, b"b" * 16, bytes(40))
 
 
-def _sealed(content: Content, length: int) -> bytes:
+def _encrypted(content: Content, length: int) -> bytes:
     sealer = Sealer(BlobKey(b"i" * 16, b"k" * 32), content, "another subject", 12)
     return sealer.update(bytes(length)) + sealer.finish()

@@ -127,7 +127,7 @@ def envelope(data: bytes) -> None:
 
 
 @target
-def sealed(data: bytes) -> None:
+def encrypted_blob(data: bytes) -> None:
     """An encrypted blob that was made without the key can be decrypted neither from its beginning nor in its middle."""
     key = BlobKey(b"i" * 16, b"k" * 32)
     for content in Content:
