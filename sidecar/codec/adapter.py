@@ -1,4 +1,4 @@
-"""The codec as the sidecar uses it: `sidecar.codec.interface.Codec` by `reducto.codec` and `reducto.corpus`."""
+"""Implements `sidecar.codec.interface.Codec` with `reducto.codec` and `reducto.corpus`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,24 @@ from reducto.errors import Corrupt
 from reducto.kernel.chunking import ChunkParams
 from reducto.mapped import Mapped
 from reducto.values import ByteRange, ChunkId, CorpusId, Digest, Stored
-from sidecar.codec.interface import HEAD_BYTES, Decoder, Encoder, LocalCorpus, NewCorpus, Reduction, References
+from sidecar.codec.interface import (
+    HEAD_BYTES,
+    LayerDecoder,
+    LayerEncoder,
+    LocalCorpus,
+    NewCorpus,
+    Reduction,
+    ReferenceFinder,
+)
 
-#: zstd's level at push: fast now, the configured level when nothing else runs.
+#: The zstd level for corpora at push. Idle recompression packs them again at the configured, higher level.
 PUSH_LEVEL = 3
-#: Likewise frames and window: many layers are pushed at once, and each worker needs memory for a frame.
+#: Frames and window have 16 MiB at push, because many layers are pushed at once and each worker keeps one frame.
 _PUSH_FRAME_LOG = 24
 
 
 class ReductoCodec:
-    """The real codec. ``submit`` runs parts of its work on other workers."""
+    """The codec of `reducto.codec`. It hands parts of its work to other workers by ``submit``, if that is given."""
 
     def __init__(self, config: Config, submit: Callable[..., object] | None, spool_dir: Path) -> None:
         self._submit = submit
@@ -51,24 +59,26 @@ class ReductoCodec:
             plain_limit_bytes=config.limits.plain_size,
         )
 
-    def encoder(self, references: References, spool_dir: Path) -> Encoder:
-        return _Encoder(references, spool_dir, self.options, self._submit)
+    def encoder(self, references: ReferenceFinder, spool_dir: Path) -> LayerEncoder:
+        return _EncoderAdapter(references, spool_dir, self.options, self._submit)
 
-    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
+    def decoder(
+        self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], single_threaded: bool = False
+    ) -> LayerDecoder:
         sources = cast(Mapping[CorpusId, ReadableCorpus], corpora)
-        submit = None if alone else self._submit
+        submit = None if single_threaded else self._submit
         return BlobDecoder(instructions, sources, self._spool_dir, submit)  # type: ignore[arg-type]
 
-    def reuse_tokens(self, decoder: Decoder, donor: Decoder, wire: Path, token_delta: bytes = b"") -> float:
+    def reuse_tokens(self, decoder: LayerDecoder, donor: LayerDecoder, wire: Path, token_delta: bytes = b"") -> float:
         return _inner(decoder).reuse_tokens(_inner(donor), _mapped_bytes(wire), token_delta)
 
-    def can_reuse_tokens(self, decoder: Decoder) -> bool:
+    def can_reuse_tokens(self, decoder: LayerDecoder) -> bool:
         return _inner(decoder).can_reuse_tokens
 
-    def aligned_share(self, decoder: Decoder, donor: Decoder) -> float:
+    def aligned_share(self, decoder: LayerDecoder, donor: LayerDecoder) -> float:
         return _inner(decoder).aligned_share(_inner(donor))
 
-    def token_delta(self, decoder: Decoder, wire: Path, donor: Decoder, donor_wire: Path) -> bytes:
+    def token_delta(self, decoder: LayerDecoder, wire: Path, donor: LayerDecoder, donor_wire: Path) -> bytes:
         return _inner(decoder).token_delta(_mapped_bytes(wire), _inner(donor), _mapped_bytes(donor_wire))
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
@@ -102,7 +112,7 @@ class ReductoCodec:
     ) -> None:
         sources = cast(Mapping[CorpusId, ReadableCorpus], parents)
         repack(_mapped_bytes(packed), sources, into, self._spool_dir, level)
-        # What will be stored is read back whole before any record names it.
+        # The new file is read back as a whole before any record names it.
         again = _unpacked(into, expect, sources, self._spool_dir)
         try:
             again.ensure([ByteRange(0, again.plain_length)])
@@ -114,14 +124,14 @@ class ReductoCodec:
         return sum(corpus.hooks.find(hook) is not None for hook in hooks)
 
 
-class _Elections:
-    """What the codec may refer to."""
+class _SelectorAdapter:
+    """Gives the library's encoder the corpora that a `ReferenceFinder` found."""
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: ReferenceFinder) -> None:
         self._references = references
 
     def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[ReferenceCorpus]:
-        """The corpora that are worth most for a blob with these hooks."""
+        """At most ``limit`` corpora that hold most of these hooks, best first."""
         found = []
         for corpus, requires in self._references.select_similar(hooks, limit):
             assert isinstance(corpus, Corpus)
@@ -129,13 +139,13 @@ class _Elections:
         return found
 
 
-class _Encoder:
-    """One encoder in the sidecar's terms."""
+class _EncoderAdapter:
+    """Makes the library's `BlobEncoder` a `LayerEncoder`."""
 
     def __init__(
-        self, references: References, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
+        self, references: ReferenceFinder, spool_dir: Path, options: EncodeOptions, submit: Callable[..., object] | None
     ) -> None:
-        self._inner = BlobEncoder(_Elections(references), spool_dir, options, submit)  # type: ignore[arg-type]
+        self._inner = BlobEncoder(_SelectorAdapter(references), spool_dir, options, submit)  # type: ignore[arg-type]
 
     def feed(self, wire: bytes) -> None:
         self._inner.feed(wire)
@@ -159,14 +169,14 @@ class _Encoder:
         self._inner.close()
 
 
-def _inner(decoder: Decoder) -> BlobDecoder:
-    """The decoder as the class that this codec makes."""
+def _inner(decoder: LayerDecoder) -> BlobDecoder:
+    """The decoder, as the class of which this codec makes decoders."""
     assert isinstance(decoder, BlobDecoder)
     return decoder
 
 
 def _new_corpus(outcome: Reduced) -> NewCorpus | None:
-    """The new bytes as a corpus of their own; None when they are inline."""
+    """The corpus of the layer's new bytes; None when the instructions carry these inline."""
     table = outcome.table
     if outcome.packed_corpus is None or table is None:
         return None
@@ -183,7 +193,7 @@ def _unpacked(
 ) -> UnpackedCorpus:
     corpus = UnpackedCorpus(_mapped_bytes(path), sources, spool_dir, arrived=arrived, readers=readers)
     if corpus.id != expect:
-        raise Corrupt(f"{path.name} holds corpus {corpus.id}, expected was {expect}")
+        raise Corrupt(f"{path.name} holds corpus {corpus.id}, but {expect} was expected")
     return corpus
 
 

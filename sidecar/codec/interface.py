@@ -1,7 +1,7 @@
-"""What the sidecar needs of the codec, as types. `sidecar.codec.adapter` fulfils them with `reducto.codec`.
+"""The codec's types as the sidecar uses them. `sidecar.codec.adapter` implements them with `reducto.codec`.
 
-Everything here blocks and is called from workers only. A corpus lies packed in the registry and raw and mapped on
-local disk.
+All methods block, so they are called on workers only. A corpus is packed in the registry; on the local disk it is
+packed or mapped into memory.
 """
 
 from __future__ import annotations
@@ -13,37 +13,40 @@ from typing import Any, Protocol
 
 from reducto.values import ByteRange, ChunkId, CorpusId, Digest, Stored
 
-#: The first bytes of a packed corpus, which tell how long its head is.
+#: The length of the first part of a packed corpus. This part says how long the corpus's head is.
 HEAD_BYTES = 64
 
 
 class LocalCorpus(Protocol):
-    """A corpus on local disk, opened and verified."""
+    """A corpus on the local disk, opened and verified."""
 
     @property
     def id(self) -> CorpusId:
-        """What instructions call it."""
+        """The corpus's identity, by which instructions name it."""
 
     @property
     def plain_length(self) -> int:
-        """How many plain bytes it holds."""
+        """The number of plain bytes in the corpus."""
 
 
-class References(Protocol):
-    """Where an encoder looks for relatives of what it reads."""
+class ReferenceFinder(Protocol):
+    """Finds similar corpora for an encoder."""
 
     def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
-        """At most ``limit`` mapped corpora that hold most of these hooks, best first, each with what must be at hand
-        before it can be unpacked from the registry. May wait for the network."""
+        """At most ``limit`` mapped corpora that hold most of these hooks, best first. May wait for the network.
+
+        Each comes with the identities of the corpora that are needed to unpack it when it is fetched from the
+        registry.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class NewCorpus:
-    """The new bytes of one layer."""
+    """The corpus of one layer's new bytes."""
 
     corpus_id: CorpusId
     packed: Path
-    """The corpus as it goes to the registry. Gone when the encoder is closed, unless it was taken away before."""
+    """The file that is stored in the registry. Closing the encoder removes it, unless it was moved away before."""
     plain_length: int
     parents: tuple[CorpusId, ...]
     hooks: tuple[ChunkId, ...]
@@ -51,60 +54,67 @@ class NewCorpus:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """A blob, reduced and proved."""
+    """The reduced form of a blob. The blob was rebuilt from it and compared."""
 
     instructions: bytes
     needs: tuple[CorpusId, ...]
-    """Corpora that were there before and that rebuilding needs."""
+    """The existing corpora that the rebuild needs."""
     corpus: NewCorpus | None
+    """The corpus of the blob's new bytes; None when the instructions carry these inline."""
     wire_length: int
     plain_length: int
     found_length: int
-    """Plain bytes that came from corpora which were there before."""
+    """The number of plain bytes that existing corpora hold."""
     receipt: dict[str, Any] = field(default_factory=dict)
+    """What was done to the blob, in figures."""
 
 
-class Encoder(Protocol):
-    """One blob on its way in. Not thread-safe: calls in order, from any one worker at a time."""
+class LayerEncoder(Protocol):
+    """Reduces one blob while it arrives. It is not thread-safe: one worker at a time may call it."""
 
     def feed(self, wire: bytes) -> None:
-        """Takes the next bytes."""
+        """Takes the next wire bytes."""
 
     def finish(self, digest: Digest) -> Reduction | Stored:
-        """The proved reduction, or why there is none."""
+        """The proved reduction of the whole blob, or the reason why there is none."""
 
     def close(self) -> None:
-        """Removes its files. Idempotent."""
+        """Removes the encoder's files. Further calls do nothing."""
 
 
-class Decoder(Protocol):
+class LayerDecoder(Protocol):
     """Rebuilds one blob."""
 
     def rebuild(self, wire: ByteRange | None = None) -> Iterator[bytes | memoryview]:
-        """The blob's bytes in order, in pieces."""
+        """The blob's wire bytes, or the range ``wire`` of them, in order and in pieces."""
 
     @property
     def reused_bytes(self) -> int:
-        """Plain bytes that were rebuilt from a donor's tokens."""
+        """The number of plain bytes that were rebuilt from a donor's tokens."""
 
     @property
     def precomputed_bytes(self) -> int:
-        """Plain bytes among these that a token delta told, so that no match was searched for them."""
+        """The part of `reused_bytes` that a token delta covers, so that no match was searched for them."""
 
     def close(self) -> None:
-        """Gives up what it holds. Idempotent."""
+        """Frees memory and files. Further calls do nothing."""
 
 
 class Codec(Protocol):
-    """Makes encoders and decoders, and brings corpora onto the local disk."""
+    """Makes encoders and decoders, and opens, writes and packs corpora on the local disk."""
 
-    def encoder(self, references: References, spool_dir: Path) -> Encoder:
-        """An encoder for one blob."""
+    def encoder(self, references: ReferenceFinder, spool_dir: Path) -> LayerEncoder:
+        """An encoder for one blob, with its files in ``spool_dir``."""
 
-    def decoder(self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], alone: bool = False) -> Decoder:
-        """A decoder; ``alone``: it works in the thread that calls it. Raises `CorpusMissing`, `Corrupt`."""
+    def decoder(
+        self, instructions: bytes, corpora: Mapping[CorpusId, LocalCorpus], single_threaded: bool = False
+    ) -> LayerDecoder:
+        """A decoder for one blob. With ``single_threaded`` it works only in the thread that calls it.
 
-    def reuse_tokens(self, decoder: Decoder, donor: Decoder, wire: Path, token_delta: bytes = b"") -> float:
+        Raises `CorpusMissing`, `Corrupt`.
+        """
+
+    def reuse_tokens(self, decoder: LayerDecoder, donor: LayerDecoder, wire: Path, token_delta: bytes = b"") -> float:
         """Registers an older blob, the donor, whose deflate tokens may be reused: ``wire`` is its compressed file,
         ``donor`` its decoder. Only the most useful donor is kept; one with a ``token_delta`` always wins.
 
@@ -113,19 +123,21 @@ class Codec(Protocol):
         `OSError`.
         """
 
-    def can_reuse_tokens(self, decoder: Decoder) -> bool:
-        """Whether the blob's encoder is one whose tokens can be taken from a donor. Raises `Corrupt`."""
+    def can_reuse_tokens(self, decoder: LayerDecoder) -> bool:
+        """Whether the encoder that made the blob is one whose tokens can be reused. Raises `Corrupt`."""
 
-    def aligned_share(self, decoder: Decoder, donor: Decoder) -> float:
+    def aligned_share(self, decoder: LayerDecoder, donor: LayerDecoder) -> float:
         """The share (0 to 1) of the blob's plain bytes that is aligned with the donor's. Raises `Corrupt`."""
 
-    def token_delta(self, decoder: Decoder, wire: Path, donor: Decoder, donor_wire: Path) -> bytes:
-        """The token delta for `reuse_tokens`: which tokens of the donor the newer blob keeps. ``wire`` and
-        ``donor_wire`` are the two compressed files. It was proved; empty where it would not help. Raises `Corrupt`,
-        `ProofFailed`, `OSError`."""
+    def token_delta(self, decoder: LayerDecoder, wire: Path, donor: LayerDecoder, donor_wire: Path) -> bytes:
+        """The token delta for `reuse_tokens`, which lists the tokens of the donor that the newer blob keeps.
+
+        ``wire`` and ``donor_wire`` are the compressed files of the two blobs. The token delta was proved by a rebuild;
+        it is empty if it would save nothing. Raises `Corrupt`, `ProofFailed`, `OSError`.
+        """
 
     def open(self, path: Path, expect: CorpusId) -> LocalCorpus:
-        """Maps a corpus. Raises `Corrupt`, `NotReducto`."""
+        """The corpus in a file of the mapped form. Raises `Corrupt`, `NotReducto`."""
 
     def lazy(
         self,
@@ -134,17 +146,18 @@ class Codec(Protocol):
         parents: Mapping[CorpusId, LocalCorpus],
         arrived: Callable[[int], None] | None = None,
     ) -> LocalCorpus:
-        """A packed corpus whose bytes are decoded when they are wanted. Raises `Corrupt`, `NotReducto`.
+        """The corpus in a file of the packed form. Its bytes are decoded when they are first read.
 
-        While the file is still being written, its head (`head_length`) must be there, and ``arrived(n)`` returns when
-        its first ``n`` bytes are.
+        The file may still be growing. Then its head (`head_length`) must be complete, and ``arrived(n)`` must return
+        as soon as the file has its first ``n`` bytes. Raises `Corrupt`, `NotReducto`.
         """
 
     def head_length(self, packed: Path) -> int:
-        """Bytes of the packed corpus that `lazy` reads at once; its first `HEAD_BYTES` are there. Raises as `lazy`."""
+        """The length in bytes of a packed corpus's head, which `lazy` reads at once. The file must have at least its
+        first `HEAD_BYTES`. Raises as `lazy`."""
 
     def release(self, corpus: LocalCorpus) -> None:
-        """Gives up the temporary file of a corpus from `lazy`; whoever still reads it may go on."""
+        """Deletes the temporary file of a corpus from `lazy`. Readers that have the corpus open can go on."""
 
     def write_mapped(self, corpus: LocalCorpus, into: Path) -> None:
         """Writes the mapped form of a corpus from `lazy`. Raises `Corrupt`."""
@@ -152,7 +165,10 @@ class Codec(Protocol):
     def repack(
         self, packed: Path, into: Path, expect: CorpusId, parents: Mapping[CorpusId, LocalCorpus], level: int
     ) -> None:
-        """Packs a corpus again at a zstd level, proved. Its identity stays. Raises `Corrupt`, `ProofFailed`."""
+        """Packs a corpus again at a zstd ``level`` and proves the new file ``into`` by unpacking it.
+
+        The corpus's identity stays. Raises `Corrupt`, `ProofFailed`.
+        """
 
     def count_hooks(self, corpus: LocalCorpus, hooks: Sequence[ChunkId]) -> int:
-        """How many of the hooks the corpus holds."""
+        """The number of ``hooks`` that the corpus holds."""

@@ -18,7 +18,7 @@ from reducto.errors import ReductoError
 from reducto.oci.errors import Refused
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.codec.interface import Decoder
+from sidecar.codec.interface import LayerDecoder
 from sidecar.pull.decoders import write_layer
 from sidecar.records.format import TOKEN_DELTA_TYPE, LayerRecord, TokenDeltaBlob
 from sidecar.records.repository import Repository
@@ -89,8 +89,8 @@ async def _compute(
 
 
 @asynccontextmanager
-async def _decoder(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> AsyncIterator[Decoder]:
-    decoder = await sidecar.pull.decoders.decoder(repository, layer, alone=True)
+async def _decoder(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> AsyncIterator[LayerDecoder]:
+    decoder = await sidecar.pull.decoders.decoder(repository, layer, single_threaded=True)
     try:
         yield decoder
     finally:
@@ -98,7 +98,7 @@ async def _decoder(sidecar: Sidecar, repository: Repository, layer: LayerRecord)
 
 
 @asynccontextmanager
-async def _rebuilt(sidecar: Sidecar, layer: LayerRecord, decoder: Decoder) -> AsyncIterator[Path]:
+async def _rebuilt(sidecar: Sidecar, layer: LayerRecord, decoder: LayerDecoder) -> AsyncIterator[Path]:
     """The layer's file: the cached one, or a scratch file."""
     warm = await sidecar.pull.rebuilds.cache.warm(layer.digest, layer.instructions.digest)
     if warm is not None:

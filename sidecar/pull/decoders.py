@@ -10,7 +10,7 @@ from reducto.crypt import Content
 from reducto.errors import ProofFailed
 from reducto.gzip import TOKEN_DELTA_LIMIT_BYTES
 from sidecar.cache.corpora import Corpora
-from sidecar.codec.interface import Codec, Decoder
+from sidecar.codec.interface import Codec, LayerDecoder
 from sidecar.records.format import LayerRecord, TokenDeltaBlob
 from sidecar.records.protection import Protector
 from sidecar.records.repository import Repository
@@ -27,10 +27,10 @@ class LayerDecoders:
         self._offload = offload
 
     async def decoder(
-        self, repository: Repository, layer: LayerRecord, *, bypass_cache: bool = False, alone: bool = False
-    ) -> Decoder:
+        self, repository: Repository, layer: LayerRecord, *, bypass_cache: bool = False, single_threaded: bool = False
+    ) -> LayerDecoder:
         """A decoder for the layer. With ``bypass_cache`` its corpora are fetched anew, because local copies may be
-        damaged; with ``alone`` it works in the thread that calls it.
+        damaged; with ``single_threaded`` it works in the thread that calls it.
 
         Raises `Refused`, `Corrupt`, `CorpusMissing`, `KeyUnavailable`, `UpstreamBroken`.
         """
@@ -44,7 +44,7 @@ class LayerDecoders:
             await asyncio.gather(fetching, return_exceptions=True)
         corpora = fetching.result()
         instructions = await self._offload.serve(self._protector.decrypt, layer.digest, stored, layer.envelope)
-        return await self._offload.serve(self._codec.decoder, instructions, corpora, alone)
+        return await self._offload.serve(self._codec.decoder, instructions, corpora, single_threaded)
 
     async def token_delta(self, repository: Repository, layer: LayerRecord, delta: TokenDeltaBlob) -> bytes:
         """The layer's token delta: which tokens of the older layer it keeps. Raises as `decoder`."""
@@ -54,7 +54,7 @@ class LayerDecoders:
         )  # fmt: skip
 
 
-def write_layer(layer: LayerRecord, decoder: Decoder, path: Path) -> None:
+def write_layer(layer: LayerRecord, decoder: LayerDecoder, path: Path) -> None:
     """Rebuilds the layer into a new file; for a worker. Raises `ProofFailed` and what rebuilding raises."""
     hasher = layer.digest.hasher()
     with open(path, "xb") as out:

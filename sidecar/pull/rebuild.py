@@ -13,7 +13,7 @@ from reducto.errors import Corrupt, ProofFailed
 from reducto.oci.errors import StorageFull, is_full
 from reducto.values import ByteRange, Digest
 from sidecar.cache.blobs import BlobCache
-from sidecar.codec.interface import Decoder
+from sidecar.codec.interface import LayerDecoder
 from sidecar.records.format import LayerRecord
 from sidecar.runtime import logs
 from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
@@ -33,7 +33,7 @@ _HELP_SECONDS = 0.15
 class Prepared(NamedTuple):
     """A decoder with its corpora at hand, and what goes on to make it faster; the latter never fails."""
 
-    decoder: Decoder
+    decoder: LayerDecoder
     help: asyncio.Task[None] | None = None
 
 

@@ -21,7 +21,7 @@ from reducto.values import Digest
 from sidecar.cache.blobs import BlobCache
 from sidecar.cache.corpora import Corpora
 from sidecar.cache.recently_served import RecentlyServed
-from sidecar.codec.interface import Codec, Decoder
+from sidecar.codec.interface import Codec, LayerDecoder
 from sidecar.pull.decoders import LayerDecoders
 from sidecar.records.format import LayerRecord, TokenDeltaBlob
 from sidecar.records.repository import Repository
@@ -76,7 +76,7 @@ class TokenReuse:
         remember(self._blocklist, layer.digest, None, _BLOCKLIST_LIMIT)
 
     def attach(
-        self, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]
+        self, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[LayerDecoder]
     ) -> asyncio.Task[None] | None:
         """Looks for a donor and gives it to the layer's decoder once that is made; None for a blocked layer."""
         if layer.digest in self._blocklist:
@@ -96,7 +96,7 @@ class TokenReuse:
             found = await together(*(repository.layer(digest) for digest in cached[-_RECALLED:]))
             self._recently_served.recall(repository.name, [layer for layer in found if layer is not None])
 
-    async def _attach(self, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[Decoder]) -> None:
+    async def _attach(self, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[LayerDecoder]) -> None:
         with self._harmless(layer):
             delta = layer.token_delta
             if delta is not None:
@@ -123,7 +123,7 @@ class TokenReuse:
         repository: Repository,
         layer: LayerRecord,
         donor: LayerRecord,
-        decoder: asyncio.Task[Decoder],
+        decoder: asyncio.Task[LayerDecoder],
         delta: TokenDeltaBlob | None = None,
     ) -> float | None:
         """Gives the donor, and the token delta of the two if there is one, to the layer's decoder.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from reducto.values import Digest, Reason, Stored
-from sidecar.codec.interface import Encoder, Reduction
+from sidecar.codec.interface import LayerEncoder, Reduction
 from sidecar.runtime import logs
 from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
 from sidecar.runtime.metrics import Metrics
@@ -27,7 +27,7 @@ class Encoding:
     def __init__(
         self,
         spool: GrowingFile,
-        make_encoder: Callable[[], Encoder],
+        make_encoder: Callable[[], LayerEncoder],
         smallest_bytes: int,
         gate: asyncio.Semaphore,
         offload: Offload,
@@ -40,7 +40,7 @@ class Encoding:
         self._offload = offload
         self._metrics = metrics
         self._digest: asyncio.Future[Digest] = asyncio.get_running_loop().create_future()
-        self._encoder: Encoder | None = None
+        self._encoder: LayerEncoder | None = None
         self._task = asyncio.create_task(self._run())
         spool.retain()
 
@@ -70,7 +70,7 @@ class Encoding:
             await self._offload.run(encoder.close)
         await self._spool.release()
 
-    def _make(self) -> Encoder:
+    def _make(self) -> LayerEncoder:
         """On a worker. Kept here at once: if the upload was cancelled meanwhile, only `close` will ask for it."""
         self._encoder = self._make_encoder()
         return self._encoder

@@ -1,7 +1,7 @@
-"""Which layer corpora resemble a new layer: those of its own scope that share most hooks with it.
+"""Candidates for references: the layer corpora of a new layer's scope that share most hooks with it.
 
-The scope is a security boundary. What lies outside is not looked up, not fetched and not timed, so that neither
-sizes nor delays tell one tenant anything about another.
+The scope is a security boundary. Corpora of other scopes are neither looked up nor fetched, so that neither sizes nor
+delays tell one tenant anything about another.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from sidecar.similarity.hook_index import HookIndex, unpack_hooks
 
 
 def most_similar(layer: LayerRecord, others: Iterable[LayerRecord], limit: int) -> list[LayerRecord]:
-    """At most ``limit`` of the others that have most in common with a layer, by the corpora that both need; among
-    equals the first."""
+    """At most ``limit`` of ``others``, those most similar to ``layer`` first, and equals in the order given.
+
+    Two layers are the more similar, the more bytes the corpora have that both need. Layers without one are left out.
+    """
     lengths = {corpus.corpus_id: corpus.plain_length for corpus in layer.corpora}
     lengths |= dict.fromkeys(layer.bases, 1)
     found: list[tuple[int, LayerRecord]] = []
@@ -32,7 +34,7 @@ def most_similar(layer: LayerRecord, others: Iterable[LayerRecord], limit: int) 
 
 
 class SimilarCorpora:
-    """What is known of layer corpora by scope, on top of the hook index."""
+    """The layer corpora of every scope: where they lie, and which of them resemble a new layer."""
 
     def __init__(self, index: HookIndex, scope: Scope) -> None:
         self.index = index
@@ -49,7 +51,7 @@ class SimilarCorpora:
                 return "registry"
 
     def learn(self, repository: RepositoryName, layer: LayerRecord) -> None:
-        """Notes the corpora that a record names."""
+        """Adds the corpora that a record names to the hook index."""
         scope = self.scope_of(repository)
         for corpus in layer.corpora:
             source = _encode(repository, corpus)
@@ -57,14 +59,15 @@ class SimilarCorpora:
                 self.index.add(scope, corpus.corpus_id, unpack_hooks(corpus.hooks), source)
 
     def find(self, repository: RepositoryName, corpus_id: CorpusId) -> tuple[RepositoryName, CorpusBlob] | None:
-        """Where a corpus of the repository's scope lies."""
+        """The repository in which a corpus of this scope lies, and its blob; None for an unknown corpus."""
         source = self.index.source(self.scope_of(repository), corpus_id)
         return _decode(source) if source is not None else None
 
     def closure(
         self, repository: RepositoryName, corpus_id: CorpusId
     ) -> list[tuple[RepositoryName, CorpusBlob]] | None:
-        """The corpus with all that its packed form needs, parents first; None when a part is not known."""
+        """The corpus and all its ancestors, parents first; None when one of them is unknown or they are nested deeper
+        than 8."""
         ordered: dict[CorpusId, tuple[RepositoryName, CorpusBlob]] = {}
 
         def visit(name: CorpusId, depth: int) -> bool:
@@ -81,11 +84,11 @@ class SimilarCorpora:
         return list(ordered.values()) if visit(corpus_id, 0) else None
 
     def rank(self, repository: RepositoryName, hooks: Sequence[ChunkId], limit: int) -> list[CorpusId]:
-        """At most ``limit`` corpora of the scope that hold any of the hooks, those with most of them first."""
+        """At most ``limit`` corpora of the scope that hold any of the hooks, those that hold most first."""
         return self.index.rank(self.scope_of(repository), hooks, limit)
 
     def forget(self, repository: RepositoryName, corpus_id: CorpusId) -> None:
-        """Never proposes the corpus again."""
+        """Removes the corpus from the hook index, so that it is not proposed until a record names it again."""
         self.index.forget(self.scope_of(repository), corpus_id)
 
 

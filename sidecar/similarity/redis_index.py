@@ -1,6 +1,7 @@
-"""The hook index on a server of the Redis protocol (Valkey, Redis, Kvrocks), for replicas that share what they know.
+"""The hook index on a server of the Redis protocol (Valkey, Redis, Kvrocks), which replicas share.
 
-It is a hint: when the server is away or was flushed, pushes find fewer relatives and nothing else happens.
+The index is a hint. If the server cannot be reached or was flushed, pushes find fewer similar corpora and store more;
+nothing fails.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Value = TypeVar("Value")
 
 
 class RedisHookIndex:
-    """A `HookIndex`. Keys are those of `RocksHookIndex` behind ``reducto:``; holders are lists, oldest first."""
+    """A `HookIndex` on a server. Its keys are those of `RocksHookIndex` with the prefix ``reducto:``.
+
+    The corpora that hold a hook are a list of the server, oldest first.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -34,14 +38,14 @@ class RedisHookIndex:
         )
 
     def add(self, scope: str, corpus: CorpusId, hooks: Iterable[ChunkId], source: bytes) -> None:
-        kept, name = sample(hooks), bytes.fromhex(corpus)
+        sampled, name = sample(hooks), bytes.fromhex(corpus)
 
         def write() -> None:
             with self._redis.pipeline(transaction=False) as pipeline:
-                for hook in kept:
+                for hook in sampled:
                     key = _PREFIX + hook_key(scope, hook)
                     pipeline.lrem(key, 0, name).rpush(key, name).ltrim(key, -CORPORA_PER_HOOK, -1)
-                pipeline.set(_PREFIX + key_of(b"k", scope, corpus), pack_hooks(kept))
+                pipeline.set(_PREFIX + key_of(b"k", scope, corpus), pack_hooks(sampled))
                 pipeline.set(_PREFIX + key_of(b"s", scope, corpus), source)
                 pipeline.execute()
 
@@ -61,17 +65,17 @@ class RedisHookIndex:
 
         votes: Counter[bytes] = Counter()
         nothing: list[list[bytes]] = []
-        for holders in self._tried(read, nothing):
-            votes.update(reversed(holders))
+        for corpora in self._tried(read, nothing):
+            votes.update(reversed(corpora))
         return [CorpusId(name.hex()) for name, _ in votes.most_common(limit)]
 
     def forget(self, scope: str, corpus: CorpusId) -> None:
         key, name = _PREFIX + key_of(b"k", scope, corpus), bytes.fromhex(corpus)
 
         def remove() -> None:
-            kept = unpack_hooks(self._redis.get(key) or b"")
+            sampled = unpack_hooks(self._redis.get(key) or b"")
             with self._redis.pipeline(transaction=False) as pipeline:
-                for hook in kept:
+                for hook in sampled:
                     pipeline.lrem(_PREFIX + hook_key(scope, hook), 0, name)
                 pipeline.delete(key, _PREFIX + key_of(b"s", scope, corpus))
                 pipeline.execute()
@@ -82,7 +86,7 @@ class RedisHookIndex:
         self._redis.close()
 
     def _tried(self, call: Callable[[], Value], otherwise: Value) -> Value:
-        """What the server says; ``otherwise`` when it cannot be asked."""
+        """The result of ``call``; ``otherwise`` if the server cannot be reached."""
         try:
             return call()
         except self._failed as error:

@@ -47,22 +47,22 @@ def hooks(*numbers: int) -> list[ChunkId]:
 def test_the_corpus_with_most_hooks_comes_first(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(1, 2, 3, 4), b"one")
     index.add("a/b", NEW, hooks(3, 4, 5, 2**64 - 1), b"two")
-    assert index.elect("a/b", hooks(1, 2, 3), 8) == [OLD, NEW]
-    assert index.elect("a/b", hooks(4, 5, 2**64 - 1), 8) == [NEW, OLD]
-    assert index.elect("a/b", hooks(1, 2, 3), 1) == [OLD]
-    assert index.elect("a/b", hooks(9), 8) == []
-    assert index.elect("a/b", [], 8) == []
+    assert index.rank("a/b", hooks(1, 2, 3), 8) == [OLD, NEW]
+    assert index.rank("a/b", hooks(4, 5, 2**64 - 1), 8) == [NEW, OLD]
+    assert index.rank("a/b", hooks(1, 2, 3), 1) == [OLD]
+    assert index.rank("a/b", hooks(9), 8) == []
+    assert index.rank("a/b", [], 8) == []
 
 
 def test_of_equals_the_later_comes_first(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(1, 2), b"")
     index.add("a/b", NEW, hooks(1, 2), b"")
-    assert index.elect("a/b", hooks(1, 2), 8) == [NEW, OLD]
+    assert index.rank("a/b", hooks(1, 2), 8) == [NEW, OLD]
 
 
 def test_scopes_know_nothing_of_each_other(index: HookIndex) -> None:
     index.add("tenant-a", OLD, hooks(1), b"secret")
-    assert index.elect("tenant-b", hooks(1), 8) == []
+    assert index.rank("tenant-b", hooks(1), 8) == []
     assert index.source("tenant-b", OLD) is None
     index.forget("tenant-b", OLD)
     assert index.source("tenant-a", OLD) == b"secret"
@@ -71,11 +71,11 @@ def test_scopes_know_nothing_of_each_other(index: HookIndex) -> None:
 def test_forgotten_is_forgotten(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(1, 2), b"one")
     index.forget("a/b", OLD)
-    assert index.elect("a/b", hooks(1, 2), 8) == []
+    assert index.rank("a/b", hooks(1, 2), 8) == []
     assert index.source("a/b", OLD) is None
     index.forget("a/b", OTHER)
     index.add("a/b", OLD, hooks(2), b"again")
-    assert index.elect("a/b", hooks(1, 2), 8) == [OLD]
+    assert index.rank("a/b", hooks(1, 2), 8) == [OLD]
     assert index.source("a/b", OLD) == b"again"
 
 
@@ -83,13 +83,13 @@ def test_many_corpora_with_the_same_hook_stay_bounded(index: HookIndex) -> None:
     corpora = [CorpusId(f"{number:064x}") for number in range(40)]
     for corpus in corpora:
         index.add("a/b", corpus, hooks(7), b"")
-    assert index.elect("a/b", hooks(7), 100) == corpora[:-17:-1]
+    assert index.rank("a/b", hooks(7), 100) == corpora[:-17:-1]
 
 
 def test_large_corpora_are_sampled_alike(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(*range(3 * HOOKS_PER_CORPUS)), b"")
-    assert index.elect("a/b", hooks(0, 1), 8) == [OLD]
-    assert index.elect("a/b", hooks(3 * HOOKS_PER_CORPUS - 1), 8) == []
+    assert index.rank("a/b", hooks(0, 1), 8) == [OLD]
+    assert index.rank("a/b", hooks(3 * HOOKS_PER_CORPUS - 1), 8) == []
 
 
 @pytest.mark.integration
@@ -98,9 +98,9 @@ def test_replicas_share_it_and_a_flush_is_harmless(redis_url: str) -> None:
 
     one, two = RedisHookIndex(redis_url), RedisHookIndex(redis_url)
     one.add("a/b", OLD, hooks(1), b"source")
-    assert two.elect("a/b", hooks(1), 8) == [OLD]
+    assert two.rank("a/b", hooks(1), 8) == [OLD]
     redis.Redis.from_url(redis_url).flushall()
-    assert two.elect("a/b", hooks(1), 8) == []
+    assert two.rank("a/b", hooks(1), 8) == []
     assert two.source("a/b", OLD) is None
     one.close()
     two.close()
@@ -109,7 +109,7 @@ def test_replicas_share_it_and_a_flush_is_harmless(redis_url: str) -> None:
 def test_a_server_that_is_away_costs_no_push() -> None:
     index = RedisHookIndex(f"redis://127.0.0.1:{free_port()}/0")
     index.add("a/b", OLD, hooks(1), b"")
-    assert index.elect("a/b", hooks(1), 8) == []
+    assert index.rank("a/b", hooks(1), 8) == []
     assert index.source("a/b", OLD) is None
     index.forget("a/b", OLD)
     index.close()
