@@ -29,7 +29,7 @@ _FILE_OVERHEAD_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What to build. ``max_bytes`` limits the length of all corpus files together; None means no limit."""
+    """The options of a build. ``max_bytes`` limits the length of all corpus files together; None means no limit."""
 
     parts: PartOptions
     max_bytes: int | None = None

@@ -17,7 +17,7 @@ from reducto.trust.signatures import Signer
 
 @dataclass(frozen=True, slots=True)
 class PartOptions:
-    """How corpus files are written. ``split_bytes`` limits the plain bytes of one file."""
+    """The options of corpus files. ``split_bytes`` limits the plain bytes of one file."""
 
     output: Path
     chunking: ChunkParams = field(default_factory=ChunkParams)

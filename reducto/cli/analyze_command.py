@@ -29,7 +29,6 @@ class Analyze:
     """Encodes the input, writes no file, and reports the sizes."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        """As `Command.configure`."""
         parser.add_argument("--input", required=True, metavar="F", help=INPUT_HELP)
         parser.add_argument(
             "--report-format", choices=("text", "json", "html"), default="text", help="form of the report"
@@ -38,7 +37,6 @@ class Analyze:
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        """As `Command.run`."""
         source = Input(arguments.input)
         with (
             closing(source),

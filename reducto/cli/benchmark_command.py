@@ -50,12 +50,10 @@ class Benchmark:
     """Answers whether Reducto pays for the data of a folder."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        """As `Command.configure`."""
         parser.add_argument("--input", required=True, metavar="DIR", help="folder or file that is sampled")
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        """As `Command.run`."""
         with open_corpora(arguments, context) as corpora, tempfile.TemporaryDirectory(prefix="reducto-") as scratch:
             directory = Path(scratch)
             files = choose(Path(arguments.input), SAMPLE_LIMIT_BYTES)

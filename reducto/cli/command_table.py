@@ -48,7 +48,7 @@ def _entry(name: str, target: str, help_text: str) -> CommandEntry:
     return CommandEntry(tuple(name.split()), target, help_text)
 
 
-#: What the commands that share a first word are about.
+#: The purpose of the commands that share a first word.
 GROUPS = {
     "config": "read, change and check the configuration",
     "audit": "check the audit log",

@@ -26,7 +26,7 @@ def format_bytes(count: float) -> str:
 
 
 class Progress:
-    """A progress bar. `advance` may be called for each buffer, since the bar is redrawn every 0.1 s at most."""
+    """A progress bar. `advance` may be called for each buffer, because the bar is redrawn at most every 0.1 s."""
 
     def __init__(self, stream: TextIO | None, label: str, total_bytes: int | None) -> None:
         self._stream = stream

@@ -41,7 +41,6 @@ class Compress:
     """Writes the input in its reduced form, which refers to corpora for what they hold."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        """As `Command.configure`."""
         parser.add_argument("--input", required=True, metavar="F", help=INPUT_HELP)
         parser.add_argument(
             "--output", required=True, metavar="O", help="the .reducto file to write, or - for standard output"
@@ -51,7 +50,6 @@ class Compress:
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        """As `Command.run`."""
         keyring = load_keyring([arguments.encrypt] if arguments.encrypt else [])
         options = encode_options(context, arguments.level)
         source = Input(arguments.input)
@@ -147,7 +145,6 @@ class Decompress:
     """Rebuilds the original of a `.reducto` file, or a range of its bytes."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        """As `Command.configure`."""
         parser.add_argument(
             "--input", required=True, metavar="F", help="the .reducto file to read, or - for standard input"
         )
@@ -159,7 +156,6 @@ class Decompress:
         add_corpus_options(parser)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        """As `Command.run`."""
         with (
             open_corpora(arguments, context) as corpora,
             open_reduced(arguments.input, arguments.key) as data,
@@ -202,12 +198,10 @@ class Inspect:
     """Shows what a `.reducto` file is made of and which corpora it needs."""
 
     def configure(self, parser: ArgumentParser) -> None:
-        """As `Command.configure`."""
         parser.add_argument("file", metavar="FILE", help="the .reducto file to show")
         parser.add_argument("--key", action="append", default=[], metavar="KEY", help=_KEY_HELP)
 
     def run(self, arguments: Namespace, context: Context) -> int:
-        """As `Command.run`."""
         with open_reduced(arguments.file, arguments.key) as data:
             parsed = Instructions.parse(data)
             decoder = BlobDecoder(data, {})

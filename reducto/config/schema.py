@@ -17,7 +17,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusOptions:
-    """Where corpora are looked up, and where fetched ones are kept."""
+    """The places where corpora are looked up, and the cache of fetched ones."""
 
     repositories: tuple[str, ...] = option(
         (),
@@ -38,7 +38,7 @@ class CorpusOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressionOptions:
-    """How data are cut, matched and compressed."""
+    """The cutting, matching and compression of data."""
 
     chunk_size: Bytes = option(
         Bytes(8 * KIB), "Average size of a content-defined chunk.", minimum=1024, maximum=64 * KIB
@@ -56,7 +56,7 @@ class CompressionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateOptions:
-    """When a blob is reduced; any other blob is stored as it came."""
+    """The conditions for reducing a blob. Any other blob is stored as it came."""
 
     min_blob_size: Bytes = option(Bytes(16 * KIB), "A blob that is smaller than this is stored as it came.")
     min_score: float = option(
@@ -111,7 +111,7 @@ class EncryptionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessOptions:
-    """Who may use the control port, and whose statement of a client's address is accepted."""
+    """Access to the control port, and the proxies that may name a client's address."""
 
     api_keys_file: Path | None = option(
         None, "File of hashed API keys with their scopes. Without it the control port serves health and metrics only."
@@ -280,7 +280,7 @@ class RecompressionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """What one client may ask for, and what all clients together may ask for."""
+    """Limits for one client, and for all clients together."""
 
     blob_size: Bytes = option(Bytes(64 * GIB), "Largest blob that a client may push.", minimum=1)
     manifest_size: Bytes = option(Bytes(4 * MIB), "Largest manifest that a client may push.", minimum=KIB)

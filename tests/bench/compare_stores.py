@@ -54,7 +54,7 @@ HOLDING = bytes(range(256)) * 256
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one version left behind."""
+    """The results of one version."""
 
     pushed: Path
     """The store after the last push."""

@@ -51,7 +51,7 @@ class ImageLayout:
         self.folder = folder
 
     def blob(self, digest: str) -> Path:
-        """Where a blob lies, whether or not it is there yet."""
+        """The path of a blob, whether or not the file exists yet."""
         return self.folder / "blobs" / digest.replace(":", "/")
 
     def images(self) -> list[StoredImage]:

@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """What a JSON file says, and how: equal ones stand for files that differ in times and signatures alone."""
+    """The content of a JSON file. Two that are equal stand for files that differ in times and signatures only."""
 
     value: Any
     separators: tuple[str, str] | None
@@ -77,13 +77,13 @@ class StoreContent:
 
 
 def compare_stores(old: Path, new: Path) -> list[Difference]:
-    """What differs between two stores, each the folder that ``upstream.url`` named; empty when nothing does."""
+    """The differences between two stores, given as the folders that ``upstream.url`` named."""
     ours, theirs = read_store(old), read_store(new)
     return [*_compare_documents(ours, theirs), *_compare_files(ours.files, theirs.files)]
 
 
 def compare_caches(old: Path, new: Path) -> list[Difference]:
-    """What differs between two ``cache.dir`` folders.
+    """The differences between two ``cache.dir`` folders.
 
     Hint files (``*.json``) must be there in both. A cache may drop anything else at any time, so other files are
     compared where both have them. The hook index is left out because RocksDB writes times into its files.
@@ -225,7 +225,7 @@ def _compare_documents(ours: StoreContent, theirs: StoreContent) -> Iterator[Dif
 
 
 def _blob_offset(old: Path | None, new: Path | None) -> str:
-    """Where the blobs that two digests name first differ; empty if the values name no blobs."""
+    """The text about the first difference between the blobs that two digests name; empty if they name no blobs."""
     if old is None or new is None:
         return ""
     offset = first_differing_offset(old, new)
