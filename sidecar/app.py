@@ -40,6 +40,7 @@ from sidecar.middleware.observed import name_request, observed
 from sidecar.pull.blobs import BlobPulls
 from sidecar.pull.decoders import LayerDecoders
 from sidecar.pull.rebuild import Rebuilds
+from sidecar.pull.restore import BlobRestorer
 from sidecar.pull.token_reuse import TokenReuse
 from sidecar.push.commit import UploadCommitter
 from sidecar.push.encoding import Encoding
@@ -124,6 +125,7 @@ class PullParts:
     decoders: LayerDecoders
     rebuilds: Rebuilds
     token_reuse: TokenReuse
+    restorer: BlobRestorer
 
 
 @dataclass(slots=True)
@@ -211,7 +213,7 @@ async def build(config: Config, make_codec: MakeCodec = reducto_codec, protector
         passthrough,
         BlobUploads(passthrough, push.sessions, push.committer, push.start_encoding, offload),
         blobs(passthrough),
-        Manifests(passthrough, config.policy, config.limits.manifest_size),
+        Manifests(passthrough, pull.restorer.restore, config.policy, config.limits.manifest_size),
         Listings(passthrough),
         push.replicas,
     )
@@ -278,7 +280,8 @@ async def _pull_parts(
     def blobs(passthrough: Passthrough) -> BlobPulls:
         return BlobPulls(passthrough, decoders, rebuilds, token_reuse, offload, metrics, prefer_records)
 
-    return PullParts(decoders, rebuilds, token_reuse), blobs
+    restorer = BlobRestorer(decoders, runtime.scratch.path, offload)
+    return PullParts(decoders, rebuilds, token_reuse, restorer), blobs
 
 
 async def _push_parts(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,6 +23,7 @@ ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
 ACCEPTED = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, ARTIFACT_MANIFEST)
 _KNOWN = frozenset(ACCEPTED)
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_ANY_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,18 @@ class Manifest:
         if self.annotations:
             entry["annotations"] = self.annotations
         return entry
+
+
+def digests_in(data: bytes) -> set[Digest]:
+    """Every sha256 and sha512 digest that a manifest spells anywhere, whatever its format and media type.
+
+    Whoever decides what may be deleted asks this rather than a parser: a manifest of an unknown kind names blobs, too.
+    """
+    texts = [data]
+    with contextlib.suppress(ValueError, RecursionError):
+        # A JSON string may spell a digest with escapes; written anew it has none.
+        texts.append(json.dumps(json.loads(data), ensure_ascii=False).encode(errors="surrogatepass"))
+    return {Digest.parse(found.decode()) for text in texts for found in _ANY_DIGEST.findall(text)}
 
 
 def descriptor_of(item: dict[str, Any]) -> Descriptor:

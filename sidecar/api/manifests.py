@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from aiohttp import web
@@ -19,7 +20,7 @@ from reducto.oci.errors import (
     TagInvalid,
     Unsupported,
 )
-from reducto.oci.manifest import Manifest
+from reducto.oci.manifest import Manifest, digests_in
 from reducto.oci.names import Reference, Tag
 from reducto.oci.transport import RegistryRequest
 from reducto.values import Descriptor, Digest
@@ -44,12 +45,17 @@ class Original:
     digest: Digest
 
 
+#: Puts the original of a reduced layer back into the upstream.
+Restore = Callable[[Repository, LayerRecord], Awaitable[None]]
+
+
 class Manifests:
     """Answers everything under ``/v2/<name>/manifests/``, and DELETE of blobs."""
 
-    def __init__(self, passthrough: Passthrough, policy: Policy, limit_bytes: int) -> None:
+    def __init__(self, passthrough: Passthrough, restore: Restore, policy: Policy, limit_bytes: int) -> None:
         """``limit_bytes``: the longest manifest that a client may push."""
         self._passthrough = passthrough
+        self._restore = restore
         self._policy = policy
         self._limit_bytes = limit_bytes
 
@@ -151,10 +157,23 @@ class Manifests:
         try:
             manifest = Manifest.parse(data, call.headers.get("Content-Type", ""))
         except ManifestInvalid:
+            # The upstream decides whether it takes this kind of manifest; no record can stand for what it names.
+            await self._put_back(repository, digests_in(data))
             return None
         if len(manifest.blobs) + len(manifest.children) > NAMED_LIMIT:
             raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
-        return await build_record(repository, manifest, data)
+        return await build_record(repository, manifest, data, self._restore)
+
+    async def _put_back(self, repository: Repository, digests: set[Digest]) -> None:
+        """Restores the originals of those digests that are layers which are stored reduced."""
+        if len(digests) > NAMED_LIMIT:
+            raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
+        for digest in sorted(digests):
+            if repository.memory.is_verbatim(digest):
+                continue
+            layer = await repository.layer(digest, authorised=True)
+            if layer is not None:
+                await self._restore(repository, layer)
 
     # -- DELETE
 
@@ -201,11 +220,16 @@ class Manifests:
             return await self._passthrough.relay(call, answer)
 
 
-async def build_record(repository: Repository, manifest: Manifest, data: bytes) -> ImageRecord | IndexRecord | None:
-    """The record of a manifest whose bytes are ``data``; None when nothing that it names is reduced."""
+async def build_record(
+    repository: Repository, manifest: Manifest, data: bytes, restore: Restore
+) -> ImageRecord | IndexRecord | None:
+    """The record of a manifest whose bytes are ``data``; None when nothing that it names is reduced.
+
+    An index may name layers, as the older form of BuildKit's cache does: ``restore`` puts their originals back first.
+    """
     subject = manifest.subject_descriptor
     if manifest.is_index:
-        children = await asyncio.gather(*(_child(repository, child) for child in manifest.children))
+        children = await asyncio.gather(*(_child(repository, child, restore) for child in manifest.children))
         if list(children) == list(manifest.children):
             return None
         return IndexRecord(data, manifest.media_type, tuple(children), subject)
@@ -224,10 +248,13 @@ async def _layer(repository: Repository, digest: Digest) -> LayerRecord | None:
     return await repository.layer(digest, authorised=True)
 
 
-async def _child(repository: Repository, child: Descriptor) -> Descriptor:
+async def _child(repository: Repository, child: Descriptor, restore: Restore) -> Descriptor:
     """What stands in the upstream for a child of an index: its record, or the child itself."""
-    found = await repository.manifest_record(child.digest)
+    found = await repository.any_record(child.digest)
     if found is None:
+        return child
+    if isinstance(found.record, LayerRecord):
+        await restore(repository, found.record)
         return child
     return Descriptor(record_media_type(found.record), found.manifest_digest, found.length)
 

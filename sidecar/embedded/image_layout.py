@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reducto.files import link_or_copy, move, sync_directory, sync_file, write_atomically
+from reducto.oci.manifest import digests_in
 from reducto.oci.names import Reference, RepositoryName, Tag
 from reducto.values import Descriptor, Digest
 
@@ -241,9 +242,8 @@ class Layout:
             digest = Digest.parse(entry["digest"])
             live.add(digest.hex)
             path = self.blob(repository, digest)
-            document = json.loads(path.read_bytes()) if path else {}
-            named = [document.get("config"), *document.get("layers", ()), *document.get("blobs", ())]
-            live.update(item["digest"].partition(":")[2] for item in named if item)
+            # Whatever a manifest of whatever kind names stays, also where nothing here knows what it means.
+            live.update(named.hex for named in digests_in(path.read_bytes() if path else b""))
         return live
 
 

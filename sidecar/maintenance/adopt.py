@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reducto.oci.client import StoredManifest
+from reducto.oci.errors import ManifestInvalid
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import RepositoryName
 from reducto.oci.transport import StreamBody
-from reducto.values import Descriptor
+from reducto.values import Descriptor, Digest
 from sidecar.api.manifests import build_record
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of
+from sidecar.records.format import ImageRecord, IndexRecord
 from sidecar.records.repository import Repository
+from sidecar.runtime import logs
 
 
 @dataclass(slots=True)
@@ -25,6 +27,8 @@ class Adopted:
     layers: int = 0
     wire_bytes: int = 0
     stored_bytes: int = 0
+    unreadable: int = 0
+    """Manifests of kinds that are left as they are, because nobody here knows what they name."""
 
 
 async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool = False) -> Adopted:
@@ -36,15 +40,31 @@ async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool 
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
     result = Adopted(str(repository))
-    plain = {digest: Manifest.parse(found.data, found.media_type) for digest, found in contents.plain.items()}
+    plain = _readable(contents, result)
     for manifest in plain.values():
         for blob in manifest.blobs:
             if not blob.foreign and blob.descriptor.size >= sidecar.config.gate.min_blob_size:
                 await _adopt_blob(sidecar, repository, blob.descriptor, result)
     # Images before the indexes that name them, so that an index finds its children's records.
     for digest in sorted(plain, key=lambda each: plain[each].is_index):
-        await _adopt_manifest(contents, contents.plain[digest], plain[digest], keep_originals, result)
+        data = contents.plain[digest].data
+        record = await build_record(repository, plain[digest], data, sidecar.pull.restorer.restore)
+        if record is not None:
+            await _adopt_manifest(contents, digest, record, keep_originals)
+            result.images += 1
     return result
+
+
+def _readable(contents: Contents, result: Adopted) -> dict[Digest, Manifest]:
+    """The repository's plain manifests of kinds that are known; the others are counted."""
+    plain = {}
+    for digest, found in contents.plain.items():
+        try:
+            plain[digest] = Manifest.parse(found.data, found.media_type)
+        except ManifestInvalid as error:
+            result.unreadable += 1
+            logs.event("manifest-not-adopted", repository=result.repository, digest=str(digest), error=str(error)[:200])
+    return plain
 
 
 async def _adopt_blob(sidecar: Sidecar, repository: Repository, blob: Descriptor, result: Adopted) -> None:
@@ -71,16 +91,13 @@ async def _adopt_blob(sidecar: Sidecar, repository: Repository, blob: Descriptor
 
 
 async def _adopt_manifest(
-    contents: Contents, found: StoredManifest, manifest: Manifest, keep_originals: bool, result: Adopted
+    contents: Contents, digest: Digest, record: ImageRecord | IndexRecord, keep_originals: bool
 ) -> None:
+    """Puts the record in place of the plain manifest ``digest``."""
     repository = contents.repository
-    record = await build_record(repository, manifest, found.data)
-    if record is None:
-        return
     async with repository.rewriting():
-        await repository.put_record(record, found.digest)
-        for tag in await contents.tags_naming(found.digest):
+        await repository.put_record(record, digest)
+        for tag in await contents.tags_naming(digest):
             await repository.put_record(record, tag)
-    result.images += 1
     if not keep_originals:
-        await repository.delete_manifest(found.digest)
+        await repository.delete_manifest(digest)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
+from reducto.oci.client import StoredManifest
+from reducto.oci.errors import ManifestInvalid, Refused
+from reducto.oci.manifest import Manifest, digests_in
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
@@ -25,7 +27,7 @@ class Finding:
 
 
 async def check(sidecar: Sidecar, name: RepositoryName) -> list[Finding]:
-    """Checks every layer, and that every image and index has what it names. Raises `Refused` for the listing."""
+    """Checks every layer, and that every manifest has what it names. Raises `Refused` for the listing."""
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
     layers: dict[tuple[Digest, Digest], LayerRecord] = {}
@@ -40,6 +42,7 @@ async def check(sidecar: Sidecar, name: RepositoryName) -> list[Finding]:
     ]
     findings += await _check_images(contents)
     findings += await _check_indexes(contents)
+    findings += await _check_plain(contents)
     return findings
 
 
@@ -77,8 +80,41 @@ async def _check_indexes(contents: Contents) -> list[Finding]:
         missing = [
             str(child.digest)
             for child in index.children
-            if child.digest not in contents.records and not await contents.repository.shows(child.digest)
+            if child.digest not in contents.records and not await _holds(contents.repository, child.digest)
         ]
-        trouble = f"manifests are missing: {', '.join(missing)}" if missing else ""
+        trouble = f"manifests or blobs are missing: {', '.join(missing)}" if missing else ""
         findings.append(Finding(str(contents.repository), "index", str(index.digest), trouble))
     return findings
+
+
+async def _check_plain(contents: Contents) -> list[Finding]:
+    """Manifests that are stored as they came: each blob and manifest that they name is here, or a record of it is."""
+    known = {each.record.digest for each in contents.records.values()}
+    known |= {layer.digest for image in contents.images.values() for layer in image.layers}
+    known |= set(contents.plain)
+    findings = []
+    for digest, found in contents.plain.items():
+        missing = []
+        for named in sorted(_named(found) - known):
+            if await _holds(contents.repository, named):
+                known.add(named)
+            else:
+                missing.append(str(named))
+        trouble = f"manifests or blobs are missing: {', '.join(missing)}" if missing else ""
+        findings.append(Finding(str(contents.repository), "manifest", str(digest), trouble))
+    return findings
+
+
+def _named(found: StoredManifest) -> set[Digest]:
+    """What a manifest needs. Of a kind that nobody here knows: every digest that it spells."""
+    try:
+        manifest = Manifest.parse(found.data, found.media_type)
+    except ManifestInvalid:
+        return digests_in(found.data)
+    blobs = {blob.digest for blob in manifest.blobs if not blob.foreign}
+    return blobs | {child.digest for child in manifest.children}
+
+
+async def _holds(repository: Repository, digest: Digest) -> bool:
+    """Whether the repository has a blob or a manifest of this digest."""
+    return await repository.has_blob(digest) or await repository.shows(digest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from reducto.oci.manifest import digests_in
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
@@ -37,6 +38,7 @@ async def collect(
     oldest = time.time() - grace_seconds
     live = _live_images(contents) if untagged else {*contents.images, *contents.indexes}
     needed = {layer.digest for each, image in contents.images.items() if each in live for layer in image.layers}
+    needed |= _named_by_originals(contents, live)
     doomed: dict[Digest, Removed] = {}
     for manifest, layer in contents.layers.items():
         if layer.digest not in needed and layer.created < oldest:
@@ -58,6 +60,17 @@ async def sweep(sidecar: Sidecar, grace_seconds: float, *, dry_run: bool = False
     if not isinstance(upstream, EmbeddedUpstream):
         return 0
     return await sidecar.runtime.offload.io(upstream.layout.sweep, grace_seconds, dry_run)
+
+
+def _named_by_originals(contents: Contents, live: set[Digest]) -> set[Digest]:
+    """Every digest that a client's manifest spells which stays, whatever kind of manifest it is.
+
+    An index may name layers, and a kind of manifest that nobody here knows may name blobs in a way of its own.
+    While any of them mentions a layer, the layer's record stays.
+    """
+    records = {**contents.images, **contents.indexes}
+    originals = [records[each].original for each in live if each in records]
+    return set().union(*map(digests_in, [*originals, *(found.data for found in contents.plain.values())]))
 
 
 def _layers_of(contents: Contents, manifest: Digest) -> list[LayerRecord]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of
-from sidecar.pull.decoders import write_layer
-from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord
-from sidecar.records.repository import Repository
+from sidecar.records.format import ImageRecord, IndexRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +26,10 @@ async def rehydrate(sidecar: Sidecar, name: RepositoryName, *, keep_records: boo
     """
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
-    done: set[Digest] = set()
-    for layer in contents.layers.values():
-        await _restore_blob(sidecar, repository, layer, done)
-    for image in contents.images.values():
-        for layer in image.layers:
-            await _restore_blob(sidecar, repository, layer, done)
+    layers = {layer.digest: layer for image in contents.images.values() for layer in image.layers}
+    layers |= {layer.digest: layer for layer in contents.layers.values()}
+    for layer in layers.values():
+        await sidecar.pull.restorer.restore(repository, layer)
     restored = []
     documents: dict[Digest, ImageRecord | IndexRecord] = {**contents.images, **contents.indexes}
     for manifest in [*contents.images, *_children_first(contents)]:
@@ -45,21 +40,6 @@ async def rehydrate(sidecar: Sidecar, name: RepositoryName, *, keep_records: boo
         for manifest in contents.records:
             await repository.delete_manifest(manifest)
     return restored
-
-
-async def _restore_blob(sidecar: Sidecar, repository: Repository, layer: LayerRecord, done: set[Digest]) -> None:
-    if layer.digest in done or await repository.has_blob(layer.digest):
-        done.add(layer.digest)
-        return
-    path = sidecar.runtime.scratch.path / f"rehydrate-{secrets.token_hex(8)}"
-    decoder = await sidecar.pull.decoders.decoder(repository, layer)
-    try:
-        await sidecar.runtime.offload.run(write_layer, layer, decoder, path)
-        await repository.put_blob(layer.digest, path)
-    finally:
-        await sidecar.runtime.offload.run(decoder.close)
-        await sidecar.runtime.offload.io(path.unlink, True)
-    done.add(layer.digest)
 
 
 async def _restore_manifest(contents: Contents, manifest: Digest, record: ImageRecord | IndexRecord) -> None:

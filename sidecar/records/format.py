@@ -151,6 +151,10 @@ class LayerRecord:
         """Descriptors of blobs that make the rebuild faster and that it does not need."""
         return [self.token_delta.to_json(self.digest)] if self.token_delta is not None else []
 
+    def rebuilds(self, digest: Digest) -> bool:
+        """Whether this is the layer's digest."""
+        return self.digest == digest
+
     @property
     def needed_blobs(self) -> list[Descriptor]:
         """The blobs that the rebuild reads from the record's repository."""

@@ -153,9 +153,14 @@ class Repository(RepositoryClient):
 
     async def manifest_record(self, digest: Digest) -> StoredRecord | None:
         """The record that stands for the manifest ``digest``; None if there is none or this caller may not see it."""
+        found = await self.any_record(digest)
+        return None if found is None or isinstance(found.record, LayerRecord) else found
+
+    async def any_record(self, digest: Digest) -> StoredRecord | None:
+        """The record that stands for a manifest or a layer; None if there is none or this caller may not see it."""
         for reference in (self.memory.manifest(digest), record_tag(digest)):
             found = await self.record(reference) if reference is not None else None
-            if found and isinstance(found.record, ImageRecord | IndexRecord) and found.record.rebuilds(digest):
+            if found and found.record.rebuilds(digest):
                 return found
         return None
 
