@@ -31,7 +31,7 @@ class One:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
 
-    def elect(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
+    def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
         return [(self._corpus, frozenset())][:limit]
 
 
