@@ -26,10 +26,10 @@ from sidecar.api.listings import Listings
 from sidecar.api.manifests import Manifests
 from sidecar.api.passthrough import Passthrough
 from sidecar.cache.base_corpora import BaseCorpora
-from sidecar.cache.blobs import BlobCache
-from sidecar.cache.corpora import Corpora
+from sidecar.cache.blob_cache import BlobCache
 from sidecar.cache.corpus_folder import CorpusFolder
 from sidecar.cache.idle_queue import IdleQueue
+from sidecar.cache.local_corpora import Corpora
 from sidecar.cache.recently_served import RecentlyServed
 from sidecar.codec.adapter import ReductoCodec
 from sidecar.codec.interface import Codec
@@ -37,17 +37,17 @@ from sidecar.control.port import Health, build_control, disk_check
 from sidecar.dispatch import RegistryApi
 from sidecar.embedded.store import EmbeddedUpstream
 from sidecar.middleware.observed import name_request, observed
-from sidecar.pull.blobs import BlobPulls
+from sidecar.pull.blob_pulls import BlobPulls
 from sidecar.pull.decoders import LayerDecoders
 from sidecar.pull.rebuild import Rebuilds
 from sidecar.pull.restore import BlobRestorer
 from sidecar.pull.token_reuse import TokenReuse
+from sidecar.push.blob_uploads import BlobUploads, StartEncoding
 from sidecar.push.commit import UploadCommitter
 from sidecar.push.encoding import Encoding
-from sidecar.push.references import UploadReferences
 from sidecar.push.replicas import Replicas
 from sidecar.push.sessions import Upload, UploadSessions
-from sidecar.push.uploads import BlobUploads, StartEncoding
+from sidecar.push.upload_references import UploadReferences
 from sidecar.records.protection import Protector, load_protector
 from sidecar.records.repository import Repositories, Repository
 from sidecar.runtime import logs

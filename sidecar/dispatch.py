@@ -12,9 +12,9 @@ from sidecar.api.exchange import CALL
 from sidecar.api.listings import Listings
 from sidecar.api.manifests import Manifests
 from sidecar.api.passthrough import Passthrough
-from sidecar.pull.blobs import BlobPulls
+from sidecar.pull.blob_pulls import BlobPulls
+from sidecar.push.blob_uploads import BlobUploads
 from sidecar.push.replicas import Replicas
-from sidecar.push.uploads import BlobUploads
 from sidecar.records.repository import Repositories
 
 UploadHandler = Callable[..., Awaitable[web.StreamResponse]]

@@ -11,7 +11,7 @@ from reducto.fetch.corpora import CorpusFinder
 from reducto.oci.credentials import DockerCredentials
 from reducto.trust.key_files import load_trust
 from reducto.values import CorpusId
-from sidecar.cache.corpora import Corpora
+from sidecar.cache.local_corpora import Corpora
 from sidecar.codec.interface import LocalCorpus
 from sidecar.runtime import logs
 from sidecar.runtime.offload import Offload

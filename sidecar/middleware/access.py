@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from reducto.errors import UsageError
 from reducto.oci.errors import Denied, RegistryError, TooManyRequests
 from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
-from sidecar.api.errors import error_response
+from sidecar.api.error_response import error_response
 from sidecar.middleware.client_address import ClientAddresses, group_of
 from sidecar.middleware.rate_limits import RateLimiter
 from sidecar.runtime import logs

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.oci.errors import RegistryError
-from sidecar.api.errors import error_response
+from sidecar.api.error_response import error_response
 from sidecar.api.exchange import CALL, Call, ClientGone, call_of
 from sidecar.runtime import logs
 from sidecar.runtime.activity import Activity

@@ -9,7 +9,7 @@ from reducto.codec.instructions import INSTRUCTIONS_LIMIT_BYTES
 from reducto.crypt import Content
 from reducto.errors import ProofFailed
 from reducto.gzip import TOKEN_DELTA_LIMIT_BYTES
-from sidecar.cache.corpora import Corpora
+from sidecar.cache.local_corpora import Corpora
 from sidecar.codec.interface import Codec, LayerDecoder
 from sidecar.records.format import LayerRecord, TokenDeltaBlob
 from sidecar.records.protection import Protector

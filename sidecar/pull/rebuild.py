@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from reducto.errors import Corrupt, ProofFailed
 from reducto.oci.errors import StorageFull, is_full
 from reducto.values import ByteRange, Digest
-from sidecar.cache.blobs import BlobCache
+from sidecar.cache.blob_cache import BlobCache
 from sidecar.codec.interface import LayerDecoder
 from sidecar.records.format import LayerRecord
 from sidecar.runtime import logs

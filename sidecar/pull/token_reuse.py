@@ -18,8 +18,8 @@ from reducto.errors import ReductoError
 from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Digest
-from sidecar.cache.blobs import BlobCache
-from sidecar.cache.corpora import Corpora
+from sidecar.cache.blob_cache import BlobCache
+from sidecar.cache.local_corpora import Corpora
 from sidecar.cache.recently_served import RecentlyServed
 from sidecar.codec.interface import Codec, LayerDecoder
 from sidecar.pull.decoders import LayerDecoders

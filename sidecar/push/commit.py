@@ -13,8 +13,8 @@ from reducto.errors import ReductoError
 from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import Descriptor, Digest, Reason, Stored
-from sidecar.cache.corpora import Corpora
 from sidecar.cache.idle_queue import IdleQueue
+from sidecar.cache.local_corpora import Corpora
 from sidecar.codec.interface import NewCorpus, Reduction
 from sidecar.push.mounts import mount
 from sidecar.push.sessions import Upload

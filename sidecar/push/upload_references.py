@@ -10,7 +10,7 @@ from reducto.errors import ReductoError
 from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
 from reducto.values import ChunkId, CorpusId
-from sidecar.cache.corpora import Corpora
+from sidecar.cache.local_corpora import Corpora
 from sidecar.codec.interface import Codec, LocalCorpus
 from sidecar.records.format import CorpusBlob
 from sidecar.records.repository import Repository
