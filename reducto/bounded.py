@@ -1,4 +1,4 @@
-"""Decompression whose outcome is bounded before it begins."""
+"""Decompression whose result is bounded before it begins."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from reducto.errors import Corrupt
 
 
 def decompress(packed: bytes | memoryview, limit_bytes: int, what: str) -> bytes:
-    """The content of one zstd frame that states its length, as all that Reducto writes do. Raises `Corrupt`.
+    """The content of one zstd frame that states its length, as all frames that Reducto writes do.
 
-    The limit is held against the stated length: `zstandard` takes that for the size of its buffer, and looks at a
-    limit of its caller's only where the frame states none.
+    Raises `Corrupt`, whose message names ``what`` it is. The limit is compared with the stated length, because
+    `zstandard` allocates that length, and applies a caller's limit only to a frame that states none.
     """
     try:
         length = zstandard.frame_content_size(packed)

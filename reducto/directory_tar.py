@@ -1,4 +1,4 @@
-"""A directory as a tar stream: the same tree gives the same bytes, in bounded memory."""
+"""Makes a tar stream of a directory in bounded memory. The same tree always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing in a tree; ``name`` is its path below the root, bytes as the file system has them."""
+class TreeEntry:
+    """One file, directory or link in a tree.
+
+    ``name`` is its path below the root; bytes that are not UTF-8 are escaped as `os.fsdecode` does it.
+    """
 
     path: Path
     name: str
     status: os.stat_result
 
 
-def walk(root: Path, skip: frozenset[Path] = frozenset()) -> Iterator[Entry]:
+def walk(root: Path, skip: frozenset[Path] = frozenset()) -> Iterator[TreeEntry]:
     """Everything below ``root`` in tar order: a directory before what is in it, names sorted by their bytes.
 
-    Sockets and what is in ``skip`` are left out. Symbolic links are not followed.
+    Sockets and paths in ``skip`` are left out. Symbolic links are not followed. Raises `OSError`.
     """
     with os.scandir(root) as scan:
         children = sorted(scan, key=lambda child: os.fsencode(child.name))
@@ -38,14 +41,14 @@ def walk(root: Path, skip: frozenset[Path] = frozenset()) -> Iterator[Entry]:
         status = child.stat(follow_symlinks=False)
         if stat.S_ISSOCK(status.st_mode) or path in skip:
             continue
-        yield Entry(path, child.name, status)
+        yield TreeEntry(path, child.name, status)
         if stat.S_ISDIR(status.st_mode):
             for entry in walk(path, skip):
-                yield Entry(entry.path, f"{child.name}/{entry.name}", entry.status)
+                yield TreeEntry(entry.path, f"{child.name}/{entry.name}", entry.status)
 
 
 def tree_identity(root: Path, skip: frozenset[Path] = frozenset()) -> str:
-    """A name for what is in the tree as far as names, kinds, sizes, modes and modification times tell."""
+    """A hash (64 hex digits) over the names, kinds, sizes, modes and modification times in the tree."""
     hasher = blake3()
     for entry in walk(root, skip):
         status = entry.status
@@ -55,7 +58,7 @@ def tree_identity(root: Path, skip: frozenset[Path] = frozenset()) -> str:
 
 
 def directory_tar(root: Path, *, keep_times: bool = True, skip: frozenset[Path] = frozenset()) -> Iterator[bytes]:
-    """The tree as a POSIX (pax) tar stream. Owners are left out; without ``keep_times`` times are, too.
+    """The tree as a POSIX (pax) tar stream without owners, and without times unless ``keep_times``.
 
     Hard links are stored as files. Raises `UsageError` for a root that is no directory, `ReductoError` when a file
     changes its length while it is read.
@@ -69,11 +72,11 @@ def directory_tar(root: Path, *, keep_times: bool = True, skip: frozenset[Path] 
     yield bytes(2 * _BLOCK)
 
 
-def _header(entry: Entry, keep_times: bool) -> bytes:
+def _header(entry: TreeEntry, keep_times: bool) -> bytes:
     mode = entry.status.st_mode
     member = tarfile.TarInfo(entry.name)
     member.mode = stat.S_IMODE(mode)
-    # Whole seconds: fractions would need an extended header of 1 KiB for each member.
+    # The time is cut to whole seconds, because fractions would need an extended header of 1 KiB for each member.
     member.mtime = int(entry.status.st_mtime) if keep_times else 0
     if stat.S_ISREG(mode):
         member.size = entry.status.st_size
@@ -89,7 +92,7 @@ def _header(entry: Entry, keep_times: bool) -> bytes:
     return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _content(entry: Entry) -> Iterator[bytes]:
+def _content(entry: TreeEntry) -> Iterator[bytes]:
     left = entry.status.st_size
     with entry.path.open("rb") as file:
         while left:

@@ -1,13 +1,13 @@
-"""Errors of the library: damage and misuse are exceptions, an expected refusal is a value (`model.Stored`).
+"""Errors of the library. Damage and misuse are exceptions; an expected refusal is a value (`reducto.values.Stored`).
 
-Every message says what is wrong and, where there is one, what to do about it.
+Every message says what is wrong and, if something can be done about it, what to do.
 """
 
 from __future__ import annotations
 
 
 class ReductoError(Exception):
-    """Base of everything that Reducto raises on purpose. ``exit_code`` is what the command line returns."""
+    """The base of all errors that Reducto raises on purpose. The command line exits with ``exit_code``."""
 
     exit_code = 1
 
@@ -25,7 +25,7 @@ class NotReducto(ReductoError):
 
 
 class Corrupt(ReductoError):
-    """The bytes are in the right format but damaged, truncated or forged."""
+    """The bytes are in the right format, but damaged, truncated or forged."""
 
     exit_code = 4
 
@@ -40,7 +40,7 @@ class SegmentCorrupt(Corrupt):
 
 
 class Untrusted(ReductoError):
-    """A signature is missing, wrong, or by a key that is not trusted."""
+    """A signature is missing or wrong, or was made by a key that is not trusted."""
 
     exit_code = 5
 
@@ -68,6 +68,6 @@ class KeyUnavailable(ReductoError):
 
 
 class ProofFailed(ReductoError):
-    """What was rebuilt differs from what was given: nothing of it may be kept. Always a bug or broken hardware."""
+    """What was rebuilt differs from the original: nothing of it may be kept. It is always a bug or broken hardware."""
 
     exit_code = 9

@@ -1,4 +1,4 @@
-"""Mapped files, and memory for much that is needed for a while: files without a name, mapped."""
+"""Mapped files, and memory for large data that is needed for a while: mapped files without a name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from reducto.kernel.buffers import copy_bytes, discard_pages
 
 
 class Mapped(mmap.mmap):
-    """A mapping whose end is no burden to others. It still takes its time: not for the event loop.
+    """A mapping that is dropped without holding the GIL for long. Dropping still blocks its thread.
 
-    Python unmaps, and closes its file, while everybody else waits for the interpreter. For gigabytes, or when the file
-    has no name any more, that takes a good part of a second. So pages are given back before, while others run, and the
-    file is closed after.
+    Python unmaps memory, and closes a mapping's file, while it holds the GIL. For gigabytes, or if the file has no name
+    any more, that takes some tenths of a second. So this class first drops the pages while it does not hold the GIL,
+    then unmaps, and then closes the file.
     """
 
     touched: int | None = None
-    """Bytes at the front that may be in memory; None: any may be."""
+    """Only so many bytes at the front can be in memory; None if any byte can be."""
     _kept: int
 
     def __new__(cls, descriptor: int, length: int, access: int = mmap.ACCESS_DEFAULT) -> Self:
@@ -35,9 +35,9 @@ class Mapped(mmap.mmap):
         return made
 
     def discard_pages(self, start: int = 0, stop: int | None = None) -> None:
-        """Lets go of the pages within ``start..stop``, by default of all, in this process's memory.
+        """Drops the pages within ``start..stop``, by default all, from this process's memory.
 
-        What they hold can still be read.
+        Their bytes can still be read: the system reads them from the file again.
         """
         if stop is None:
             stop = len(self) if self.touched is None else self.touched
@@ -47,13 +47,16 @@ class Mapped(mmap.mmap):
 
     def __del__(self) -> None:
         self.discard_pages()
-        with contextlib.suppress(BufferError):  # its views go with it, by the garbage collector
+        with contextlib.suppress(BufferError):  # views of it are still there; the garbage collector drops it with them
             self.close()
         os.close(self._kept)
 
 
 def scratch(spool_dir: str | os.PathLike[str], length: int) -> memoryview:
-    """``length`` writable bytes of a file without a name, gone with the last view. Raises `OSError` (no room)."""
+    """``length`` writable bytes in a file without a name, which vanishes with the last view.
+
+    Raises `OSError` when the disk is full.
+    """
     if not length:
         return memoryview(b"")
     with tempfile.TemporaryFile(dir=spool_dir) as file:
@@ -62,7 +65,7 @@ def scratch(spool_dir: str | os.PathLike[str], length: int) -> memoryview:
 
 
 def joined(spool_dir: str | os.PathLike[str], views: Sequence[bytes | memoryview]) -> memoryview:
-    """The views one after the other in a file without a name. Raises `OSError` (no room)."""
+    """The views one after the other in a file without a name. Raises `OSError` when the disk is full."""
     out, at = scratch(spool_dir, sum(map(len, views))), 0
     for view in views:
         copy_bytes(view, out[at:])

@@ -1,4 +1,4 @@
-"""The vocabulary: small immutable values that are checked once, where they enter."""
+"""Small immutable values that everything else uses. Each is checked once, where it enters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NewType, Self
 
 from reducto.errors import UsageError
 
-#: 64-bit fingerprint of one content-defined chunk. Never a `Digest`: it finds candidates, it proves nothing.
+#: The 64-bit fingerprint of one content-defined chunk. It finds candidates and proves nothing, unlike a `Digest`.
 ChunkId = NewType("ChunkId", int)
 
-#: BLAKE3 root (64 hex digits) of a corpus's plain content; instructions name corpora by it.
+#: The BLAKE3 hash (64 hex digits) over a corpus's plain content. Instructions name corpora by it.
 CorpusId = NewType("CorpusId", str)
 
 _DIGEST = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
@@ -41,7 +41,7 @@ class Digest:
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     def hasher(self) -> Any:
-        """A fresh hashlib object of this digest's algorithm."""
+        """A new hashlib object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def parse_corpus_id(text: str) -> CorpusId:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Half-open range of bytes ``[start, stop)``."""
+    """The bytes from ``start`` up to and without ``stop``. Raises `UsageError` unless 0 <= start <= stop."""
 
     start: int
     stop: int
@@ -70,7 +70,8 @@ class ByteRange:
         return self.stop - self.start
 
     def __bool__(self) -> bool:
-        return True  # an empty range is still a range: `wire or default` must not replace it
+        # An empty range is a range, too: `wire or default` must not replace it.
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Reason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The decision to keep bytes as they came: a normal outcome with its reason."""
+    """The decision to keep bytes as they came, with its reason. It is a normal outcome and no error."""
 
     reason: Reason
     detail: str = ""

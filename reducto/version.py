@@ -1,4 +1,4 @@
-"""The one place that holds the version, and where this build of it comes from."""
+"""The version, which stands only here, and the commit that a build was made from."""
 
 import json
 from functools import cache
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 @cache
 def origin() -> dict[str, str]:
-    """``commit`` and ``time`` of a build by ``make dist``; empty for any other."""
+    """``commit`` and ``time`` of a build by ``make dist``; empty for any other build."""
     stamp = files("reducto") / "build.json"
     return dict(json.loads(stamp.read_text())) if stamp.is_file() else {}
 

@@ -13,10 +13,11 @@ Submit = Callable[..., "Future[Any]"]
 
 
 class SerialExecutor:
-    """Runs jobs one after the other on workers of ``submit``; more than ``depth`` that have not ended block `put`.
+    """Runs jobs one after the other on workers of ``submit``, beside the caller and without a thread of its own.
 
-    The first exception stops the lane; `put` and `drain` raise it. Without ``submit`` jobs run at once, in `put`.
-    A job that no worker has begun when somebody waits for it is run by the caller itself: a full pool cannot lock up.
+    `put` blocks while more than ``depth`` jobs have not ended. After the first exception no job runs any more; `put`
+    and `drain` raise it. Without ``submit`` jobs run at once, in `put`. A caller that waits for a job which no worker
+    has begun runs it itself, so that a full pool cannot lock up.
     """
 
     def __init__(self, submit: Submit | None, depth: int = 4) -> None:
@@ -25,11 +26,11 @@ class SerialExecutor:
         self._jobs: deque[Callable[[], None]] = deque()
         self._guard = threading.Lock()
         self._next: Future[None] | None = None
-        """Runs the first of ``_jobs``. None when there is none."""
+        """Runs the first of ``_jobs``; None when there are none."""
         self._failure: BaseException | None = None
 
     def put(self, job: Callable[[], None]) -> None:
-        """Adds a job."""
+        """Adds a job. Raises what a job has raised."""
         if self._submit is None:
             job()
             return
@@ -40,11 +41,11 @@ class SerialExecutor:
         self._wait(self._depth)
 
     def drain(self) -> None:
-        """Returns when every job has run."""
+        """Returns when every job has run. Raises what a job has raised."""
         self._wait(0)
 
     def _wait(self, depth: int) -> None:
-        """Until at most ``depth`` jobs have not ended."""
+        """Returns when at most ``depth`` jobs have not ended."""
         while len(self._jobs) > depth and (first := self._next) is not None:
             if first.cancel():
                 self._run_first()

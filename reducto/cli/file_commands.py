@@ -21,7 +21,7 @@ from reducto.cli.inputs import INPUT_HELP, Input, is_pipe
 from reducto.cli.reduce import LEVEL_HELP, encode, encode_options
 from reducto.codec import BlobDecoder, Instructions, Receipt
 from reducto.crypt import Keyring
-from reducto.crypt.encrypted_file import SealingWriter, is_sealed, open_sealed
+from reducto.crypt.encrypted_file import EncryptingWriter, decrypt_file, is_encrypted
 from reducto.errors import UsageError
 from reducto.files import AtomicFile
 from reducto.values import ByteRange
@@ -65,7 +65,7 @@ class Compress:
                 if keyring is None:
                     reduced.write_file(out)
                 else:
-                    sealing = SealingWriter(out, keyring)
+                    sealing = EncryptingWriter(out, keyring)
                     reduced.write_file(cast(BinaryIO, sealing))
                     sealing.close()
         if arguments.output == "-":
@@ -115,12 +115,12 @@ def open_reduced(name: str, keys: Sequence[str]) -> Iterator[memoryview]:
         source = stack.enter_context(_copied_input() if name == "-" else _open(name))
         head = source.read(8)
         source.seek(0)
-        if is_sealed(head):
+        if is_encrypted(head):
             keyring = load_keyring(keys)
             if keyring is None:
                 raise UsageError(f"{name} is encrypted; give its key with --key")
             scratch = stack.enter_context(tempfile.TemporaryFile())
-            open_sealed(source, keyring, scratch)
+            decrypt_file(source, keyring, scratch)
             scratch.flush()
             source = scratch
         length = source.seek(0, os.SEEK_END)

@@ -5,9 +5,9 @@
     header (4096) | plain | index | hooks | paths | anchors | dictionary | info | manifest
     | signature block (may be absent)
 
-Sections follow one another in this order, plain bytes from offset 4096, every later one from the next
-multiple of 64; the gaps are zero. Everything is little-endian. There is exactly one right place for every
-byte, so a reader compares instead of trusting offsets.
+Sections follow one another in this order: the plain bytes begin at offset 4096, every later section at the next
+multiple of 64, and the bytes between them are zero. All numbers are little-endian. There is exactly one right offset
+for every byte, so a reader compares instead of trusting offsets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ SEGMENT_BYTES = 1 << 20
 HASH_BYTES = 32
 SIGNATURE_BYTES = 64
 KEY_ID_LIMIT_BYTES = 128
-_END_LIMIT = 1 << 63  # no file is longer; sums of hostile lengths stay numbers of 64 bits
+# No file is longer than 2^63 bytes. The sum of hostile lengths is held against it, because C takes 64-bit numbers.
+_END_LIMIT = 1 << 63
 
 _FIXED = struct.Struct("<8sHHIIIII")
 _SECTION = struct.Struct("<QQ")
@@ -48,7 +49,7 @@ _ROOT_CONTEXT = "reducto 2026 corpus v1 root"
 
 
 class Section(enum.IntEnum):
-    """The sections in their order in the file; the value is the row in the header's table."""
+    """The sections in their order in the file; the value is the row of the header's table."""
 
     PLAIN = 0
     INDEX = 1
@@ -60,7 +61,7 @@ class Section(enum.IntEnum):
     MANIFEST = 7
 
 
-#: Sections that the manifest covers by one hash each (the plain bytes have one per segment).
+#: Sections that have one hash each in the manifest. The plain bytes have one for every segment.
 HASHED_SECTIONS = (
     Section.INDEX,
     Section.HOOKS,
@@ -72,8 +73,8 @@ HASHED_SECTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a section lies, in bytes from the start of the file."""
+class SectionExtent:
+    """Offset of a section in the file, and its length, in bytes."""
 
     offset: int
     length: int
@@ -88,36 +89,36 @@ def align(offset: int) -> int:
     return -(-offset // SECTION_ALIGNMENT) * SECTION_ALIGNMENT
 
 
-def places(lengths: Sequence[int]) -> tuple[Place, ...]:
-    """The one layout of sections of these ``lengths`` (bytes, in `Section` order)."""
+def section_extents(lengths: Sequence[int]) -> tuple[SectionExtent, ...]:
+    """Where sections of these ``lengths`` (bytes, in `Section` order) lie: there is one right answer."""
     out = []
     offset = HEADER_BYTES
     for length in lengths:
-        out.append(Place(offset, length))
+        out.append(SectionExtent(offset, length))
         offset = align(offset + length)
     return tuple(out)
 
 
 def segment_count(plain_length: int) -> int:
-    """How many hashed segments ``plain_length`` bytes have; the last one may be short."""
+    """How many segments of 1 MiB ``plain_length`` bytes have; the last one may be shorter."""
     return -(-plain_length // SEGMENT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """The first page: what follows where."""
+class CorpusHeader:
+    """The first page of the file: chunking parameters, and where each section lies."""
 
     chunking: ChunkParams
-    sections: tuple[Place, ...]
+    sections: tuple[SectionExtent, ...]
 
-    def __getitem__(self, section: Section) -> Place:
+    def __getitem__(self, section: Section) -> SectionExtent:
         return self.sections[section]
 
     def to_bytes(self) -> bytes:
         """The page, zero-filled to `HEADER_BYTES`."""
         chunking = (CHUNKER_VERSION, self.chunking.average_bytes, self.chunking.lean_to_lines)
         out = _FIXED.pack(MAGIC, VERSION, 0, len(Section), SEGMENT_BYTES, *chunking)
-        out += b"".join(_SECTION.pack(place.offset, place.length) for place in self.sections)
+        out += b"".join(_SECTION.pack(extent.offset, extent.length) for extent in self.sections)
         return out.ljust(HEADER_BYTES, b"\0")
 
     @classmethod
@@ -144,19 +145,22 @@ class Header:
             _ = chunking.native
         except UsageError as error:
             raise Corrupt(f"corpus header: {error}") from None
-        header = cls(chunking, places(lengths))
+        header = cls(chunking, section_extents(lengths))
         if header.sections[-1].stop >= _END_LIMIT or header.to_bytes() != page:
             raise Corrupt("corpus header: a section does not lie where this format puts it")
         return header
 
 
 def manifest_length(plain_length: int) -> int:
-    """Bytes of the manifest of a corpus of ``plain_length`` bytes."""
+    """Length of the manifest of a corpus of ``plain_length`` bytes."""
     return _MANIFEST.size + HASH_BYTES * (1 + len(HASHED_SECTIONS) + 1 + segment_count(plain_length) + 1)
 
 
 def identity(plain_length: int, dictionary_hash: bytes, segment_hashes: bytes | memoryview) -> CorpusId:
-    """The identity of plain content: independent of tables, compression, signature and file layout."""
+    """The identity of plain bytes and a dictionary.
+
+    It does not depend on tables, compression, signature or the layout of a file.
+    """
     hasher = blake3(plain_length.to_bytes(8, "little"), derive_key_context=_ID_CONTEXT)
     hasher.update(dictionary_hash)
     hasher.update(segment_hashes)
@@ -164,8 +168,8 @@ def identity(plain_length: int, dictionary_hash: bytes, segment_hashes: bytes | 
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """The hashes of everything. ``segment_hashes`` is ``HASH_BYTES`` per segment, in order."""
+class CorpusManifest:
+    """The hashes of everything in the file. ``segment_hashes`` has `HASH_BYTES` for each segment, in order."""
 
     plain_length: int
     header_hash: bytes
@@ -191,7 +195,7 @@ class Manifest:
 
     @property
     def root(self) -> bytes:
-        """The hash over everything in the file but the signature."""
+        """The hash (32 bytes) over everything in the file but the signature."""
         return bytes(blake3(self._body(), derive_key_context=_ROOT_CONTEXT).digest())
 
     def to_bytes(self) -> bytes:
@@ -214,7 +218,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class SignatureBlock:
-    """Who vouches for a root: an Ed25519 signature and the name of the key that made it."""
+    """An Ed25519 signature over a root hash, and the id of the key that made it."""
 
     key_id: str
     signature: bytes
@@ -243,5 +247,5 @@ class SignatureBlock:
 
 
 def signed_message(root: bytes) -> bytes:
-    """What a corpus signature signs."""
+    """The bytes that a corpus signature signs, for the root hash ``root``."""
     return message(Purpose.CORPUS, root)

@@ -1,12 +1,12 @@
-"""Fingerprint tables: the chunk index and the hooks, looked up where they lie mapped.
+"""Fingerprint tables: the chunk index and the hooks, which are read in mapped memory without loading them.
 
 ::
 
     u64 entry_count | u64 home_slots | 48 zero bytes | slots of (u64 fingerprint, u64 plain_offset) to the
     section's end
 
-The kernel places and finds entries (cext/api/11_index.h says how); this module adds the prefix. A fingerprint
-occurs once, with the least offset that has it.
+The kernel places and finds entries (cext/api/11_index.h says how); this module adds the prefix. Each fingerprint
+occurs once, with the lowest offset that has it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _PREFIX = struct.Struct("<QQ48x")
 
 
 def prefix(entry_count: int) -> bytes:
-    """What stands before the slots of a table of ``entry_count`` entries."""
+    """The 64 bytes before the slots of a table of ``entry_count`` entries."""
     return _PREFIX.pack(entry_count, home_slots(entry_count))
 
 
-class Table:
+class FingerprintTable:
     """Read access to one table in mapped memory. Raises `Corrupt` when its counts do not fit its length."""
 
     def __init__(self, section: memoryview) -> None:
@@ -36,7 +36,7 @@ class Table:
             raise Corrupt("corpus table: wrong length")
         self.entry_count, self.home_slots = _PREFIX.unpack_from(section)
         self.slots = section[PREFIX_BYTES:]
-        """What the kernel's look-ups take, together with `home_slots`."""
+        """The slots as the kernel's look-ups take them, together with `home_slots`."""
         slot_count = len(self.slots) // SLOT_BYTES
         if self.entry_count > slot_count or self.home_slots > slot_count:
             raise Corrupt("corpus table: its counts do not fit its length")

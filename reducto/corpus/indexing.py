@@ -1,7 +1,7 @@
-"""Cuts a corpus's plain bytes and notes every chunk.
+"""Writes a corpus with its tables, by cutting the plain bytes into chunks.
 
-The tables are a function of plain bytes, chunking parameters and anchors: nothing else is needed to make them
-again, so a corpus travels without them.
+The tables follow from plain bytes, chunking parameters and anchors alone. So a corpus travels without its tables, and
+they are made again where it arrives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reducto.values import CorpusId
 
 
 class IndexedCorpusWriter:
-    """A `CorpusWriter` that chunks what is appended. How appends are cut into calls changes nothing."""
+    """A `CorpusWriter` that cuts what is appended into chunks. The same bytes in other pieces give the same file."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class IndexedCorpusWriter:
 
     @property
     def plain_length(self) -> int:
-        """How many plain bytes were appended; the offset of the next one."""
+        """How many plain bytes were appended, which is the offset of the next one."""
         return self._writer.plain_length
 
     def append(self, plain: bytes | memoryview, anchors: Sequence[int] = ()) -> int:
-        """Appends plain bytes; chunks end at ``anchors`` (ascending offsets in the corpus).
+        """Appends plain bytes and returns the offset of the first of them.
 
-        Returns their offset.
+        Chunks end at ``anchors``, which are ascending offsets in the corpus.
         """
         self.anchor(anchors)
         view = memoryview(plain).cast("B")
@@ -62,10 +62,10 @@ class IndexedCorpusWriter:
         return offset
 
     def anchor(self, plain_offsets: Iterable[int]) -> None:
-        """Chunks end at these offsets, which ascend and are not below `plain_length`."""
-        fresh = [offset for offset in plain_offsets if offset]
-        self._anchors += fresh
-        self._writer.note_anchors(fresh)
+        """Makes chunks end at these offsets, which ascend and are not below `plain_length`."""
+        offsets = [offset for offset in plain_offsets if offset]
+        self._anchors += offsets
+        self._writer.note_anchors(offsets)
 
     def note_member(self, path_hash: int, plain_offset: int) -> None:
         """As `CorpusWriter.note_member`."""

@@ -1,4 +1,4 @@
-"""What a corpus says about itself: a name and annotations. Signed with the rest, no part of its identity."""
+"""The name and the annotations of a corpus. They are signed with the rest, and are no part of its identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INFO_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class CorpusInfo:
-    """A corpus's name (may be empty) and annotations: where it comes from, parts of a split."""
+    """A corpus's name, which may be empty, and annotations such as its origin or the number of a part."""
 
     name: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)

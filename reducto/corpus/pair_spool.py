@@ -1,8 +1,7 @@
-"""Collects (fingerprint, offset) pairs in any order and gives them back as a table, in bounded memory.
+"""Collects (fingerprint, offset) pairs in any order and makes a table of them, in bounded memory.
 
-Runs of pairs are sorted in memory and written to an unnamed file. Because runs are sorted, the pairs of one
-range of fingerprints are one slice of each run: range by range they are merged, and placed in ascending
-order.
+Runs of pairs are sorted in memory and written to an unnamed file. Because each run is sorted, the pairs of one range of
+fingerprints are one slice of it. So the slices are merged range by range, and placed in ascending order.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ Pairs = bytes | bytearray | memoryview | Iterable[tuple[int, int]]
 
 
 class PairSpool:
-    """At most about three times ``run_bytes`` of memory.
+    """Collects pairs. Takes at most about three times ``run_bytes`` of memory.
 
-    Temporary files have no name and go with the process.
+    Its temporary files have no name, so that they vanish with the process.
     """
 
     def __init__(self, directory: str | os.PathLike[str], run_bytes: int = 32 << 20) -> None:
@@ -57,7 +56,7 @@ class PairSpool:
         self._open = bytearray()
 
     def table(self) -> Iterator[bytes | memoryview]:
-        """The table section (`reducto.corpus.fingerprint_table`) of everything that was added, in pieces. Call once."""
+        """The table section (`reducto.corpus.fingerprint_table`) of all pairs that were added, in pieces. Call once."""
         if self._file is None:
             count = sort_entries(self._open)
             yield from _placed([memoryview(self._open)[: count * SLOT_BYTES]], count)
@@ -73,7 +72,7 @@ class PairSpool:
             yield from _placed(iter(lambda: merged.read(self._run_bytes), b""), count)
 
     def _merged(self, file: IO[bytes]) -> Iterator[memoryview]:
-        """Sorted distinct pairs, one range of fingerprints after another."""
+        """The sorted distinct pairs, one range of fingerprints after the other."""
         total = self._runs[-1][1]
         ranges = -(-total // self._run_bytes)
         with mmap.mmap(file.fileno(), total, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
@@ -93,7 +92,7 @@ class PairSpool:
             words.release()
 
     def close(self) -> None:
-        """Drops everything; idempotent."""
+        """Drops all pairs and files. Idempotent."""
         self._open = bytearray()
         if self._file is not None:
             self._file.close()

@@ -1,8 +1,8 @@
 """The path index: where a member of (nearly) this name begins in the plain bytes.
 
-A sorted table of ``(u64 path hash, u64 plain_offset)``, little-endian. The kernel's path hash takes a run of
-digits as one ``#``, since versions differ in their digits (``libssl.so.1.1`` and ``libssl.so.3``,
-``foo-1.2.dist-info``). It finds candidates for the delta stage and proves nothing.
+It is a sorted table of ``(u64 path hash, u64 plain_offset)``, little-endian. The kernel's path hash takes a run of
+digits as one ``#``, because versions differ in their digits (``libssl.so.1.1`` and ``libssl.so.3``,
+``foo-1.2.dist-info``). The index finds candidates for delta bases and proves nothing.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from collections.abc import Iterable, Iterator
 from reducto.corpus.fingerprint_table import ENTRY
 from reducto.errors import Corrupt
 
-#: How many members of one name are kept: those that lie last, which a builder writes newest.
+#: How many members of one name are kept: those with the highest offsets, because a builder writes the newest last.
 ENTRIES_PER_PATH_LIMIT = 8
 
 
 class PathCollector:
-    """Gathers members in any order and gives back the table. 16 bytes of memory per member."""
+    """Gathers tar members in any order and makes the table of them. Takes 16 bytes of memory per member."""
 
     def __init__(self) -> None:
-        # By the hash's first byte: each bucket is sorted alone, so that sorting needs little memory.
+        # One bucket for each first byte of the hash. Each is sorted alone, so sorting takes 1/256 of the memory.
         self._buckets = [array("Q") for _ in range(256)]
         self.last_offset = -1
 
     def add(self, path_hash: int, plain_offset: int) -> None:
+        """Adds a member that begins at ``plain_offset``."""
         self._buckets[path_hash >> 56].extend((path_hash, plain_offset))
         self.last_offset = max(self.last_offset, plain_offset)
 
     def table(self) -> Iterator[bytes]:
-        """The table in pieces: sorted, without doubles, at most `ENTRIES_PER_PATH_LIMIT` per hash."""
+        """The table in pieces: sorted, without duplicates, at most `ENTRIES_PER_PATH_LIMIT` entries per hash."""
         return (_bounded(zip(bucket[::2], bucket[1::2], strict=True)) for bucket in self._buckets)
 
 
@@ -46,7 +47,7 @@ def _bounded(entries: Iterable[tuple[int, int]]) -> bytes:
 
 
 class PathIndex:
-    """Read access to a path table that lies in mapped memory; nothing is loaded."""
+    """Read access to a path table in mapped memory, which is not loaded. Raises `Corrupt` for a wrong length."""
 
     def __init__(self, table: memoryview) -> None:
         if len(table) % ENTRY.size:

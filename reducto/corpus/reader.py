@@ -1,4 +1,4 @@
-"""Opens a `.rc` file, maps it and lets nothing unverified out."""
+"""Opens a `.rc` file, maps it, and hands out only bytes that were verified."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from reducto.corpus.corpus_format import (
     HASHED_SECTIONS,
     HEADER_BYTES,
     SEGMENT_BYTES,
-    Header,
-    Manifest,
+    CorpusHeader,
+    CorpusManifest,
     Section,
     SignatureBlock,
     segment_count,
     signed_message,
 )
-from reducto.corpus.fingerprint_table import Table
+from reducto.corpus.fingerprint_table import FingerprintTable
 from reducto.corpus.info import CorpusInfo
 from reducto.corpus.path_index import PathIndex
 from reducto.errors import Corrupt, NotReducto, SegmentCorrupt, Untrusted, UsageError
@@ -36,23 +36,24 @@ from reducto.trust.signatures import TrustStore
 from reducto.values import ByteRange, CorpusId
 from reducto.workers import Submit
 
+#: Segments that one worker verifies as one task.
 _VERIFY_BATCH_SEGMENTS = 16
+#: Sections from this length on are hashed by several threads.
 _PARALLEL_HASH_BYTES = 4 << 20
 
 
 class Corpus:
     """One mapped corpus. Thread-safe.
 
-    `open` verifies everything but the plain bytes; those are verified segment by segment before `view` first
-    returns them. `index`, `hooks` and `paths` are looked up in place. A view that outlives `close` keeps the
-    mapping alive.
+    `open` verifies everything but the plain bytes; those are verified segment by segment before `view` first returns
+    them. `index`, `hooks` and `paths` are read in the mapping. A view that outlives `close` keeps the mapping alive.
     """
 
     def __init__(self, path: Path, mapping: mmap.mmap, trust: TrustStore | None, allow_unsigned: bool) -> None:
         self.path = path
         self._mapping = mapping
         self._file = memoryview(mapping)
-        self._header = Header.parse(self._file[:HEADER_BYTES])
+        self._header = CorpusHeader.parse(self._file[:HEADER_BYTES])
         self._manifest = self._verify_file()
         self.signature = self._verify_signature(trust, allow_unsigned)
         self.signature_checked = self.signature is not None and trust is not None
@@ -60,8 +61,8 @@ class Corpus:
         self.plain_length = self._header[Section.PLAIN].length
         self.plain = self._section(Section.PLAIN)
         """All plain bytes, *unverified*: pass ranges to `ensure` first, or use `view`."""
-        self.index = Table(self._section(Section.INDEX))
-        self.hooks = Table(self._section(Section.HOOKS))
+        self.index = FingerprintTable(self._section(Section.INDEX))
+        self.hooks = FingerprintTable(self._section(Section.HOOKS))
         self.paths = PathIndex(self._section(Section.PATHS))
         self.dictionary = bytes(self._section(Section.DICTIONARY))
         self.info = CorpusInfo.parse(self._section(Section.INFO))
@@ -82,10 +83,11 @@ class Corpus:
     ) -> Self:
         """The verified corpus at ``path``.
 
-        A signature must be there and verify against ``trust``. ``allow_unsigned`` accepts a corpus without
-        one, and one that cannot be checked because ``trust`` is None. With ``expect`` the identity itself is
-        the proof: a corpus of that identity needs no signature, any other is refused. Without ``memory_mapped`` the
-        whole file is read into memory: for file systems that map badly, such as some network shares.
+        It must have a signature that verifies against ``trust``. ``allow_unsigned`` also accepts a corpus without a
+        signature, and one whose signature cannot be checked because ``trust`` is None. With ``expect`` the identity
+        itself is the proof: a corpus of that identity needs no signature, and any other is refused. Without
+        ``memory_mapped`` the whole file is read into memory, for file systems that map badly, such as some network
+        shares.
 
         Raises `NotReducto`, `Corrupt`, `Untrusted`, `UsageError` (no such file).
         """
@@ -117,7 +119,7 @@ class Corpus:
         return self.plain[plain_offset:stop]
 
     def ensure(self, ranges: Iterable[ByteRange], submit: Submit | None = None) -> None:
-        """Verifies what of ``ranges`` (plain offsets) was not verified before, with ``submit`` on workers.
+        """Verifies those of ``ranges`` (plain offsets) that were not verified before; with ``submit`` on workers.
 
         Afterwards these bytes may be read through `plain`. Raises `Corrupt`, `SegmentCorrupt`.
         """
@@ -147,7 +149,7 @@ class Corpus:
             raise Corrupt(f"bytes {start}..{stop} leave corpus {self.id} of {self.plain_length} bytes")
 
     def _verify_segments(self, segments: Iterable[int]) -> None:
-        # Two threads may verify the same segment at once: both come to the same result, so no lock is needed.
+        # Two threads may verify the same segment at once. Both come to the same result, so no lock is needed.
         hashes = self._manifest.segment_hashes
         for index in segments:
             if self._verified[index]:
@@ -161,7 +163,7 @@ class Corpus:
 
     @property
     def chunking(self) -> ChunkParams:
-        """How the plain bytes were cut."""
+        """The parameters by which the plain bytes were cut into chunks."""
         return self._header.chunking
 
     @property
@@ -175,40 +177,40 @@ class Corpus:
         return self._manifest.segment_hashes
 
     def anchors(self) -> Iterator[int]:
-        """Plain offsets at which chunks were cut whatever the content, ascending."""
+        """Plain offsets at which chunks end whatever the content is, ascending. Raises `Corrupt`."""
         return decode_anchors(self._section(Section.ANCHORS), self.plain_length)
 
     def section_lengths(self) -> dict[str, int]:
-        """Bytes of every section by its lower-case name."""
+        """The length in bytes of every section, by its lower-case name."""
         return {section.name.lower(): self._header[section].length for section in Section}
 
     def _section(self, section: Section) -> memoryview:
-        place = self._header[section]
-        return self._file[place.offset : place.stop]
+        extent = self._header[section]
+        return self._file[extent.offset : extent.stop]
 
     def _advise_random(self, section: Section) -> None:
-        """From now on a look-up that misses the page cache reads its own page and not its neighbours."""
-        place = self._header[section]
-        start = place.offset // mmap.PAGESIZE * mmap.PAGESIZE
-        if place.length:
-            self._mapping.madvise(mmap.MADV_RANDOM, start, place.stop - start)
+        """Tells the system that look-ups read single pages, so that it does not read neighbouring pages ahead."""
+        extent = self._header[section]
+        start = extent.offset // mmap.PAGESIZE * mmap.PAGESIZE
+        if extent.length:
+            self._mapping.madvise(mmap.MADV_RANDOM, start, extent.stop - start)
 
-    def _verify_file(self) -> Manifest:
+    def _verify_file(self) -> CorpusManifest:
         end = self._header[Section.MANIFEST].stop
         if len(self._file) < end:
             raise Corrupt(f"corpus truncated: {len(self._file)} bytes of at least {end}")
         plain_length = self._header[Section.PLAIN].length
-        manifest = Manifest.parse(self._section(Section.MANIFEST), plain_length)
+        manifest = CorpusManifest.parse(self._section(Section.MANIFEST), plain_length)
         if blake3(self._file[:HEADER_BYTES]).digest() != manifest.header_hash:
             raise Corrupt("corpus header does not match its BLAKE3 hash")
         before = self._header[Section.PLAIN]
         for section, expected in zip(HASHED_SECTIONS, manifest.section_hashes, strict=True):
-            place = self._header[section]
-            if any(self._file[before.stop : place.offset]):
+            extent = self._header[section]
+            if any(self._file[before.stop : extent.offset]):
                 raise Corrupt(f"corpus: bytes before its {section.name.lower()} section are not zero")
             if _digest_of_section(self._section(section)) != expected:
                 raise Corrupt(f"corpus {section.name.lower()} section does not match its BLAKE3 hash")
-            before = place
+            before = extent
         if any(self._file[before.stop : self._header[Section.MANIFEST].offset]):
             raise Corrupt("corpus: bytes before its manifest are not zero")
         return manifest
@@ -229,7 +231,7 @@ class Corpus:
     # -- life ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """No new views from now on. The mapping goes when the last view of it does. Idempotent."""
+        """Refuses new views from now on. The mapping goes with the last view of it. Idempotent."""
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -251,7 +253,7 @@ def _mapped(file: FileIO, length: int) -> mmap.mmap:
 
 
 def _copied(file: FileIO, length: int) -> mmap.mmap:
-    """The file's content in memory of our own. Raises `OSError` when it is shorter than ``length``."""
+    """The file's content, read into memory. Raises `OSError` when it is shorter than ``length``."""
     copy = mmap.mmap(-1, length)
     with memoryview(copy) as view:
         at = 0

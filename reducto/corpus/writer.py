@@ -1,4 +1,4 @@
-"""Writes one `.rc` file: plain bytes as they come, everything else at the end, the name last."""
+"""Writes one `.rc` file: plain bytes as they come, then everything else, and at last it gives the file its name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from reducto.corpus.corpus_format import (
     HASHED_SECTIONS,
     HEADER_BYTES,
     SEGMENT_BYTES,
-    Header,
-    Manifest,
+    CorpusHeader,
+    CorpusManifest,
     Section,
     SignatureBlock,
     manifest_length,
-    places,
+    section_extents,
     signed_message,
 )
 from reducto.corpus.info import CorpusInfo
@@ -35,7 +35,7 @@ from reducto.values import CorpusId
 
 
 class SegmentHasher:
-    """BLAKE3 of every 1 MiB segment of a stream."""
+    """Hashes every 1 MiB segment of a stream with BLAKE3."""
 
     def __init__(self) -> None:
         self.length = 0
@@ -43,10 +43,11 @@ class SegmentHasher:
         self._open = blake3()
 
     def update(self, data: memoryview) -> None:
+        """Takes the next bytes."""
         at = 0
         while at < len(data):
-            room = SEGMENT_BYTES - self.length % SEGMENT_BYTES
-            piece = data[at : at + room]
+            left = SEGMENT_BYTES - self.length % SEGMENT_BYTES
+            piece = data[at : at + left]
             self._open.update(piece)
             self.length += len(piece)
             at += len(piece)
@@ -58,17 +59,17 @@ class SegmentHasher:
         self._open = blake3()
 
     def finish(self) -> bytes:
-        """All hashes, 32 bytes each; the object is spent."""
+        """All hashes, 32 bytes each. Nothing can be added afterwards."""
         if self.length % SEGMENT_BYTES:
             self._close_segment()
         return bytes(self._done)
 
 
 class CorpusWriter:
-    """A corpus in the making. Memory is bounded whatever its length; not thread-safe.
+    """A corpus that is being written. Takes bounded memory whatever its length; not thread-safe.
 
-    `append` plain bytes, `note_chunks` / `note_hooks` / `note_member` for what lies where in them, then
-    `finish`. Leaving the ``with`` block without `finish` leaves no file. The same calls make the same bytes.
+    `append` plain bytes, call `note_chunks`, `note_hooks` and `note_member` for what lies in them, then `finish`.
+    Leaving the ``with`` block without `finish` leaves no file. The same calls make the same bytes.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class CorpusWriter:
 
     @property
     def plain_length(self) -> int:
-        """How many plain bytes were appended; the offset of the next one."""
+        """How many plain bytes were appended, which is the offset of the next one."""
         return self._segments.length
 
     def append(self, plain: bytes | memoryview) -> int:
@@ -112,26 +113,27 @@ class CorpusWriter:
         self._hooks.add(entries)
 
     def note_member(self, path_hash: int, plain_offset: int) -> None:
-        """Notes where a tar member begins whose name has this hash (`kernel.chunking.path_hash`)."""
+        """Adds a tar member to the path index: its name's hash (`kernel.chunking.path_hash`), and where it begins."""
         self._members.add(path_hash, plain_offset)
 
     def note_anchors(self, plain_offsets: Iterable[int]) -> None:
-        """Adds offsets at which chunks were cut whatever the content; ascending over all calls."""
+        """Adds offsets at which chunks were cut whatever the content is; they ascend over all calls."""
         self._anchors.extend(plain_offsets)
 
     def finish(
         self, *, dictionary: bytes = b"", info: CorpusInfo | None = None, signature: SignatureBlock | None = None
     ) -> CorpusId:
-        """Writes everything else, signs, makes the file durable and visible; returns its identity.
+        """Writes everything else, signs, makes the file durable and gives it its name; returns its identity.
 
-        ``signature`` is one that the same corpus was given before; whoever opens the file checks it.
+        ``signature`` is one that the same corpus was given before; it is checked when the file is opened. Raises
+        `UsageError` for a chunk, member or anchor beyond the plain bytes.
         """
         self._check_offsets()
         hashes, lengths = self._write_sections(dictionary, (info or CorpusInfo()).to_bytes())
         plain_length = self.plain_length
-        header = Header(self.chunking, places((plain_length, *lengths, manifest_length(plain_length))))
+        header = CorpusHeader(self.chunking, section_extents((plain_length, *lengths, manifest_length(plain_length))))
         page = header.to_bytes()
-        manifest = Manifest(plain_length, blake3(page).digest(), tuple(hashes), self._segments.finish())
+        manifest = CorpusManifest(plain_length, blake3(page).digest(), tuple(hashes), self._segments.finish())
         self._pad_to(header[Section.MANIFEST].offset)
         self._file.write(manifest.to_bytes())
         if self._signer is not None:
@@ -150,7 +152,7 @@ class CorpusWriter:
             raise UsageError("a noted chunk, member or anchor lies beyond the plain bytes")
 
     def _write_sections(self, dictionary: bytes, info: bytes) -> tuple[list[bytes], list[int]]:
-        """Writes what the manifest hashes, in `HASHED_SECTIONS` order; returns hashes and lengths."""
+        """Writes the `HASHED_SECTIONS` in their order; returns their hashes and lengths."""
         contents: dict[Section, Iterable[bytes | memoryview]] = {
             Section.INDEX: self._chunks.table(),
             Section.HOOKS: self._hooks.table(),
@@ -162,7 +164,7 @@ class CorpusWriter:
         hashes, lengths = [], []
         for section in HASHED_SECTIONS:
             lengths.append(0)
-            self._pad_to(places((self.plain_length, *lengths))[section].offset)
+            self._pad_to(section_extents((self.plain_length, *lengths))[section].offset)
             hasher = blake3()
             for piece in contents[section]:
                 hasher.update(piece)
@@ -175,7 +177,7 @@ class CorpusWriter:
         self._file.write(bytes(offset - self._file.tell()))
 
     def close(self) -> None:
-        """Gives everything up that `finish` has not published; idempotent."""
+        """Drops everything that `finish` has not published. Idempotent."""
         self._target.discard()
         self._chunks.close()
         self._hooks.close()

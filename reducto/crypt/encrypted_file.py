@@ -1,4 +1,4 @@
-"""A `.reducto` file encrypted as a whole: the wrapped key in front, then the encrypted form of the file.
+"""A `.reducto` file that is encrypted as a whole: first its wrapped key, then the encrypted form of the file.
 
 ::
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from reducto.crypt import Content, Envelope, Keyring, Opener, Sealer
+from reducto.crypt import Content, Envelope, Keyring, StreamDecryptor, StreamEncryptor
 from reducto.errors import Corrupt, NotReducto
 
 MAGIC = b"\x89RDE\r\n\x1a\n"
@@ -20,7 +20,7 @@ _PIECE_BYTES = 1 << 20
 _SUBJECT = "file"
 
 
-class SealingWriter:
+class EncryptingWriter:
     """A binary writer that encrypts to ``out``; `close` completes the file but leaves ``out`` open."""
 
     def __init__(self, out: BinaryIO, keyring: Keyring) -> None:
@@ -28,27 +28,27 @@ class SealingWriter:
         text = str(envelope).encode()
         out.write(_HEAD.pack(MAGIC, VERSION, len(text)) + text)
         self._out = out
-        self._sealer = Sealer(key, Content.INSTRUCTIONS, _SUBJECT)
+        self._encryptor = StreamEncryptor(key, Content.INSTRUCTIONS, _SUBJECT)
 
     def write(self, data: bytes | memoryview) -> int:
-        """Encrypts ``data`` behind what was written before."""
-        self._out.write(self._sealer.update(data))
+        """Encrypts ``data`` and appends it to what was written before."""
+        self._out.write(self._encryptor.update(data))
         return len(data)
 
     def close(self) -> None:
         """Writes the last segment."""
-        self._out.write(self._sealer.finish())
+        self._out.write(self._encryptor.finish())
 
 
-def is_sealed(head: bytes | memoryview) -> bool:
+def is_encrypted(head: bytes | memoryview) -> bool:
     """Whether a file that begins with ``head`` is encrypted."""
     return bytes(head[: len(MAGIC)]) == MAGIC
 
 
-def open_sealed(source: BinaryIO, keyring: Keyring, out: BinaryIO) -> None:
+def decrypt_file(source: BinaryIO, keyring: Keyring, out: BinaryIO) -> None:
     """Decrypts ``source`` to ``out``. Raises `NotReducto`, `Corrupt`, `KeyUnavailable`."""
     head = source.read(_HEAD.size)
-    if len(head) < _HEAD.size or not is_sealed(head):
+    if len(head) < _HEAD.size or not is_encrypted(head):
         raise NotReducto("not an encrypted .reducto file")
     _, version, length = _HEAD.unpack(head)
     if version != VERSION:
@@ -58,7 +58,7 @@ def open_sealed(source: BinaryIO, keyring: Keyring, out: BinaryIO) -> None:
         envelope = Envelope.parse(text.decode("ascii"))
     except (UnicodeDecodeError, NotReducto):
         raise Corrupt("encrypted .reducto file: the wrapped key in front of it is damaged") from None
-    opener = Opener(keyring.open(envelope), Content.INSTRUCTIONS, _SUBJECT)
+    decryptor = StreamDecryptor(keyring.open(envelope), Content.INSTRUCTIONS, _SUBJECT)
     while piece := source.read(_PIECE_BYTES):
-        out.write(opener.update(piece))
-    out.write(opener.finish())
+        out.write(decryptor.update(piece))
+    out.write(decryptor.finish())

@@ -1,9 +1,9 @@
 """Key-encryption keys, and blob keys wrapped by them.
 
-Wrapping is AES-256 Key Wrap (RFC 3394, NIST SP 800-38F): deterministic and without a nonce, so there is none that could
-repeat. It takes no associated data; instead each blob key is wrapped under a key derived (HKDF-SHA256, RFC 5869) for
-its id, so that one blob's envelope cannot pass for another's. These are pure functions of bytes;
-`reducto.trust.key_files` reads files.
+Wrapping is AES-256 Key Wrap (RFC 3394, NIST SP 800-38F). It is deterministic and has no nonce that could repeat. It
+takes no associated data. Instead each blob key is wrapped under a key that is derived for its id (HKDF-SHA256, RFC
+5869), so that one blob's envelope cannot pass for another's. This module does no I/O; `reducto.trust.key_files` reads
+files.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _ENVELOPE = re.compile(r"v1\.([A-Za-z0-9_-]{96})")
 
 
 def generate_kek() -> str:
-    """A fresh key-encryption key in the form that files and variables hold: base64 of 32 random bytes."""
+    """A new key-encryption key in the form that files and variables hold: base64 of 32 random bytes."""
     return base64.b64encode(secrets.token_bytes(KEY_LENGTH)).decode()
 
 
 def parse_kek(content: bytes, source: str = "the key") -> bytes:
     """The 32 key bytes of 64 hex digits or base64. Raises `UsageError`, never showing the content.
 
-    Raw bytes are not taken: a passphrase of 32 characters would pass for a key.
+    Raw bytes are refused, because a passphrase of 32 characters would pass for a key.
     """
     text = content.strip()
     try:
@@ -58,7 +58,7 @@ class BlobKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """A fresh random key."""
+        """A new random key."""
         return cls(secrets.token_bytes(ID_LENGTH), secrets.token_bytes(KEY_LENGTH))
 
 
@@ -86,9 +86,9 @@ class Envelope:
 class Keyring:
     """The key-encryption keys at hand. Immutable, thread-safe.
 
-    ``keys``: the first wraps what is new, all unwrap. ``repositories``: (pattern, key) pairs; a repository whose name
-    matches a pattern (``team/*``; the star crosses slashes; the first match counts) has its blob keys wrapped by that
-    key instead. Every key unwraps what it wrapped, in whichever repository: copying stays possible.
+    The first of ``keys`` wraps new blob keys, and all of them unwrap. ``repositories`` are (pattern, key) pairs: a
+    repository whose name matches a pattern (``team/*``; the star crosses slashes; the first match counts) has its blob
+    keys wrapped by that key instead. Every key unwraps what it wrapped, in any repository, so that blobs can be copied.
     """
 
     def __init__(self, keys: Iterable[bytes], repositories: Iterable[tuple[str, bytes]] = ()) -> None:
@@ -100,7 +100,7 @@ class Keyring:
 
     @classmethod
     def load(cls, sources: Iterable[str], repositories: Iterable[str], read_secret: Callable[[str], bytes]) -> Self:
-        """The keyring of key sources, and of ``PATTERN=SOURCE`` texts for repositories with a key of their own.
+        """The keyring of key sources, and of ``PATTERN=SOURCE`` texts for repositories with their own key.
 
         ``read_secret`` is `reducto.trust.key_files.read_secret`. Raises `UsageError`.
         """
@@ -114,16 +114,19 @@ class Keyring:
 
     @property
     def key_ids(self) -> list[str]:
-        """The ids of the keys, hex, the default one first. An id is a hash and tells nothing about the key."""
+        """The ids of the keys in hex, the default key's first. An id is a hash and tells nothing about the key."""
         return [key_id.hex() for key_id in self._by_id]
 
     def new_blob_key(self, repository: str) -> tuple[BlobKey, Envelope]:
-        """A fresh key for one blob of the repository, and its envelope."""
+        """A new key for one blob of the repository, and its envelope."""
         blob_key = BlobKey.generate()
         return blob_key, self._kek_of(repository).wrap(blob_key)
 
     def open(self, envelope: Envelope) -> BlobKey:
-        """The blob key. Raises `KeyUnavailable` when the key that wrapped it is not here, `Corrupt` when forged."""
+        """The blob key in ``envelope``.
+
+        Raises `KeyUnavailable` without the key-encryption key that wrapped it, `Corrupt` for a forged envelope.
+        """
         kek = self._by_id.get(envelope.kek_id)
         if kek is None:
             raise KeyUnavailable(
@@ -133,11 +136,11 @@ class Keyring:
         return kek.unwrap(envelope)
 
     def is_current(self, envelope: Envelope, repository: str) -> bool:
-        """Whether the envelope is wrapped by the key that the repository's new blobs get."""
+        """Whether the envelope is wrapped by the key that is used for the repository's new blobs."""
         return envelope.kek_id == self._kek_of(repository).key_id
 
     def rewrap(self, envelope: Envelope, repository: str) -> Envelope:
-        """The same blob key under the repository's present key: for rotations, and for mounts from elsewhere."""
+        """The blob key wrapped by the present key of ``repository``, for rotations and mounts from other ones."""
         if self.is_current(envelope, repository):
             return envelope
         return self._kek_of(repository).wrap(self.open(envelope))

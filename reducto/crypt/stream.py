@@ -11,10 +11,10 @@ Vizár, "Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance",
     ...
 
 The nonce is the segment's index (11 bytes, big-endian) and one byte that is 1 for the last segment, else 0. The blob
-key is random and used by one `Sealer` only, which counts upwards and ends once: **a nonce cannot repeat under a key**.
-The index prevents reordering, the last flag truncation and extension. The associated data is the header, the `Content`
-and the *subject* (which digest or corpus the plain bytes belong to), so that an encrypted blob cannot stand in for
-another. Only an empty blob has an empty segment. A reader can start at any segment.
+key is random and used by one `StreamEncryptor` only, which counts upwards and ends once: **a nonce cannot repeat under
+a key**. The index prevents reordering, and the last byte prevents truncation and extension. The associated data is the
+header, the `Content` and the *subject* (the digest or corpus that the plain bytes belong to), so that an encrypted blob
+cannot pass for another one. Only an empty blob has an empty segment. A reader can start at any segment.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ HEADER_LENGTH = 32
 TAG_LENGTH = 16
 MIN_SEGMENT_BITS, DEFAULT_SEGMENT_BITS, MAX_SEGMENT_BITS = 12, 18, 24
 SEGMENT_LIMIT = 2**32
-"""Segments of one blob; NIST SP 800-38D, section 8.3, allows a key no more invocations."""
+"""Most segments of one blob: NIST SP 800-38D, section 8.3, allows a key 2^32 invocations."""
 
 
 class Content(enum.StrEnum):
-    """What the plain bytes are. The values are part of the associated data: never change one."""
+    """The kind of the plain bytes. The values are part of the associated data, so they must never change."""
 
     INSTRUCTIONS = "instructions"
     CORPUS = "corpus"
-    TOKEN_DELTA = "token delta"  # noqa: S105 (of deflate)
+    TOKEN_DELTA = "token delta"  # noqa: S105 (deflate tokens, no secret)
 
 
-def sealed_length(plain_length: int, segment_bits: int = DEFAULT_SEGMENT_BITS) -> int:
-    """Bytes of the encrypted form of ``plain_length`` bytes."""
+def encrypted_length(plain_length: int, segment_bits: int = DEFAULT_SEGMENT_BITS) -> int:
+    """The length of the encrypted form of ``plain_length`` bytes."""
     segments = max(1, -(-plain_length >> segment_bits))
     return HEADER_LENGTH + plain_length + segments * TAG_LENGTH
 
@@ -59,11 +59,11 @@ def _nonce(index: int, last: bool) -> bytes:
     return index.to_bytes(11, "big") + (b"\1" if last else b"\0")
 
 
-class Sealer:
+class StreamEncryptor:
     """Encrypts one blob: `update` in order, then `finish` once. Not thread-safe.
 
-    ``key`` is a fresh one of `Keyring.new_blob_key`, given to no other Sealer. ``subject`` is the original digest
-    (instructions) or the corpus id (corpora).
+    ``key`` is a new one of `Keyring.new_blob_key` that no other `StreamEncryptor` gets. ``subject`` is the original
+    digest (instructions) or the corpus id (corpora).
     """
 
     def __init__(self, key: BlobKey, content: Content, subject: str, segment_bits: int = DEFAULT_SEGMENT_BITS) -> None:
@@ -77,37 +77,37 @@ class Sealer:
         self._index = 0
 
     def update(self, plain: bytes | memoryview) -> bytes:
-        """Takes the next plain bytes; gives what is complete of the encrypted form."""
+        """Takes the next plain bytes; returns the encrypted segments that are complete."""
         pieces, self._unsent = [self._unsent], b""
         self._pending += plain
-        # A full segment waits for the byte after it: it may be the last one.
+        # A full segment waits for the byte after it, because it may be the last segment.
         while len(self._pending) > self._segment_length:
-            pieces.append(self._seal(last=False))
+            pieces.append(self._encrypt(last=False))
         return b"".join(pieces)
 
     def finish(self) -> bytes:
         """The rest of the encrypted form. Raises `UsageError` when called again."""
-        rest = self._unsent + self._seal(last=True)
+        rest = self._unsent + self._encrypt(last=True)
         self._cipher = None
         return rest
 
-    def _seal(self, last: bool) -> bytes:
+    def _encrypt(self, last: bool) -> bytes:
         if self._cipher is None:
-            raise UsageError("this blob is finished; a Sealer encrypts one blob")
+            raise UsageError("this blob is finished; a StreamEncryptor encrypts one blob")
         if self._index >= SEGMENT_LIMIT:
             raise LimitExceeded(f"an encrypted blob has at most {SEGMENT_LIMIT} segments")
         length = min(len(self._pending), self._segment_length)
         with memoryview(self._pending)[:length] as plain:
-            sealed = self._cipher.encrypt(_nonce(self._index, last), plain, self._associated_data)
+            encrypted = self._cipher.encrypt(_nonce(self._index, last), plain, self._associated_data)
         del self._pending[:length]
         self._index += 1
-        return sealed
+        return encrypted
 
 
-class Opener:
+class StreamDecryptor:
     """Decrypts one blob: whole and in order (`update`, `finish`), or any range of it (`open_range`).
 
-    Every byte it gives was authenticated; that the blob is whole is known only when `finish` returns.
+    Every byte that it returns was authenticated. Whether the blob is complete is known only when `finish` returns.
     """
 
     def __init__(self, key: BlobKey, content: Content, subject: str) -> None:
@@ -120,7 +120,7 @@ class Opener:
         self._index = 0
 
     def read_header(self, header: bytes) -> int:
-        """Takes the first `HEADER_LENGTH` bytes; gives the plain bytes per segment.
+        """Takes the first `HEADER_LENGTH` bytes; returns how many plain bytes a segment has.
 
         Raises `NotReducto` for another format, `KeyUnavailable` when the blob was encrypted under another key.
         """
@@ -135,9 +135,9 @@ class Opener:
         self._segment_length = 1 << header[8]
         return self._segment_length
 
-    def update(self, sealed: bytes | memoryview) -> bytes:
-        """Takes the next encrypted bytes; gives the plain bytes that they complete. Raises `Corrupt`."""
-        self._pending += sealed
+    def update(self, encrypted: bytes | memoryview) -> bytes:
+        """Takes the next encrypted bytes; returns the plain bytes of segments that are complete. Raises `Corrupt`."""
+        self._pending += encrypted
         if not self._segment_length:
             if len(self._pending) < HEADER_LENGTH:
                 return b""
@@ -147,7 +147,7 @@ class Opener:
         whole = self._segment_length + TAG_LENGTH
         while len(self._pending) > whole:
             with memoryview(self._pending)[:whole] as segment:
-                pieces.append(self._open(self._index, segment, last=False))
+                pieces.append(self._decrypt(self._index, segment, last=False))
             del self._pending[:whole]
             self._index += 1
         return b"".join(pieces)
@@ -156,50 +156,50 @@ class Opener:
         """The plain bytes of the last segment. Raises `Corrupt` when the blob ends too early or too late."""
         if not self._segment_length:
             raise Corrupt("the encrypted blob ends inside its header")
-        plain = self._open(self._index, bytes(self._pending), last=True)
+        plain = self._decrypt(self._index, bytes(self._pending), last=True)
         if not plain and self._index:
             raise Corrupt("the encrypted blob ends with an empty segment")
         self._pending.clear()
         return plain
 
-    def sealed_range(self, plain: ByteRange, sealed_blob_length: int) -> ByteRange:
-        """Where in the encrypted blob lies what `open_range` needs for ``plain``; after `read_header`."""
-        plain_length = self._plain_length(sealed_blob_length)
+    def encrypted_range(self, plain: ByteRange, encrypted_blob_length: int) -> ByteRange:
+        """The range of the encrypted blob that `open_range` needs for ``plain``. Call `read_header` before."""
+        plain_length = self._plain_length(encrypted_blob_length)
         if plain.stop > plain_length:
             raise UsageError(f"bytes {plain.start}..{plain.stop} of a blob with {plain_length} plain bytes")
         whole = self._segment_length + TAG_LENGTH
         first, last = plain.start // self._segment_length, max(plain.start, plain.stop - 1) // self._segment_length
-        stop = min(sealed_blob_length, HEADER_LENGTH + (last + 1) * whole)
+        stop = min(encrypted_blob_length, HEADER_LENGTH + (last + 1) * whole)
         return ByteRange(min(HEADER_LENGTH + first * whole, stop), stop)
 
-    def open_range(self, plain: ByteRange, sealed: bytes | memoryview, sealed_blob_length: int) -> bytes:
-        """The plain bytes of ``plain``, from the encrypted bytes of its `sealed_range`. Raises `Corrupt`."""
-        wanted = self.sealed_range(plain, sealed_blob_length)
-        if len(sealed) != len(wanted):
-            raise Corrupt(f"encrypted range of {len(sealed)} bytes, {len(wanted)} expected")
+    def open_range(self, plain: ByteRange, encrypted: bytes | memoryview, encrypted_blob_length: int) -> bytes:
+        """The plain bytes of ``plain``, from the encrypted bytes of its `encrypted_range`. Raises `Corrupt`."""
+        wanted = self.encrypted_range(plain, encrypted_blob_length)
+        if len(encrypted) != len(wanted):
+            raise Corrupt(f"encrypted range of {len(encrypted)} bytes, {len(wanted)} expected")
         first = plain.start // self._segment_length
-        opened = b"".join(self._open_segments(first, memoryview(sealed), wanted, sealed_blob_length))
+        decrypted = b"".join(self._decrypt_segments(first, memoryview(encrypted), wanted, encrypted_blob_length))
         skip = plain.start - first * self._segment_length
-        return opened[skip : skip + len(plain)]
+        return decrypted[skip : skip + len(plain)]
 
-    def _open_segments(self, index: int, sealed: memoryview, at: ByteRange, blob_length: int) -> Iterator[bytes]:
+    def _decrypt_segments(self, index: int, encrypted: memoryview, at: ByteRange, blob_length: int) -> Iterator[bytes]:
         whole = self._segment_length + TAG_LENGTH
-        for start in range(0, len(sealed), whole):
-            segment = sealed[start : start + whole]
-            yield self._open(index, segment, last=at.start + start + len(segment) == blob_length)
+        for start in range(0, len(encrypted), whole):
+            segment = encrypted[start : start + whole]
+            yield self._decrypt(index, segment, last=at.start + start + len(segment) == blob_length)
             index += 1
 
-    def _plain_length(self, sealed_blob_length: int) -> int:
-        body = sealed_blob_length - HEADER_LENGTH
+    def _plain_length(self, encrypted_blob_length: int) -> int:
+        body = encrypted_blob_length - HEADER_LENGTH
         segments = -(-body // (self._segment_length + TAG_LENGTH))
         plain_length = body - segments * TAG_LENGTH
         if not self._segment_length or plain_length < 0 or segments < 1:
-            raise Corrupt(f"no encrypted blob has {sealed_blob_length} bytes")
+            raise Corrupt(f"no encrypted blob has {encrypted_blob_length} bytes")
         return plain_length
 
-    def _open(self, index: int, sealed: bytes | memoryview, last: bool) -> bytes:
+    def _decrypt(self, index: int, encrypted: bytes | memoryview, last: bool) -> bytes:
         try:
-            return self._cipher.decrypt(_nonce(index, last), sealed, self._associated_data)
+            return self._cipher.decrypt(_nonce(index, last), encrypted, self._associated_data)
         except (InvalidTag, ValueError):
             raise Corrupt(
                 f"segment {index} of the encrypted {self._content.value} of {self._subject} is damaged or forged"

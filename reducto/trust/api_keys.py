@@ -1,8 +1,9 @@
-"""API keys of the control port: made here, stored hashed, with scopes.
+"""API keys of the control port, with scopes. They are stored as hashes.
 
 A token is ``rdk_<id>_<secret>``: 8 characters that name it in lists and logs, and 32 random bytes in base64url.
-Stored is the SHA-256 of the whole token under a domain. A slow hash (scrypt, Argon2) would protect guessable passwords;
-256 random bits cannot be guessed at any speed, and with a fast hash nobody can keep the sidecar busy with wrong tokens.
+The SHA-256 of the whole token under a domain is stored. A slow hash (scrypt, Argon2) protects passwords that can be
+guessed. 256 random bits cannot be guessed at any speed, and with a fast hash nobody can keep the sidecar busy with
+wrong tokens.
 
 The file is JSON: ``{"version": 1, "keys": [{"id", "name", "hash", "scopes", "created", "expires"}]}``.
 """
@@ -38,7 +39,7 @@ class ApiScope(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key as the file holds it. ``token_hash`` gives nothing away."""
+    """One key as the file holds it. The token cannot be computed from ``token_hash``."""
 
     key_id: str
     name: str
@@ -49,7 +50,7 @@ class ApiKey:
 
     @classmethod
     def create(cls, name: str, scopes: Iterable[ApiScope], expires: datetime | None = None) -> tuple[Self, str]:
-        """A fresh key, and its token: shown once, kept nowhere."""
+        """A new key, and its token, which is stored nowhere and must be shown now. Raises `UsageError`."""
         key_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
         token = f"rdk_{key_id}_{secrets.token_urlsafe(32)}"
         chosen = frozenset(scopes)
@@ -70,7 +71,7 @@ class ApiKey:
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Self:
-        """The key of its JSON form. Raises `UsageError`."""
+        """The key that `to_json` gave. Raises `UsageError`."""
         try:
             expires = item.get("expires")
             if not _HASH.fullmatch(item["hash"]):
@@ -117,13 +118,13 @@ class ApiKeys:
         return type(self)([*self, key])
 
     def without(self, key_id: str) -> Self:
-        """These keys but one. Raises `UsageError` when it is not among them."""
+        """These keys without one. Raises `UsageError` when it is not among them."""
         if key_id not in self._keys:
             raise UsageError(f"there is no API key {key_id[:32]!r}; reducto keys api list shows them")
         return type(self)(key for key in self if key.key_id != key_id)
 
     def find(self, token: str, now: datetime | None = None) -> ApiKey | None:
-        """The key whose token this is, unless it has expired."""
+        """The key with this token, or None if there is none or it has expired."""
         match = _TOKEN.fullmatch(token)
         key = self._keys.get(match[1]) if match else None
         if key is None or not hmac.compare_digest(key.token_hash, hash_token(token)):
@@ -132,7 +133,7 @@ class ApiKeys:
 
 
 def hash_token(token: str) -> str:
-    """What is stored of a token."""
+    """The hash of a token that is stored."""
     return "sha256:" + hashlib.sha256(b"reducto api key v1\0" + token.encode()).hexdigest()
 
 

@@ -1,17 +1,18 @@
-"""The audit log's format: JSON lines in a hash chain, and what it takes to believe one.
+"""The audit log's format, JSON lines in a hash chain, and the check of a log.
 
 Each line is one JSON object in canonical form (sorted keys, no blanks, ASCII)::
 
     {"event":{...},"kind":"event","prev":"<hash of the line before>","seq":17,"time":"2026-11-22T10:37:00.123Z"}
 
-A line's hash is the SHA-256 of its bytes without the newline; the very first line's ``prev`` is 64 zeros. Files that
-were rotated continue the chain. Changing, inserting, dropping or reordering lines breaks it. Cutting off the end does
-not, nor does writing the end or the whole log anew: against these there are *checkpoints*, lines whose event holds an
-Ed25519 signature over the sequence number, the time and ``prev``, written at intervals even when nothing happens. Lines
-after the last checkpoint (`AuditReport.unsigned_tail`) have only the chain.
+A line's hash is the SHA-256 of its bytes without the newline; the ``prev`` of the very first line is 64 zeros. Rotated
+files continue the chain. Whoever changes, inserts, drops or reorders lines breaks it. Whoever cuts off the end, or
+writes the end or the whole log anew, does not. Against that there are *checkpoints*: lines whose event holds an Ed25519
+signature over the sequence number, the time and ``prev``, written at intervals even when nothing happens. Lines after
+the last checkpoint (`AuditReport.unsigned_tail`) are protected only by the chain.
 
-A process that dies while it writes leaves a torn line, without a newline. The next one adds that and states the length
-and hash of all that follows the last whole line in a line of kind ``recovered``, which continues the chain.
+A process that dies while it writes leaves a torn line, without a newline. The next process adds the newline. It states
+the length and the hash of all bytes behind the last whole line in a line of kind ``recovered``, which continues the
+chain.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _FIELDS = {"event", "kind", "prev", "seq", "time"}
 
 
 class AuditBroken(Corrupt):
-    """The log was changed, or is not whole. ``position`` is ``file:line``."""
+    """The log was changed, or a part of it is missing. ``position`` is ``file:line``."""
 
     def __init__(self, position: str, problem: str) -> None:
         super().__init__(f"{position}: {problem}")
@@ -42,7 +43,7 @@ class AuditBroken(Corrupt):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a chain stands: the last line's number and hash. `-1` and `ORIGIN` before the first."""
+    """The number and the hash of a chain's last line; -1 and `ORIGIN` before the first line."""
 
     seq: int = -1
     line_hash: str = ORIGIN
@@ -61,7 +62,7 @@ def line_hash(line: bytes) -> str:
 def write_line(head: Head, kind: str, event: dict[str, Any], time: str | None = None) -> tuple[bytes, Head]:
     """The next line (without newline) after ``head``, and the new head.
 
-    An event that would exceed `LINE_LIMIT_BYTES` is replaced by a note that says so: the chain goes on.
+    An event that would exceed `LINE_LIMIT_BYTES` is replaced by its hash and length, so that the chain goes on.
     """
     seq, time = head.seq + 1, time or timestamp()
     line = _encode({"event": event, "kind": kind, "prev": head.line_hash, "seq": seq, "time": time})
@@ -72,7 +73,7 @@ def write_line(head: Head, kind: str, event: dict[str, Any], time: str | None = 
 
 
 def checkpoint(head: Head, signer: Signer, time: str | None = None) -> tuple[bytes, Head]:
-    """A signed line after ``head``."""
+    """A signed line (without newline) after ``head``, and the new head."""
     time = time or timestamp()
     signature = signer.sign(_checkpoint_message(head.seq + 1, time, head.line_hash))
     event = {"key": signer.key_id, "signature": signature_text(signature)}
@@ -80,12 +81,12 @@ def checkpoint(head: Head, signer: Signer, time: str | None = None) -> tuple[byt
 
 
 def recovered(head: Head, torn: bytes) -> tuple[bytes, Head]:
-    """The line that accounts for a torn one."""
+    """The line (without newline) that accounts for the bytes of a torn one, and the new head."""
     return write_line(head, "recovered", {"torn_bytes": len(torn), "torn_sha256": line_hash(torn)})
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The line's object, or None when it is not a whole line of this format."""
+    """The line's object, or None if the line is torn or not of this format."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -109,19 +110,20 @@ class AuditReport:
     last_checkpoint_time: datetime | None
     recovered: int
     torn_tail_bytes: int
-    """Bytes of a last line that a process began and did not finish; the next one accounts for them."""
+    """Bytes of a last line that a process began and did not finish; the next process accounts for them."""
 
     @property
     def unsigned_tail(self) -> int:
-        """Lines after the last checkpoint: only the chain, no signature vouches for these."""
+        """The number of lines after the last checkpoint, which no signature covers."""
         return self.head.seq - (self.first_seq - 1 if self.last_checkpoint_seq is None else self.last_checkpoint_seq)
 
 
 def verify(files: Iterable[tuple[str, Iterable[bytes]]], trust: TrustStore | None = None) -> AuditReport:
     """Checks (name, lines) of the files of one log, oldest first. Lines keep their newlines.
 
-    With ``trust`` every checkpoint's signature is checked. A log may begin anywhere in the chain (older files archived)
-    and end with a torn line that no process has recovered yet. Raises `AuditBroken` at the first thing that is wrong.
+    With ``trust`` every checkpoint's signature is checked. A log may begin anywhere in the chain, because older files
+    may be archived, and may end with a torn line that no process has recovered yet. Raises `AuditBroken`, which names
+    the first wrong line.
     """
     checker = _Checker(trust)
     for name, lines in files:

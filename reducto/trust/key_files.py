@@ -1,7 +1,6 @@
 """Keys as files and environment variables: reading, writing, rotating.
 
-A private key is PEM PKCS#8 (RFC 5958), mode 0600. A public key is PEM SubjectPublicKeyInfo (RFC 8410) with
-optional
+A private key is PEM PKCS#8 (RFC 5958), mode 0600. A public key is PEM SubjectPublicKeyInfo (RFC 8410) with optional
 lines before it, which other PEM readers skip as explanatory text (RFC 7468, section 5.2)::
 
     State: retired
@@ -44,8 +43,8 @@ _BEGIN = "-----BEGIN"
 def read_secret(source: str) -> bytes:
     """The content of a secret's source: ``env:NAME``, or the path of a file that others cannot read.
 
-    Raises `UsageError` when it is absent, empty, larger than `KEY_FILE_LIMIT_BYTES` or readable by
-    everybody. Group access is allowed, since Kubernetes mounts secrets with the pod's ``fsGroup``.
+    Raises `UsageError` when it is absent, empty, larger than `KEY_FILE_LIMIT_BYTES` or readable by everybody. Group
+    access is allowed, because Kubernetes mounts secrets with the pod's ``fsGroup``.
     """
     if source.startswith("env:"):
         value = os.environ.get(source[4:], "")
@@ -78,7 +77,7 @@ def load_signer(source: str) -> Signer:
 
 
 def parse_public_key(text: str, source: str = "") -> TrustedKey:
-    """The trusted key that a public PEM file's text states. Raises `UsageError`."""
+    """The trusted key in the text of a public PEM file. Raises `UsageError`."""
     preamble, begin, rest = text.partition(_BEGIN)
     try:
         public = load_pem_public_key((begin + rest).encode())
@@ -105,7 +104,7 @@ def _preamble_fields(preamble: str, source: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, preamble.splitlines())):
         name, colon, value = line.partition(":")
         if not colon or name.lower() not in known:
-            # A misspelt "State: revoked" must not leave the key trusted.
+            # Unknown lines are refused, because a misspelt "State: revoked" must not leave the key trusted.
             raise UsageError(f"{source or 'the public key'}: line {line[:80]!r} is not one of {sorted(known)}")
         fields[name.lower()] = value.strip()
     return fields
@@ -131,10 +130,9 @@ def format_public_key(key: TrustedKey, comment: str = "") -> str:
 
 
 def load_trust(sources: Iterable[str | Path]) -> TrustStore:
-    """The trusted keys of files, of directories (every ``*.pem`` in them but private keys), or given as PEM
-    text.
+    """The trusted keys of files, of directories (every ``*.pem`` in them but private keys), or given as PEM text.
 
-    Raises `UsageError` when a source cannot be read: a key that was meant to be revoked must not be missed.
+    Raises `UsageError` when a source cannot be read, because a revocation must not be missed.
     """
     keys = []
     for source in sources:
@@ -155,7 +153,7 @@ def load_trust(sources: Iterable[str | Path]) -> TrustStore:
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Where a key pair lies."""
+    """The paths of a key pair."""
 
     private: Path
     public: Path
@@ -163,10 +161,10 @@ class KeyFiles:
 
 
 def generate_key(private: Path, comment: str = "", trust_dir: Path | None = None) -> KeyFiles:
-    """Writes a fresh key pair: ``private``, and its public half in ``trust_dir`` (default: beside it).
+    """Writes a new key pair: ``private``, and its public half in ``trust_dir`` (default: beside it).
 
-    The public file's name carries the key id, so that generations do not overwrite one another. Raises
-    `UsageError` when ``private`` exists.
+    The public file's name contains the key id, so that no key overwrites another. Raises `UsageError` when
+    ``private`` exists.
     """
     signer = Signer.generate()
     write_private_file(private, _private_pem(signer))
@@ -176,10 +174,10 @@ def generate_key(private: Path, comment: str = "", trust_dir: Path | None = None
 
 
 def rotate_key(private: Path, comment: str = "", trust_dir: Path | None = None) -> tuple[KeyFiles, Path]:
-    """Replaces ``private`` by a fresh key. Returns the new files and where the old private key was put aside.
+    """Replaces ``private`` by a new key. Returns the new files and the path to which the old private key was moved.
 
-    The old public key is marked retired: what it signed stays good. Order matters for a crash: the new
-    public key is in place before the new private key can sign anything.
+    The old public key is marked retired: what it signed stays good. The new public key is written before the new
+    private key, so that after a crash no signature is without its public key.
     """
     old, new = load_signer(str(private)), Signer.generate()
     public = _public_path(private, new, trust_dir)

@@ -1,9 +1,8 @@
-"""Ed25519 signatures: who may vouch for a corpus, a record, or an audit log.
+"""Ed25519 signatures, and the keys that are trusted to sign a corpus, a record, or an audit log.
 
 Every signed message begins with its *domain*, ``reducto <purpose> v1``, perhaps more words, and a NUL byte;
-`Signer.sign` refuses a message without one. So a signature that was given for a corpus can never pass for a
-record's, whatever an attacker makes the bytes after the domain look like, and a key can be trusted for some
-purposes only.
+`Signer.sign` refuses a message without one. So a signature of a corpus can never pass for one of a record, whatever an
+attacker makes the bytes after the domain look like, and a key can be trusted for some purposes only.
 
 Signatures are Ed25519 of RFC 8032, by PyPI ``cryptography``. This module does no I/O; `reducto.trust.key_files`
 reads and writes keys.
@@ -34,7 +33,7 @@ _DOMAIN = re.compile(rb"reducto ([a-z]{1,32}) v1(?: [a-z ]{1,32})?\x00")
 
 
 class Purpose(enum.StrEnum):
-    """What a signature vouches for. The values are part of every signed message: never change one."""
+    """What a signature is for. The values are part of every signed message, so they must never change."""
 
     CORPUS = "corpus"
     RECORD = "record"
@@ -44,7 +43,7 @@ class Purpose(enum.StrEnum):
 def message(purpose: Purpose, *fields: bytes | str) -> bytes:
     """The bytes to sign for ``purpose``: the domain, then each field after its 8-byte big-endian length.
 
-    Lengths make the encoding one-to-one: no two lists of fields give the same message.
+    Because of the lengths, no two lists of fields give the same message.
     """
     parts = [f"reducto {purpose.value} v1\0".encode()]
     for value in fields:
@@ -54,9 +53,7 @@ def message(purpose: Purpose, *fields: bytes | str) -> bytes:
 
 
 def purpose_of(signed_message: bytes) -> Purpose:
-    """The purpose that a message's domain states. Raises `UsageError` when there is none, or an unknown
-    one.
-    """
+    """The purpose that a message's domain states. Raises `UsageError` if there is none, or an unknown one."""
     match = _DOMAIN.match(signed_message)
     if match is not None:
         for purpose in Purpose:
@@ -83,7 +80,7 @@ def signature_text(signature: bytes) -> str:
 
 
 def parse_signature(text: object) -> bytes:
-    """The signature of its text. Raises `Untrusted` for anything but the one spelling that `signature_text` gives."""
+    """The signature in ``text``. Raises `Untrusted` unless it is spelled exactly as `signature_text` spells it."""
     try:
         signature = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except ValueError:
@@ -105,13 +102,11 @@ class Signer:
 
     @classmethod
     def generate(cls) -> Self:
-        """A signer with a fresh random key."""
+        """A signer with a new random key."""
         return cls(Ed25519PrivateKey.generate())
 
     def sign(self, signed_message: bytes) -> bytes:
-        """The 64-byte signature of a message built by `message`. Raises `UsageError` for one without a
-        domain.
-        """
+        """The 64-byte signature of a message built by `message`. Raises `UsageError` for one without a domain."""
         purpose_of(signed_message)
         return self._private.sign(signed_message)
 
@@ -158,11 +153,10 @@ class TrustedKey:
 
 
 class TrustStore:
-    """The public keys that are trusted. Immutable after construction; thread-safe.
+    """The public keys that are trusted. Immutable, thread-safe.
 
-    The same key given twice is taken at its most restrictive: revoked before retired before active, the
-    earlier end, the purposes that both allow. So adding a revocation beside a key is enough, in whatever
-    order they are read.
+    Of a key that is given twice, the stricter terms hold: revoked before retired before active, the earlier end, the
+    purposes that both allow. So a revocation can be added beside a key, in whatever order they are read.
     """
 
     def __init__(self, keys: Iterable[TrustedKey] = ()) -> None:
@@ -194,7 +188,7 @@ class TrustStore:
     ) -> TrustedKey:
         """The trusted key that signed the message. Raises `Untrusted`, saying why, when there is none.
 
-        ``now`` (UTC) is for tests; the clock is asked by default.
+        ``now`` (UTC) is for tests; by default it is the present time.
         """
         purpose = purpose_of(signed_message)
         if not signature:

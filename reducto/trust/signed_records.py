@@ -1,4 +1,4 @@
-"""Signed manifests: a record that says by whom, and for which repository, it was made.
+"""Signed records: manifests that say who made them, and for which repository.
 
 A record is a JSON manifest in canonical form (sorted keys, no blanks, ASCII). Signing adds three annotations: the
 repository, the key id, and the signature over the domain (`reducto.trust.signatures.message`) and the whole manifest
@@ -6,8 +6,9 @@ with the first two. So every byte of the record is covered: which digest it rebu
 corpora, with which envelopes, in which repository. Ed25519 is deterministic (RFC 8032): the same record gives the same
 bytes.
 
-A record that was copied to another repository (`crane cp`, `oras cp`) still names the one it was made for. `Bind` says
-what a verifier makes of that. A registry's name is not part of it: a mirror of the same repositories verifies as it is.
+A record that was copied to another repository (`crane cp`, `oras cp`) still names the repository that it was made for.
+`Bind` says whether a verifier accepts that. The registry's name is not signed, so that records in a mirror of the same
+repositories verify as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SIGNATURE = "io.reducto.signed.signature"
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Who signed a record, and the repository it was signed for."""
+    """The key that signed a record, and the repository that it was signed for."""
 
     key_id: KeyId
     repository: str
@@ -46,7 +47,7 @@ def sign(manifest: bytes, repository: str, signer: Signer) -> bytes:
 
 
 def is_signed(manifest: bytes) -> bool:
-    """Whether the manifest carries a signature, of whatever worth. Raises `NotReducto` for non-JSON."""
+    """Whether the manifest has a signature, be it good or not. Raises `NotReducto` for non-JSON."""
     return SIGNATURE in _parse(manifest)["annotations"]
 
 
@@ -57,9 +58,9 @@ def verify(
     bind: Bind = Bind.REPOSITORY,
     trusted_origins: Sequence[str] = (),
 ) -> Signed:
-    """Who vouches for the manifest in ``repository``.
+    """The key that signed the manifest in ``repository``, and the repository that it was made for.
 
-    ``trusted_origins``: patterns of repositories whose records are also good when copied elsewhere (`promote/*`).
+    ``trusted_origins`` are patterns of repositories (`promote/*`) whose records may be copied to other repositories.
     Raises `Untrusted` for a record without a good signature, changed in any byte, or made for another repository.
     """
     document = _parse(manifest)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reducto.config import Bind, Config
-from reducto.crypt import Content, Envelope, Keyring, Opener, Sealer
+from reducto.crypt import Content, Envelope, Keyring, StreamDecryptor, StreamEncryptor
 from reducto.errors import KeyUnavailable
 from reducto.oci.names import RepositoryName
 from reducto.trust import signed_records
@@ -64,8 +64,8 @@ class Protector:
         if self.keyring is None:
             return data, ""
         blob_key, envelope = self.keyring.new_blob_key(str(repository))
-        sealer = Sealer(blob_key, content, str(digest))
-        return sealer.update(data) + sealer.finish(), str(envelope)
+        encryptor = StreamEncryptor(blob_key, content, str(digest))
+        return encryptor.update(data) + encryptor.finish(), str(envelope)
 
     def decrypt(self, digest: Digest, data: bytes, envelope: str, content: Content = Content.INSTRUCTIONS) -> bytes:
         """The bytes that `encrypt` was given. Raises `KeyUnavailable`, `Corrupt`."""
@@ -80,9 +80,9 @@ class Protector:
         if self.keyring is None:
             return path, ""
         blob_key, envelope = self.keyring.new_blob_key(str(repository))
-        sealer = Sealer(blob_key, Content.CORPUS, corpus_id)
+        encryptor = StreamEncryptor(blob_key, Content.CORPUS, corpus_id)
         encrypted = path.with_name(f"{path.name}.sealed")
-        _convert(path, encrypted, sealer.update, sealer.finish)
+        _convert(path, encrypted, encryptor.update, encryptor.finish)
         return encrypted, str(envelope)
 
     def decrypt_file(self, corpus_id: CorpusId, path: Path, envelope: str) -> Path:
@@ -102,12 +102,12 @@ class Protector:
             raise KeyUnavailable("a blob is encrypted, and no keys were given (security.encryption.keys)")
         return str(self.keyring.rewrap(Envelope.parse(envelope), str(repository)))
 
-    def _opener(self, envelope: str, content: Content, subject: str) -> Opener:
+    def _opener(self, envelope: str, content: Content, subject: str) -> StreamDecryptor:
         if self.keyring is None:
             raise KeyUnavailable(
                 f"the {content.value} of {subject} are encrypted, and no keys were given (security.encryption.keys)"
             )
-        return Opener(self.keyring.open(Envelope.parse(envelope)), content, subject)
+        return StreamDecryptor(self.keyring.open(Envelope.parse(envelope)), content, subject)
 
 
 def load_protector(config: Config) -> Protector:

@@ -12,7 +12,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from reducto.corpus.corpus_format import HASH_BYTES, HASHED_SECTIONS, Manifest, segment_count
+from reducto.corpus.corpus_format import HASH_BYTES, HASHED_SECTIONS, CorpusManifest, segment_count
 from reducto.corpus.writer import CorpusWriter
 from tests.bench.report import Report, benchmark
 
@@ -52,9 +52,9 @@ def probe(corpus: Path, keys: Path, state: str) -> dict[str, Any]:
 def manifest_seconds() -> float:
     """Seconds to read and check the manifest of 100 GB of plain bytes, which the file here lacks."""
     hashes = random.Random(1).randbytes(segment_count(_HUNDRED_GB) * HASH_BYTES)
-    data = Manifest(_HUNDRED_GB, bytes(32), (bytes(32),) * len(HASHED_SECTIONS), hashes).to_bytes()
+    data = CorpusManifest(_HUNDRED_GB, bytes(32), (bytes(32),) * len(HASHED_SECTIONS), hashes).to_bytes()
     start = time.perf_counter()
-    Manifest.parse(data, _HUNDRED_GB)
+    CorpusManifest.parse(data, _HUNDRED_GB)
     return time.perf_counter() - start
 
 

@@ -17,7 +17,7 @@ import time
 from array import array
 from pathlib import Path
 
-from reducto.corpus.fingerprint_table import Table
+from reducto.corpus.fingerprint_table import FingerprintTable
 from reducto.corpus.reader import Corpus
 from reducto.kernel._lib import ffi
 
@@ -43,7 +43,7 @@ def resident_share(mapping: mmap.mmap) -> float:
     return sum(page & 1 for page in vector) / pages
 
 
-def find_all(table: Table, keys: array[int]) -> tuple[list[int], int]:
+def find_all(table: FingerprintTable, keys: array[int]) -> tuple[list[int], int]:
     """The nanoseconds of each look-up, and the number of fingerprints that were found."""
     clock = time.perf_counter_ns
     took, found = [], 0

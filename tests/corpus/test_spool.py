@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducto.corpus.anchors import decode_anchors, encode_anchors
-from reducto.corpus.fingerprint_table import PREFIX_BYTES, Table
+from reducto.corpus.fingerprint_table import PREFIX_BYTES, FingerprintTable
 from reducto.corpus.pair_spool import PairSpool
 from reducto.errors import Corrupt, UsageError
 
@@ -63,7 +63,7 @@ def test_lookups_agree_with_a_dictionary(
 ) -> None:
     section = spooled(tmp_path_factory.getbasetemp(), pairs, 64)
     assert section == reference_table(pairs)
-    table = Table(memoryview(section))
+    table = FingerprintTable(memoryview(section))
     expected: dict[int, int] = {}
     for fingerprint, offset in sorted(pairs, reverse=True):
         expected[fingerprint] = offset
@@ -75,7 +75,7 @@ def test_lookups_agree_with_a_dictionary(
 
 def test_a_table_whose_counts_lie_is_refused() -> None:
     good = reference_table([(5, 1), (2**63, 2)])
-    Table(memoryview(good))
+    FingerprintTable(memoryview(good))
     for bad in (
         good[: PREFIX_BYTES - 16],
         good[:-16],
@@ -85,7 +85,7 @@ def test_a_table_whose_counts_lie_is_refused() -> None:
         good[:63] + b"\1" + good[64:],
     ):
         with pytest.raises(Corrupt):
-            Table(memoryview(bad))
+            FingerprintTable(memoryview(bad))
 
 
 @given(st.sets(st.integers(1, 2**62), max_size=50))

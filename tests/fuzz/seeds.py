@@ -13,7 +13,7 @@ from pathlib import Path
 import zstandard
 
 from reducto.corpus.reader import Corpus
-from reducto.crypt import BlobKey, Content, Envelope, Sealer
+from reducto.crypt import BlobKey, Content, Envelope, StreamEncryptor
 from reducto.fetch import artifact
 from reducto.gzip import TokenDelta
 from reducto.kernel.matching import AlignedRange
@@ -170,5 +170,5 @@ def _envelope() -> Envelope:
 
 
 def _encrypted(content: Content, length: int) -> bytes:
-    sealer = Sealer(BlobKey(b"i" * 16, b"k" * 32), content, "another subject", 12)
-    return sealer.update(bytes(length)) + sealer.finish()
+    encryptor = StreamEncryptor(BlobKey(b"i" * 16, b"k" * 32), content, "another subject", 12)
+    return encryptor.update(bytes(length)) + encryptor.finish()

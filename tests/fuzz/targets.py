@@ -21,10 +21,10 @@ from reducto.codec import instructions as codec_instructions
 from reducto.codec.packed import HEADER_BYTES, PackedTable
 from reducto.codec.packed import MAGIC as PACKED_MAGIC
 from reducto.codec.unpacked import UnpackedCorpus
-from reducto.corpus.corpus_format import HASHED_SECTIONS, Header, Manifest, Section, SignatureBlock
+from reducto.corpus.corpus_format import HASHED_SECTIONS, CorpusHeader, CorpusManifest, Section, SignatureBlock
 from reducto.corpus.corpus_format import HEADER_BYTES as PAGE_BYTES
 from reducto.corpus.reader import Corpus
-from reducto.crypt import BlobKey, Content, Envelope, Opener
+from reducto.crypt import BlobKey, Content, Envelope, StreamDecryptor
 from reducto.errors import ReductoError
 from reducto.fetch.artifact import CorpusArtifact
 from reducto.gzip import TokenDelta
@@ -132,16 +132,16 @@ def encrypted_blob(data: bytes) -> None:
     key = BlobKey(b"i" * 16, b"k" * 32)
     for content in Content:
         with refused():
-            opener = Opener(key, content, "subject")
-            opener.update(data)
-            opener.finish()
+            decryptor = StreamDecryptor(key, content, "subject")
+            decryptor.update(data)
+            decryptor.finish()
             raise AssertionError("a forged blob opens")
         with refused():
-            opener = Opener(key, content, "subject")
-            opener.read_header(data)
+            decryptor = StreamDecryptor(key, content, "subject")
+            decryptor.read_header(data)
             wanted = ByteRange(0, 1)
-            at = opener.sealed_range(wanted, len(data))
-            opener.open_range(wanted, data[at.start : at.stop], len(data))
+            at = decryptor.encrypted_range(wanted, len(data))
+            decryptor.open_range(wanted, data[at.start : at.stop], len(data))
             raise AssertionError("a forged segment opens")
 
 
@@ -226,7 +226,7 @@ def mapped_corpus(data: bytes) -> None:
 
 def corpus_with_correct_hashes(data: bytes) -> bytes:
     """A corpus with the header and sections of ``data``, and a manifest with their correct hashes."""
-    header = Header.parse(data)
+    header = CorpusHeader.parse(data)
     body = bytearray(data.ljust(header[Section.MANIFEST].offset, b"\0")[: header[Section.MANIFEST].offset])
     for section, following in zip(Section, list(Section)[1:], strict=False):
         body[header[section].stop : header[following].offset] = bytes(header[following].offset - header[section].stop)
@@ -237,7 +237,8 @@ def corpus_with_correct_hashes(data: bytes) -> bytes:
     plain = header[Section.PLAIN]
     pieces = (bytes(body[at : min(at + (1 << 20), plain.stop)]) for at in range(plain.offset, plain.stop, 1 << 20))
     hashes = b"".join(blake3(piece).digest() for piece in pieces)
-    manifest = Manifest(plain.length, blake3(header.to_bytes()).digest(), tuple(map(hashed, HASHED_SECTIONS)), hashes)
+    page_hash = blake3(header.to_bytes()).digest()
+    manifest = CorpusManifest(plain.length, page_hash, tuple(map(hashed, HASHED_SECTIONS)), hashes)
     return bytes(body) + manifest.to_bytes()
 
 

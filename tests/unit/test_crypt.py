@@ -14,10 +14,10 @@ from reducto.crypt import (
     Content,
     Envelope,
     Keyring,
-    Opener,
-    Sealer,
+    StreamDecryptor,
+    StreamEncryptor,
+    encrypted_length,
     generate_kek,
-    sealed_length,
     stream,
 )
 from reducto.crypt.keyring import parse_kek
@@ -39,12 +39,12 @@ LENGTHS = st.one_of(
 
 def seal(plain: bytes, keyring: Keyring = KEYRING, repository: str = "app") -> tuple[bytes, Envelope]:
     blob_key, envelope = keyring.new_blob_key(repository)
-    sealer = Sealer(blob_key, Content.CORPUS, SUBJECT, BITS)
+    sealer = StreamEncryptor(blob_key, Content.CORPUS, SUBJECT, BITS)
     return sealer.update(plain) + sealer.finish(), envelope
 
 
-def opener(envelope: Envelope, content: Content = Content.CORPUS, subject: str = SUBJECT) -> Opener:
-    return Opener(KEYRING.open(envelope), content, subject)
+def opener(envelope: Envelope, content: Content = Content.CORPUS, subject: str = SUBJECT) -> StreamDecryptor:
+    return StreamDecryptor(KEYRING.open(envelope), content, subject)
 
 
 def unseal(sealed: bytes, envelope: Envelope, step: int = 10_000) -> bytes:
@@ -57,10 +57,10 @@ def unseal(sealed: bytes, envelope: Envelope, step: int = 10_000) -> bytes:
 def test_what_was_sealed_opens_in_any_pieces(length: int, in_step: int, out_step: int) -> None:
     plain = secrets.token_bytes(length)
     blob_key, envelope = KEYRING.new_blob_key("app")
-    sealer = Sealer(blob_key, Content.CORPUS, SUBJECT, BITS)
+    sealer = StreamEncryptor(blob_key, Content.CORPUS, SUBJECT, BITS)
     pieces = [sealer.update(b"")] + [sealer.update(plain[at : at + in_step]) for at in range(0, length, in_step)]
     sealed = b"".join(pieces) + sealer.finish()
-    assert len(sealed) == sealed_length(length, BITS)
+    assert len(sealed) == encrypted_length(length, BITS)
     assert unseal(sealed, envelope, out_step) == plain
 
 
@@ -72,7 +72,7 @@ def test_any_range_opens_alone(length: int, data: st.DataObject) -> None:
     wanted = ByteRange(start, data.draw(st.integers(start, length)))
     reader = opener(envelope)
     assert reader.read_header(sealed[:HEADER_LENGTH]) == SEGMENT
-    at = reader.sealed_range(wanted, len(sealed))
+    at = reader.encrypted_range(wanted, len(sealed))
     assert len(at) <= len(wanted) + 2 * (SEGMENT + TAG_LENGTH)
     assert reader.open_range(wanted, sealed[at.start : at.stop], len(sealed)) == plain[wanted.start : wanted.stop]
 
@@ -138,7 +138,7 @@ def test_a_blob_cannot_stand_in_for_another() -> None:
 
 
 def test_a_sealer_encrypts_one_blob() -> None:
-    sealer = Sealer(BlobKey.generate(), Content.CORPUS, SUBJECT, BITS)
+    sealer = StreamEncryptor(BlobKey.generate(), Content.CORPUS, SUBJECT, BITS)
     sealer.finish()
     with pytest.raises(UsageError, match="one blob"):
         sealer.finish()
@@ -184,7 +184,7 @@ def test_other_formats_are_named(header: bytes) -> None:
 @pytest.mark.parametrize("bits", [11, 25])
 def test_segment_bits_have_bounds(bits: int) -> None:
     with pytest.raises(UsageError):
-        Sealer(BlobKey.generate(), Content.CORPUS, SUBJECT, bits)
+        StreamEncryptor(BlobKey.generate(), Content.CORPUS, SUBJECT, bits)
 
 
 def test_ranges_are_checked_against_the_length() -> None:
@@ -192,11 +192,11 @@ def test_ranges_are_checked_against_the_length() -> None:
     reader = opener(envelope)
     reader.read_header(sealed[:HEADER_LENGTH])
     with pytest.raises(UsageError, match="100 plain bytes"):
-        reader.sealed_range(ByteRange(0, 101), len(sealed))
+        reader.encrypted_range(ByteRange(0, 101), len(sealed))
     with pytest.raises(Corrupt, match="expected"):
         reader.open_range(ByteRange(0, 10), sealed[HEADER_LENGTH:-1], len(sealed))
     with pytest.raises(Corrupt, match="no encrypted blob"):
-        reader.sealed_range(ByteRange(0, 0), HEADER_LENGTH + 3)
+        reader.encrypted_range(ByteRange(0, 0), HEADER_LENGTH + 3)
 
 
 # -- keys
@@ -209,7 +209,7 @@ def test_keys_rotate_without_touching_data() -> None:
     rewrapped = new.rewrap(envelope, "app")
     assert rewrapped != envelope
     assert new.rewrap(rewrapped, "app") == rewrapped == new.rewrap(envelope, "app")
-    reader = Opener(only_new.open(Envelope.parse(str(rewrapped))), Content.CORPUS, SUBJECT)
+    reader = StreamDecryptor(only_new.open(Envelope.parse(str(rewrapped))), Content.CORPUS, SUBJECT)
     assert reader.update(sealed) + reader.finish() == b"plain"
     with pytest.raises(KeyUnavailable, match=r"was not given; given are [0-9a-f]{32}"):
         only_new.open(envelope)
@@ -226,7 +226,7 @@ def test_destroying_a_repositorys_key_shreds_it_and_nothing_else() -> None:
     with pytest.raises(KeyUnavailable):
         after.open(envelope)
     # What was mounted elsewhere while both keys were there belongs to both, and stays readable there.
-    reader = Opener(after.open(mounted), Content.CORPUS, SUBJECT)
+    reader = StreamDecryptor(after.open(mounted), Content.CORPUS, SUBJECT)
     assert reader.update(acme) + reader.finish() == b"acme's"
 
 
