@@ -1,1 +1,1 @@
-"""What lies on this disk and may be lost at any moment: corpora, rebuilt blobs, lists of hints."""
+"""Caches on the local disk: corpora, rebuilt blobs and lists of hints. Any of their files may be lost at any moment."""

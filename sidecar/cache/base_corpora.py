@@ -1,4 +1,5 @@
-"""Base corpora named in the configuration: fetched, verified and mapped at start, loaded again when they change."""
+"""The base corpora that the configuration names. They are fetched, verified and mapped at the start, and loaded again
+when they change."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ from sidecar.runtime.offload import Offload
 
 
 class BaseCorpora:
-    """Keeps `Corpora.bases` as the configuration says. ``problem`` is why not all could be had, for readiness."""
+    """Loads the configured base corpora into `Corpora.bases`.
+
+    ``problem`` says why they could not all be loaded; it is empty when they were.
+    """
 
     def __init__(self, config: Config, corpora: Corpora, offload: Offload) -> None:
         self._config = config
@@ -28,9 +32,9 @@ class BaseCorpora:
         self.problem = ""
 
     async def load(self) -> None:
-        """Maps what is named, if it changed.
+        """Maps the configured corpora if any of their files has changed.
 
-        What cannot be had is logged; the sidecar works without it, and is not ready.
+        A failure is logged. The sidecar then works with the corpora that it has, and reports that it is not ready.
         """
         if not self._config.corpora:
             return
@@ -46,11 +50,11 @@ class BaseCorpora:
             logs.event("base-corpora", count=len(found), ids=sorted(found))
 
     async def check(self) -> str:
-        """The condition of readiness: empty when all are mapped."""
+        """The problem for the readiness check; empty when all configured corpora are mapped."""
         return self.problem
 
     def _open_all(self) -> dict[CorpusId, LocalCorpus] | None:
-        """All base corpora; None when their files are still those that were opened last."""
+        """All configured base corpora by identity; None when their files have not changed since the last call."""
         upstream = self._config.upstream
         credentials = DockerCredentials.load(upstream.credentials_file) if upstream.credentials_file else None
         finder = CorpusFinder(self._config.corpus, ca_file=upstream.ca_file, credentials=credentials)

@@ -1,12 +1,11 @@
-"""Rebuilt blobs on disk, up to a limit. Any of it may be lost, damaged or left by an earlier process.
+"""Rebuilt blobs on the local disk, up to a limit. A file may be lost or damaged, or come from an earlier process.
 
-A blob here is one caller's pull and the next one's saved time, but not the next one's right: it is shown only to those
-whose record names the very instructions that it was rebuilt from. A record that merely claims a digest, put into some
-repository by whoever may push there, has to rebuild the blob itself. Instructions have a digest that nobody knows who
-was not once shown the record.
+A cached blob grants no access. It is served only to a caller whose record names instructions from which the blob was
+rebuilt before, and only a caller who has read such a record knows their digest. A forged record, which anybody who may
+push can put into a repository of his own, names other instructions, so its blob is rebuilt and checked first.
 
     <folder>/<algorithm>/<hex>           the blob
-    <folder>/<algorithm>/<hex>.recipes   digests of the instructions that rebuilt it, a line each
+    <folder>/<algorithm>/<hex>.recipes   the digests of the instructions from which it was rebuilt, one per line
 """
 
 from __future__ import annotations
@@ -26,39 +25,42 @@ from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 
-#: Of one blob, those used longest ago are forgotten: their next pull rebuilds.
-RECIPES_LIMIT = 256
+#: The instructions that are remembered for one blob. A pull by others, noted longer ago, rebuilds the blob again.
+INSTRUCTIONS_LIMIT = 256
 _SUFFIX = ".recipes"
 
 
 @dataclass(slots=True)
-class _Entry:
-    """A blob that this process has proved: what its file was then, and from which instructions, latest last."""
+class _CachedBlob:
+    """A blob whose sha256 this process has checked."""
 
     length: int
+    """The file's length in bytes when it was checked."""
     modified_ns: int
-    recipes: dict[Digest, None]
+    """The file's modification time when it was checked, in nanoseconds since 1970."""
+    rebuilt_from: dict[Digest, None]
+    """The digests of the instructions from which the blob was rebuilt, the latest last."""
 
 
 class BlobCache:
-    """The folder. One per process."""
+    """The folder of rebuilt blobs. One per process."""
 
     def __init__(self, folder: Path, max_bytes: int, offload: Offload, metrics: Metrics) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._offload = offload
         self._metrics = metrics
-        self._entries: OrderedDict[Digest, _Entry] = OrderedDict()
-        self._unproved: OrderedDict[Digest, int] = OrderedDict()
-        """Lengths of files of an earlier process, those written longest ago first."""
+        self._entries: OrderedDict[Digest, _CachedBlob] = OrderedDict()
+        self._unverified: OrderedDict[Digest, int] = OrderedDict()
+        """The lengths of the files that an earlier process left, the oldest file first."""
         self._bytes = 0
 
     async def warm(self, digest: Digest, instructions: Digest) -> FileBody | None:
-        """The whole blob, if these instructions rebuilt it and the file is still what was proved."""
-        if digest in self._unproved:
-            await self._prove_old(digest)
+        """The whole blob, if it was rebuilt from these instructions and its file has not changed since; else None."""
+        if digest in self._unverified:
+            await self._verify(digest)
         entry = self._entries.get(digest)
-        if entry is None or instructions not in entry.recipes:
+        if entry is None or instructions not in entry.rebuilt_from:
             return None
         path = self._path(digest)
         try:
@@ -73,74 +75,76 @@ class BlobCache:
         return FileBody(path, ByteRange(0, entry.length))
 
     def holds(self, digest: Digest) -> bool:
-        """Whether there is a file of this blob, proved or not."""
-        return digest in self._entries or digest in self._unproved
+        """Whether there is a file of this blob, whether or not its sha256 was checked."""
+        return digest in self._entries or digest in self._unverified
 
-    async def keep(self, digest: Digest, instructions: Digest, file: Path) -> Path | None:
-        """Takes over ``file``, which ``instructions`` rebuilt and whose digest was checked; returns its new place, None
-        when there is no room for it."""
+    async def add(self, digest: Digest, instructions: Digest, file: Path) -> Path | None:
+        """Moves ``file`` into the cache and returns its new path; None if the disk has no space for it.
+
+        The file is the blob ``digest``, which was rebuilt from ``instructions`` and checked.
+        """
         known = self._entries.get(digest)
-        recipes = known.recipes if known is not None else {}
-        recipes.pop(instructions, None)
-        recipes[instructions] = None
-        while len(recipes) > RECIPES_LIMIT:
-            del recipes[next(iter(recipes))]
+        rebuilt_from = known.rebuilt_from if known is not None else {}
+        rebuilt_from.pop(instructions, None)
+        rebuilt_from[instructions] = None
+        while len(rebuilt_from) > INSTRUCTIONS_LIMIT:
+            del rebuilt_from[next(iter(rebuilt_from))]
         path = self._path(digest)
         try:
-            state = await self._offload.io(_take, file, path, list(recipes))
+            state = await self._offload.io(_take, file, path, list(rebuilt_from))
         except OSError as error:
             logs.event("rebuild-not-cached", digest=str(digest), error=str(error)[:200])
             return None
-        self._note(digest, state, recipes)
+        self._note(digest, state, rebuilt_from)
         await self._evict()
         return path
 
     async def clear(self) -> None:
-        """Gives all its room away."""
-        for digest in [*self._unproved, *self._entries]:
+        """Removes all files."""
+        for digest in [*self._unverified, *self._entries]:
             await self._drop(digest)
 
     def restore(self) -> None:
-        """Finds what an earlier process left. It is proved again before its first use. For a worker."""
+        """Notes the files that an earlier process left. Each is checked before its first use. Runs on a worker."""
         for path in sorted(self._folder.glob("sha*/*"), key=lambda path: path.stat().st_mtime_ns):
             if len(path.name) in (64, 128):
-                self._unproved[Digest(path.parent.name, path.name)] = path.stat().st_size
+                self._unverified[Digest(path.parent.name, path.name)] = path.stat().st_size
             elif path.suffix != _SUFFIX or not path.with_suffix("").exists():
-                path.unlink()  # what a killed process left of a copy
-        self._bytes = sum(self._unproved.values())
+                path.unlink()  # A process that was killed while it copied a blob left this file.
+        self._bytes = sum(self._unverified.values())
         while self._bytes > self._max_bytes:
-            digest, length = self._unproved.popitem(last=False)
+            digest, length = self._unverified.popitem(last=False)
             self._bytes -= length
             _remove(self._path(digest))
         self._metrics.cache_bytes.set(self._bytes)
 
     # -- inside
 
-    def _note(self, digest: Digest, state: os.stat_result, recipes: dict[Digest, None]) -> None:
+    def _note(self, digest: Digest, state: os.stat_result, rebuilt_from: dict[Digest, None]) -> None:
         old = self._entries.pop(digest, None)
-        replaced = old.length if old is not None else self._unproved.pop(digest, 0)
-        self._entries[digest] = _Entry(state.st_size, state.st_mtime_ns, recipes)
+        replaced = old.length if old is not None else self._unverified.pop(digest, 0)
+        self._entries[digest] = _CachedBlob(state.st_size, state.st_mtime_ns, rebuilt_from)
         self._bytes += state.st_size - replaced
         self._metrics.cache_bytes.set(self._bytes)
 
     async def _evict(self) -> None:
-        while self._bytes > self._max_bytes and (self._unproved or len(self._entries) > 1):
-            await self._drop(next(iter(self._unproved or self._entries)))
+        while self._bytes > self._max_bytes and (self._unverified or len(self._entries) > 1):
+            await self._drop(next(iter(self._unverified or self._entries)))
             self._metrics.cache_evictions.inc()
 
     async def _drop(self, digest: Digest) -> None:
         entry = self._entries.pop(digest, None)
-        self._bytes -= entry.length if entry is not None else self._unproved.pop(digest, 0)
+        self._bytes -= entry.length if entry is not None else self._unverified.pop(digest, 0)
         self._metrics.cache_bytes.set(self._bytes)
         await self._offload.io(_remove, self._path(digest))
 
-    async def _prove_old(self, digest: Digest) -> None:
-        self._bytes -= self._unproved.pop(digest)
+    async def _verify(self, digest: Digest) -> None:
+        self._bytes -= self._unverified.pop(digest)
         path = self._path(digest)
         try:
-            recipes = await self._offload.io(_proved, path, digest)
-            if recipes:
-                self._note(digest, await self._offload.io(os.stat, path), recipes)
+            rebuilt_from = await self._offload.io(_verified, path, digest)
+            if rebuilt_from:
+                self._note(digest, await self._offload.io(os.stat, path), rebuilt_from)
                 return
             logs.event("cache-file-damaged", digest=str(digest))
         except (OSError, UsageError) as error:
@@ -151,9 +155,9 @@ class BlobCache:
         return self._folder / digest.algorithm / digest.hex
 
 
-def _take(file: Path, path: Path, recipes: list[Digest]) -> os.stat_result:
+def _take(file: Path, path: Path, rebuilt_from: list[Digest]) -> os.stat_result:
     path.parent.mkdir(0o755, parents=True, exist_ok=True)
-    path.with_suffix(_SUFFIX).write_text("".join(f"{recipe}\n" for recipe in recipes))
+    path.with_suffix(_SUFFIX).write_text("".join(f"{instructions}\n" for instructions in rebuilt_from))
     move(file, path)
     return path.stat()
 
@@ -164,8 +168,11 @@ def _remove(path: Path) -> None:
             each.unlink()
 
 
-def _proved(path: Path, digest: Digest) -> dict[Digest, None]:
-    """What rebuilt the file, nothing when it is not the blob any more. Raises `OSError`, `UsageError`."""
+def _verified(path: Path, digest: Digest) -> dict[Digest, None]:
+    """The digests of the instructions from which the file was rebuilt; empty if its content does not match ``digest``.
+
+    Raises `OSError`, `UsageError`.
+    """
     lines = path.with_suffix(_SUFFIX).read_text("ascii", "replace").splitlines()
     with open(path, "rb") as source:
         hasher = hashlib.file_digest(source, digest.algorithm)

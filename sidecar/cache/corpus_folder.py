@@ -1,11 +1,11 @@
-"""Layer corpora on the local disk: a bounded folder that may be emptied at any moment.
+"""Layer corpora on the local disk, in a folder of limited size that may be emptied at any moment.
 
-A layer corpus lies here in one of two forms. *Packed*, as it came from the registry (``<id>.rcp``): its bytes are
-decoded when a rebuild wants them, so that a pull begins at once. *Mapped* (``<id>.rc``), with its tables: what an
-encoder needs, made when the corpus is first selected.
+A layer corpus lies here in one of two forms, or in both. The *packed* form (``<id>.rcp``) came from the registry. Its
+bytes are decoded when a rebuild first reads them, so that a pull can begin at once. The *mapped* form (``<id>.rc``) has
+the plain bytes and the tables that an encoder needs. It is made when an encoder first selects the corpus.
 
-The corpus that was used longest ago goes first. Dropping a corpus only unlinks its files; whoever reads it keeps the
-mapping. All methods but the properties look at the disk, so they are called from workers.
+When the folder is full, the corpus that was used longest ago is dropped. This only unlinks the corpus's files, so
+readers that have it open can go on. All methods use the disk, so they are called on workers.
 """
 
 from __future__ import annotations
@@ -25,53 +25,56 @@ from sidecar.codec.interface import Codec, LocalCorpus
 from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 
-#: Corpora at hand by identity, as parents of those that are opened.
-Known = Mapping[CorpusId, LocalCorpus]
+#: Open corpora by identity. They can be parents of corpora that are opened next.
+OpenCorpora = Mapping[CorpusId, LocalCorpus]
 
 
 class CorpusFolder:
-    """The folder and the corpora that are open in it. One per process."""
+    """The folder of layer corpora, and the corpora that are open in it. One per process."""
 
     def __init__(self, folder: Path, max_bytes: int, codec: Codec, metrics: Metrics) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._codec = codec
         self._metrics = metrics
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._mapped: dict[CorpusId, LocalCorpus] = {}
         self._lazy: dict[CorpusId, LocalCorpus] = {}
         self._lengths: OrderedDict[CorpusId, int] = OrderedDict()
-        """Bytes on disk of every corpus, least recently used first."""
+        """The bytes on disk of each corpus in both forms, the least recently used corpus first."""
 
     # -- files
 
     def packed_path(self, corpus_id: CorpusId) -> Path:
-        """Where the packed form lies, or would lie."""
+        """The path of the packed form, whether or not it is there."""
         return self._folder / f"{corpus_id}.rcp"
 
     def temporary_path(self, corpus_id: CorpusId) -> Path:
-        """A new name in the folder. `restore` removes such files of an earlier process."""
+        """A new name for a temporary file in the folder. `restore` removes those that an earlier process left."""
         return self._folder / f".{corpus_id}.{secrets.token_hex(4)}"
 
     def is_packed(self, corpus_id: CorpusId) -> bool:
-        """Whether the packed form is here."""
+        """Whether the folder has the packed form of the corpus."""
         return self.packed_path(corpus_id).exists()
 
     def has(self, corpus_id: CorpusId) -> bool:
-        """Whether the corpus is here in any form."""
+        """Whether the folder has the corpus in any form."""
         if corpus_id in self._mapped or corpus_id in self._lazy:
             return True
         return self._mapped_path(corpus_id).exists() or self.is_packed(corpus_id)
 
     def take(self, corpus_id: CorpusId, packed: Path) -> None:
-        """Moves a packed form into the folder. Raises `OSError` when there is no room for it."""
+        """Moves a file in packed form into the folder. Raises `OSError` when the disk is full."""
         move(packed, self.packed_path(corpus_id))
         self.note_use(corpus_id)
 
     # -- opening
 
-    def open(self, corpus_id: CorpusId, known: Known, *, mapped: bool) -> LocalCorpus | None:
-        """The corpus, read from the folder; None when it is not here. ``mapped``: only with its tables."""
+    def open(self, corpus_id: CorpusId, known: OpenCorpora, *, mapped: bool) -> LocalCorpus | None:
+        """The corpus, opened from the folder; None if it is not there.
+
+        With ``mapped`` only the mapped form counts. ``known`` has the corpus's parents, which the packed form needs.
+        """
         self.note_use(corpus_id)
         corpus = self._open_mapped(corpus_id)
         if corpus is not None or mapped:
@@ -79,19 +82,21 @@ class CorpusFolder:
         return self._open_lazy(corpus_id, known)
 
     def add_lazy(self, corpus_id: CorpusId, corpus: LocalCorpus) -> LocalCorpus:
-        """Notes a corpus whose packed form is still on its way; returns the one that was noted first."""
-        with self._guard:
+        """Notes an open corpus whose packed form is still being downloaded. If the corpus was noted before, returns
+        the one from then."""
+        with self._lock:
             return self._lazy.setdefault(corpus_id, corpus)
 
     def discard_lazy(self, corpus_id: CorpusId) -> None:
-        """Forgets a corpus from `add_lazy` whose packed form did not come."""
-        with self._guard:
+        """Forgets a corpus from `add_lazy`, because its download failed."""
+        with self._lock:
             self._lazy.pop(corpus_id, None)
 
-    def map(self, corpus_id: CorpusId, known: Known) -> None:
+    def map(self, corpus_id: CorpusId, known: OpenCorpora) -> None:
         """Makes the mapped form of a packed corpus. Raises `Corrupt`.
 
-        For disk workers, because encoders on all kernel workers may be waiting for it.
+        Call it on a disk worker or an idle one. On a kernel worker it could wait for ever, because encoders on all
+        kernel workers may be waiting for this corpus.
         """
         if self._mapped_path(corpus_id).exists():
             return
@@ -104,48 +109,48 @@ class CorpusFolder:
             os.replace(temporary, self._mapped_path(corpus_id))
         finally:
             temporary.unlink(missing_ok=True)
-        self.discard_lazy(corpus_id)  # The next reader finds the mapped form.
+        self.discard_lazy(corpus_id)  # The next reader opens the mapped form instead.
 
     # -- the whole folder
 
     def note_use(self, corpus_id: CorpusId) -> None:
-        """Notes that the corpus was used, and drops others when the folder has grown too large."""
+        """Notes that the corpus was used. Drops others if the folder has become larger than its limit."""
         length = 0
         for path in (self._mapped_path(corpus_id), self.packed_path(corpus_id)):
             with contextlib.suppress(FileNotFoundError):
                 length += path.stat().st_size
         if not length:
             return
-        with self._guard:
+        with self._lock:
             self._lengths[corpus_id] = length
             self._lengths.move_to_end(corpus_id)
-            total, victims = sum(self._lengths.values()), []
-            for victim, victim_length in self._lengths.items():
-                if total <= self._max_bytes or victim == corpus_id:
+            total, dropped = sum(self._lengths.values()), []
+            for other, length_of_other in self._lengths.items():
+                if total <= self._max_bytes or other == corpus_id:
                     break
-                victims.append(victim)
-                total -= victim_length
-        self.drop(victims)
+                dropped.append(other)
+                total -= length_of_other
+        self.drop(dropped)
         self._metrics.corpora_bytes.set(total)
         self._metrics.corpora_loaded.labels(kind="layer").set(len(self._lengths))
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
-        """Removes corpora, because they may be damaged or their room is needed; the next use fetches them again."""
+        """Removes corpora, because they may be damaged or their space is needed. The next use fetches them again."""
         for corpus_id in corpus_ids:
-            with self._guard:
+            with self._lock:
                 self._mapped.pop(corpus_id, None)
-                self._lazy.pop(corpus_id, None)  # Its temporary file goes with its last reader.
+                self._lazy.pop(corpus_id, None)  # The last reader's end removes the corpus's temporary file.
                 self._lengths.pop(corpus_id, None)
             for path in (self._mapped_path(corpus_id), self.packed_path(corpus_id)):
                 path.unlink(missing_ok=True)
 
     def names(self) -> list[CorpusId]:
-        """All corpora in the folder, least recently used first."""
-        with self._guard:
+        """The identities of all corpora in the folder, the least recently used first."""
+        with self._lock:
             return list(self._lengths)
 
     def restore(self) -> None:
-        """Notes what an earlier process left in the folder, and clears what it left unfinished."""
+        """Notes the corpora that an earlier process left in the folder, and removes its temporary files."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.iterdir(), key=lambda entry: entry.stat().st_mtime):
             if path.suffix in (".rc", ".rcp") and len(path.stem) == 64:
@@ -154,7 +159,7 @@ class CorpusFolder:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Gives up temporary files."""
+        """Releases the open packed corpora with their temporary files."""
         for corpus in self._lazy.values():
             self._codec.release(corpus)
         self._lazy.clear()
@@ -171,7 +176,7 @@ class CorpusFolder:
             return found
         return self._opened(self._mapped, corpus_id, path, lambda: self._codec.open(path, corpus_id))
 
-    def _open_lazy(self, corpus_id: CorpusId, known: Known) -> LocalCorpus | None:
+    def _open_lazy(self, corpus_id: CorpusId, known: OpenCorpora) -> LocalCorpus | None:
         found = self._lazy.get(corpus_id)
         path = self.packed_path(corpus_id)
         if found is not None or not path.exists():
@@ -185,14 +190,14 @@ class CorpusFolder:
         path: Path,
         opening: Callable[[], LocalCorpus],
     ) -> LocalCorpus | None:
-        """The corpus that ``opening`` gives, noted in ``where``; None when its file is damaged, which is then gone."""
+        """The corpus that ``opening`` gives, noted in ``where``. None if its file is damaged; the file is removed."""
         try:
             corpus = opening()
         except ReductoError as error:
             logs.trouble("corpus-file-damaged", error, corpus=corpus_id, file=path.name)
             path.unlink(missing_ok=True)
             return None
-        with self._guard:
+        with self._lock:
             corpus = where.setdefault(corpus_id, corpus)
         self.note_use(corpus_id)
         return corpus

@@ -1,11 +1,10 @@
-"""What was stored as fast as could be and is looked at again when nothing else runs: corpora to pack harder, layers to
-compare with older ones.
+"""The work for idle hours: corpora to pack again at a higher level, and layers to compare with older ones.
 
-It outlives the process in a file, as what was served does (`StateFile`):
+The queue outlives the process in a `StateFile`:
 
     {"version": 1, "repositories": {"team/app": {"corpora": ["0123...", ...], "layers": ["sha256:...", ...]}}}
 
-Whatever is lost of it stays as it was stored.
+Corpora and layers whose entries are lost stay as they were stored at push.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from sidecar.cache.state_file import StateFile
 from sidecar.runtime.supervisor import GrowingPauses
 
 _VERSION = 1
-#: A walk through a large repository is thousands of requests, so one that keeps failing is walked a few times a day.
+#: One try can take thousands of requests, so a repository whose work keeps failing is tried only four times a day.
 RETRY_PAUSES = GrowingPauses(first_seconds=60.0, longest_seconds=6 * 3600.0)
 
 
 @dataclass(slots=True)
 class Work:
-    """What waits in one repository."""
+    """The work that waits in one repository."""
 
     corpora: set[CorpusId] = field(default_factory=set)
     layers: set[Digest] = field(default_factory=set)
 
     def to_json(self) -> dict[str, list[str]]:
-        """As the file has it."""
+        """The work as the file has it."""
         return {"corpora": sorted(self.corpora), "layers": sorted(map(str, self.layers))}
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Self:
-        """What `to_json` gave. Raises `KeyError`, `TypeError`, `UsageError`."""
+        """The work from `to_json`. Raises `KeyError`, `TypeError`, `UsageError`."""
         return cls({parse_corpus_id(name) for name in item["corpora"]}, {Digest.parse(name) for name in item["layers"]})
 
 
@@ -48,13 +47,14 @@ class _Retry(NamedTuple):
 
     failures: int
     due: float
-    """`time.monotonic` from which on it is tried again."""
+    """The time from which on it is tried again, on the clock `time.monotonic`."""
 
 
 class IdleQueue:
-    """One per process. ``wanted``: whether anybody will ever do the work."""
+    """The queue of all repositories. One per process."""
 
     def __init__(self, path: Path, wanted: bool) -> None:
+        """``wanted`` is false if this sidecar never works on the queue; the queue then stays empty."""
         self._file = StateFile(path, _VERSION)
         self.wanted = wanted
         self._work: dict[RepositoryName, Work] = {}
@@ -63,7 +63,7 @@ class IdleQueue:
         self.retry_pauses = RETRY_PAUSES
 
     def note(self, repository: RepositoryName, corpora: Iterable[CorpusId], layer: Digest) -> None:
-        """The layer, and corpora of its own, were stored."""
+        """Adds a layer that was stored, and the corpora that were stored with it."""
         if self.wanted:
             work = self._work.setdefault(repository, Work())
             work.corpora.update(corpora)
@@ -71,7 +71,10 @@ class IdleQueue:
             self._changed = True
 
     def next(self) -> tuple[RepositoryName, Work] | None:
-        """All that waits in one repository now, for a caller who then says that it is `done`, or who `postpone`s it."""
+        """A repository and all work that waits in it now; None if there is none to do.
+
+        The caller then calls `done` or `postpone` for the repository.
+        """
         now = time.monotonic()
         for repository, work in self._work.items():
             if repository not in self._retries or self._retries[repository].due <= now:
@@ -79,14 +82,15 @@ class IdleQueue:
         return None
 
     def postpone(self, repository: RepositoryName) -> float:
-        """The work failed: `next` gives it again after the seconds that are returned, more after each failure."""
+        """Notes that the repository's work failed. Returns the seconds after which `next` gives it again, which grow
+        with each failure."""
         failures = self._retries[repository].failures + 1 if repository in self._retries else 1
         pause_seconds = self.retry_pauses.after(failures)
         self._retries[repository] = _Retry(failures, time.monotonic() + pause_seconds)
         return pause_seconds
 
     def done(self, repository: RepositoryName, work: Work) -> None:
-        """This waits no more; what came meanwhile does."""
+        """Removes ``work`` from the queue. Work that was added after `next` gave it stays."""
         self._retries.pop(repository, None)
         left = self._work[repository]
         left.corpora -= work.corpora
@@ -97,31 +101,31 @@ class IdleQueue:
 
     @property
     def repositories(self) -> list[RepositoryName]:
-        """Repositories in which anything waits."""
+        """The repositories in which work waits."""
         return list(self._work)
 
     @property
     def corpora(self) -> int:
-        """How many wait to be packed."""
+        """The number of corpora that wait to be packed again."""
         return sum(len(work.corpora) for work in self._work.values())
 
     @property
     def layers(self) -> int:
-        """How many wait to be compared."""
+        """The number of layers that wait to be compared with older ones."""
         return sum(len(work.layers) for work in self._work.values())
 
     def restore(self) -> None:
-        """Takes over what an earlier process left. For a worker, before anything is served."""
+        """Reads the queue that an earlier process left. Runs on a worker, before the first request."""
         if self.wanted:
             self._work = self._file.read(Work.from_json)
 
     def changes(self) -> bytes | None:
-        """The file as it should be; None if nothing changed since last time."""
+        """The new content of the file; None if the queue did not change since the last call."""
         if not self._changed:
             return None
         self._changed = False
         return self._file.encode({repository: work.to_json() for repository, work in self._work.items()})
 
     def write(self, data: bytes) -> None:
-        """For a worker."""
+        """Writes the content from `changes`. Runs on a worker."""
         self._file.write(data)

@@ -1,6 +1,7 @@
-"""Corpora at hand: layer corpora fetched from the upstream when they are needed, base corpora mapped from the start.
+"""All corpora that this process can read: base corpora, which are mapped from the start, and layer corpora, which are
+fetched from the upstream when they are first needed.
 
-A pull reads a packed corpus while it is still being downloaded; an encoder waits until it is mapped
+A pull reads a packed corpus while it is still being downloaded. An encoder waits until the corpus is mapped
 (`sidecar.cache.corpus_folder` explains the two forms).
 """
 
@@ -16,7 +17,7 @@ from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.oci.client import RepositoryClient
 from reducto.oci.errors import Refused
 from reducto.values import CorpusId, Digest
-from sidecar.cache.corpus_folder import CorpusFolder, Known
+from sidecar.cache.corpus_folder import CorpusFolder, OpenCorpora
 from sidecar.cache.partial_download import PartialDownload
 from sidecar.codec.interface import HEAD_BYTES, Codec, LocalCorpus
 from sidecar.records.format import CorpusBlob
@@ -29,17 +30,17 @@ from sidecar.runtime.tasks import Tasks
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """A packed corpus on its way from the upstream."""
+    """The running download of a packed corpus."""
 
     digest: Digest
     packed: Path
-    """Where its bytes lie until all are there."""
+    """The temporary file in which the bytes lie until the download is complete."""
     download: PartialDownload
     task: asyncio.Task[None]
 
 
 class Corpora:
-    """All corpora that this process can read from right now, and how to get more. One per process."""
+    """The corpora on the local disk, and the downloads that bring more of them. One per process."""
 
     def __init__(
         self, folder: CorpusFolder, codec: Codec, protector: Protector, offload: Offload, metrics: Metrics
@@ -50,21 +51,22 @@ class Corpora:
         self._offload = offload
         self._metrics = metrics
         self._bases: dict[CorpusId, LocalCorpus] = {}
-        self._flights: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
+        self._opening: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
+        """Tasks that fetch and open a corpus, by identity, blob and whether it is to be mapped."""
         self._transfers: dict[CorpusId, _Transfer] = {}
-        """Downloads that readers may follow."""
+        """Downloads whose bytes can be read while they arrive."""
         self._tasks = Tasks()
-        """Downloads and preparations."""
+        """The tasks of `_transfers` and of `prepare`."""
 
     # -- base corpora
 
     @property
-    def bases(self) -> Known:
+    def bases(self) -> OpenCorpora:
         """Base corpora by identity."""
         return self._bases
 
-    def replace_bases(self, bases: Known) -> None:
-        """The base corpora from now on; running work keeps those it has."""
+    def replace_bases(self, bases: OpenCorpora) -> None:
+        """Replaces the base corpora. Work that already runs goes on with the corpora that it has."""
         self._bases = dict(bases)
         self._metrics.corpora_loaded.labels(kind="base").set(len(bases))
 
@@ -76,13 +78,14 @@ class Corpora:
         blobs: Sequence[CorpusBlob],
         bases: Iterable[CorpusId] = (),
         *,
-        known: Known | None = None,
+        known: OpenCorpora | None = None,
         mapped: bool = False,
     ) -> dict[CorpusId, LocalCorpus]:
-        """All these corpora, fetched where they are missing; ``blobs`` has parents before children.
+        """These layer and base corpora, opened, by identity. Those that are not on this disk are fetched.
 
-        ``known`` are parents at hand already; with ``mapped`` they come with their tables. Raises `CorpusMissing` for
-        a base corpus that is not configured, `Refused`, `Corrupt`.
+        ``blobs`` has parents before children. ``known`` are parents that are open already; they are part of the result.
+        With ``mapped`` the corpora of ``blobs`` come in mapped form. Raises `CorpusMissing` for a base corpus that is
+        not configured, `Refused`, `Corrupt`.
         """
         found: dict[CorpusId, LocalCorpus] = dict(known or {})
         for base in bases:
@@ -93,75 +96,82 @@ class Corpora:
         if not mapped:
             await self._begin_all(repository, blobs)
         for blob in blobs:
-            found[blob.corpus_id] = await self._one(repository, blob, {**self._bases, **found}, mapped)
+            found[blob.corpus_id] = await self._opened(repository, blob, {**self._bases, **found}, mapped)
         return found
 
     async def packed(self, repository: RepositoryClient, blob: CorpusBlob) -> Path:
-        """The file of a corpus in its packed form, fetched where it is missing."""
-        await self._arrived([blob.corpus_id])
+        """The file of a corpus in packed form, which is fetched if it is not on this disk."""
+        await self._downloaded([blob.corpus_id])
         if not await self._offload.io(self._folder.is_packed, blob.corpus_id):
             await self._fetch(repository, blob)
         return self._folder.packed_path(blob.corpus_id)
 
     async def adopt(self, corpus_id: CorpusId, packed: Path) -> None:
-        """Takes over the packed form that an encoder has just written, if there is room for it."""
+        """Moves the packed form that an encoder has just written into the cache, unless the disk is full."""
         try:
             await self._offload.io(self._folder.take, corpus_id, packed)
         except OSError as error:
             logs.event("corpus-not-cached", corpus=corpus_id, error=str(error)[:200])
 
     def prepare(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
-        """Makes the mapped form of the last of ``blobs`` (its parents before it) when the processors are idle, so that
-        the encoder that selects it need not wait for that."""
+        """Makes the mapped form of the last of ``blobs`` on the idle worker. The others are its parents.
+
+        An encoder that selects the corpus later then need not wait for its mapped form.
+        """
         self._tasks.start(self._prepare(repository, blobs))
 
     def missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
-        """Those that neither memory nor the folder has. For workers."""
+        """Those of the corpora that are not on this disk. Runs on a worker."""
         return {name for name in corpus_ids if name not in self._bases and not self._folder.has(name)}
 
     def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
-        """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
+        """Removes local copies, because they may be damaged. The next use fetches them again. Runs on a worker."""
         names = list(corpus_ids)
         for name in names:
             self._transfers.pop(name, None)
         self._folder.drop(names)
 
     def empty(self) -> None:
-        """Forgets all local copies. For workers."""
+        """Removes all local copies of layer corpora. Runs on a worker."""
         self.drop(self._folder.names())
 
     async def stop(self) -> None:
-        """Ends downloads and preparations; whoever waits for a download's bytes gets an error."""
+        """Stops downloads and preparations. A reader that waits for a download's bytes gets a `ConnectionError`."""
         await self._tasks.stop()
 
     def restore(self) -> None:
-        """Notes what an earlier process left in the folder. For a worker."""
+        """Notes the corpora that an earlier process left in the folder. Runs on a worker."""
         self._folder.restore()
 
     def close(self) -> None:
-        """Gives up temporary files. For a worker."""
+        """Releases open corpora and their temporary files. Runs on a worker."""
         self._folder.close()
 
     # -- inside
 
-    async def _one(self, repository: RepositoryClient, blob: CorpusBlob, known: Known, mapped: bool) -> LocalCorpus:
-        corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
+    async def _opened(
+        self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora, mapped: bool
+    ) -> LocalCorpus:
+        corpus = await self._offload.io(self._open_local, blob.corpus_id, known, mapped)
         if corpus is not None:
             return corpus
         key = (blob.corpus_id, blob.blob.digest, mapped)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._get(repository, blob, known, mapped))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        opening = self._opening.get(key)
+        if opening is None:
+            opening = asyncio.create_task(self._fetch_and_open(repository, blob, known, mapped))
+            self._opening[key] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(key, None))
         try:
-            return await asyncio.shield(flight)
+            return await asyncio.shield(opening)
         finally:
-            del flight  # The task keeps its exception, whose traceback keeps this frame.
+            # The task refers to its exception, whose traceback refers to this frame. Without `del` that is a cycle.
+            del opening
 
-    async def _get(self, repository: RepositoryClient, blob: CorpusBlob, known: Known, mapped: bool) -> LocalCorpus:
+    async def _fetch_and_open(
+        self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora, mapped: bool
+    ) -> LocalCorpus:
         if mapped:
-            await self._arrived([blob.corpus_id, *known])
+            await self._downloaded([blob.corpus_id, *known])
         if not await self._offload.io(self._folder.is_packed, blob.corpus_id):
             if mapped or blob.envelope:
                 await self._fetch(repository, blob)
@@ -169,23 +179,23 @@ class Corpora:
                 return begun
         if mapped:
             await self._offload.io(self._folder.map, blob.corpus_id, known)
-        corpus = await self._offload.io(self._at_hand, blob.corpus_id, known, mapped)
+        corpus = await self._offload.io(self._open_local, blob.corpus_id, known, mapped)
         if corpus is None:
             raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
         return corpus
 
     async def _begin_all(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
-        """Begins all missing downloads together: one after the other, each head would take a round trip."""
+        """Begins all missing downloads at once. If each began only when it is opened, each would cost a round trip."""
         missing = await self._offload.io(self.missing, [blob.corpus_id for blob in blobs])
         for blob in blobs:
             if blob.corpus_id in missing and not blob.envelope:
                 self._transfer(repository, blob)
 
-    async def _begin(self, repository: RepositoryClient, blob: CorpusBlob, known: Known) -> LocalCorpus | None:
-        """The corpus as soon as its head is there; its readers wait for bytes that are still on their way. None when
-        the download has ended: then the corpus is in the folder.
+    async def _begin(self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora) -> LocalCorpus | None:
+        """The corpus as soon as its head has been downloaded. Its readers wait for bytes that have not arrived yet.
 
-        Bytes that are read before the blob's own digest could be checked are checked against the corpus's identity.
+        None when the download has ended: the corpus is then in the folder. The blob's digest can be checked only at
+        the end of the download, so bytes that are read earlier are checked against the corpus's identity.
         """
         transfer = self._transfer(repository, blob)
         packed, download = transfer.packed, transfer.download
@@ -193,13 +203,13 @@ class Corpora:
             await download.reached(min(HEAD_BYTES, blob.blob.size))
             await download.reached(await self._offload.io(self._codec.head_length, packed))
             corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, download.wait)
-        except FileNotFoundError:  # The file has moved into the folder, or the download failed.
+        except FileNotFoundError:  # The download ended, and the file was moved into the folder or removed.
             await asyncio.shield(transfer.task)
             return None
         return self._folder.add_lazy(blob.corpus_id, corpus)
 
     def _transfer(self, repository: RepositoryClient, blob: CorpusBlob) -> _Transfer:
-        """The download of this very blob, already running or begun now."""
+        """The download of this blob: the one that already runs, or a new one."""
         running = self._transfers.get(blob.corpus_id)
         if running is not None and running.digest == blob.blob.digest:
             return running
@@ -216,8 +226,8 @@ class Corpora:
             if failed:
                 self._folder.discard_lazy(corpus_id)
 
-    async def _arrived(self, corpus_ids: Iterable[CorpusId]) -> None:
-        """Returns when none of these is on its way any more. Raises what their download failed with."""
+    async def _downloaded(self, corpus_ids: Iterable[CorpusId]) -> None:
+        """Returns when no download of these corpora runs any more. Raises the error with which one failed."""
         for corpus_id in corpus_ids:
             if (transfer := self._transfers.get(corpus_id)) is not None:
                 await asyncio.shield(transfer.task)
@@ -229,7 +239,10 @@ class Corpora:
         packed: Path | None = None,
         download: PartialDownload | None = None,
     ) -> None:
-        """Brings the packed corpus into the folder, by way of the file ``packed`` that readers of ``download`` see."""
+        """Downloads the packed corpus into the temporary file ``packed``, then moves it into the folder.
+
+        The progress is reported to ``download``, if that is given.
+        """
         packed = packed or self._folder.temporary_path(blob.corpus_id)
         try:
             await repository.save_blob(blob.blob, packed, download)
@@ -248,13 +261,14 @@ class Corpora:
     async def _prepare(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
         try:
             known = await self.gather(repository, blobs[:-1])
-            await self._arrived(known)
+            await self._downloaded(known)
             await self._offload.background(self._folder.map, blobs[-1].corpus_id, {**self._bases, **known})
-        except (Refused, ReductoError, OSError) as error:  # The encoder that selects it will find the fault itself.
+        except (Refused, ReductoError, OSError) as error:
+            # This is no failure yet: an encoder that selects the corpus tries again, and reports what it meets.
             logs.event("corpus-not-prepared", corpus=blobs[-1].corpus_id, error=str(error)[:200])
 
-    def _at_hand(self, corpus_id: CorpusId, known: Known, mapped: bool) -> LocalCorpus | None:
-        """The corpus if it can be read without the network. Opens files, so it runs on a worker."""
+    def _open_local(self, corpus_id: CorpusId, known: OpenCorpora, mapped: bool) -> LocalCorpus | None:
+        """The corpus, if it can be opened without the network. Runs on a worker."""
         if corpus_id in self._bases:
             return self._bases[corpus_id]
         return self._folder.open(corpus_id, known, mapped=mapped)

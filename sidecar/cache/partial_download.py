@@ -14,10 +14,10 @@ _THROTTLE_BYTES = 512 << 10
 
 
 class PartialDownload:
-    """How much of one file is there. The event loop reports, workers and tasks wait."""
+    """The progress of one download. The event loop reports it; workers and tasks wait for it."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
-        """``pause`` is called before a worker waits (`Offload.pause`). On the event loop."""
+        """``pause`` (`Offload.pause`) is called before a worker waits. Call the constructor on the event loop."""
         self._pause = pause
         self._length = self._wanted = 0
         self._error: BaseException | None = None
@@ -27,7 +27,7 @@ class PartialDownload:
         self._throttle_end = self._loop.time() + _THROTTLE_SECONDS
 
     async def advance(self, length: int) -> None:
-        """The first ``length`` bytes are there. Returns when more are welcome."""
+        """Reports that the first ``length`` bytes are in the file. Returns when the next bytes may be written."""
         with self._changed:
             self._length = length
             self._changed.notify_all()
@@ -38,20 +38,20 @@ class PartialDownload:
                     await self._event.wait()
 
     def fail(self, error: BaseException) -> None:
-        """No more will come. On the event loop."""
+        """Reports that the download failed; readers raise ``error``. Call it on the event loop."""
         with self._changed:
             self._error = error
             self._changed.notify_all()
         self._wake()
 
     async def reached(self, length: int) -> None:
-        """Returns when ``length`` bytes are there. Raises what the transfer failed with."""
+        """Returns when the file has its first ``length`` bytes. Raises the error with which the download failed."""
         self._want(length)
         while not self._there(length):
             await self._event.wait()
 
     def wait(self, length: int) -> None:
-        """As `reached`, for workers. Not for disk workers: they are who writes the file."""
+        """As `reached`, for a worker. A disk worker must not call it, because disk workers write the file."""
         if self._length >= length:
             return
         self._pause()

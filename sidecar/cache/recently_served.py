@@ -1,10 +1,11 @@
-"""Which layers were served from each repository, the latest last. A hint: any of it may be lost.
+"""The layers that were served last from each repository: candidates for donors of deflate tokens.
 
-It outlives the process, like the cached blobs it is about, in one file (`StateFile`):
+The list is a hint, any part of which may be lost. Like the cached blobs it outlives the process, in a `StateFile`:
 
     {"version": 1, "repositories": {"team/app": ["sha256:...", ...]}}
 
-Of what an earlier process served only the digests are known until somebody who may see the records asks for them.
+The file has digests only. The records of layers that an earlier process served are read when a caller who may see them
+pulls from the repository.
 """
 
 from __future__ import annotations
@@ -25,31 +26,32 @@ _LAYERS_LIMIT = 256
 
 
 class RecentlyServed:
-    """One per process."""
+    """The layers that were served last, by repository. One per process."""
 
     def __init__(self, path: Path) -> None:
         self._file = StateFile(path, _VERSION)
         self._layers: OrderedDict[RepositoryName, OrderedDict[Digest, LayerRecord]] = OrderedDict()
+        """The layer served last stands last."""
         self._earlier: dict[RepositoryName, list[Digest]] = {}
         self._changed = False
 
     def note(self, repository: RepositoryName, layer: LayerRecord) -> None:
-        """The layer was served now."""
+        """Notes that the layer was served now."""
         served = self._layers.get(repository, OrderedDict())
         self._changed = self._changed or layer.digest not in served
         remember(served, layer.digest, layer, _LAYERS_LIMIT)
         remember(self._layers, repository, served, _REPOSITORIES_LIMIT)
 
     def layers(self, repository: RepositoryName) -> Iterator[LayerRecord]:
-        """Those served, the latest first."""
+        """The layers that were served from the repository, the latest first."""
         return reversed(self._layers.get(repository, OrderedDict()).values())
 
     def earlier(self, repository: RepositoryName) -> list[Digest]:
-        """Digests of what an earlier process served and nobody has asked for yet."""
+        """The digests of layers that an earlier process served, until `recall` replaces them."""
         return self._earlier.get(repository, [])
 
     def recall(self, repository: RepositoryName, layers: Iterable[LayerRecord]) -> None:
-        """These are `earlier`'s, in its order; digests that have no record any more are forgotten."""
+        """Replaces the digests from `earlier` by these records, in the same order. Digests without one are dropped."""
         served = OrderedDict((layer.digest, layer) for layer in layers)
         for layer in self._layers.get(repository, OrderedDict()).values():
             remember(served, layer.digest, layer, _LAYERS_LIMIT)
@@ -57,20 +59,23 @@ class RecentlyServed:
         remember(self._layers, repository, served, _REPOSITORIES_LIMIT)
 
     def restore(self) -> None:
-        """Reads what an earlier process wrote. For a worker, before anything is served."""
+        """Reads the file that an earlier process wrote. Runs on a worker, before the first request."""
         self._earlier = self._file.read(lambda digests: [Digest.parse(each) for each in digests])
 
-    def changes(self, is_kept: Callable[[Digest], bool]) -> bytes | None:
-        """The file as it should be, of those layers alone that are kept; None if nothing was served since last time."""
+    def changes(self, is_cached: Callable[[Digest], bool]) -> bytes | None:
+        """The new content of the file; None if no other layer was served since the last call.
+
+        Only layers for which ``is_cached`` is true are written.
+        """
         if not self._changed:
             return None
         self._changed = False
         names = {**self._earlier}
         for repository, layers in self._layers.items():
             names[repository] = [*(each for each in names.get(repository, []) if each not in layers), *layers]
-        kept = {name: [str(each) for each in digests if is_kept(each)] for name, digests in names.items()}
-        return self._file.encode(kept)
+        cached = {name: [str(each) for each in digests if is_cached(each)] for name, digests in names.items()}
+        return self._file.encode(cached)
 
     def write(self, data: bytes) -> None:
-        """For a worker."""
+        """Writes the content from `changes`. Runs on a worker."""
         self._file.write(data)

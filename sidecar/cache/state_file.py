@@ -1,8 +1,8 @@
-"""A small file of what is known by repository; it outlives the process and may be lost at any time.
+"""A small JSON file of hints by repository. It outlives the process and may be lost at any time.
 
     {"version": 1, "repositories": {"team/app": ...}}
 
-What stands for a repository is its user's business.
+The value for a repository is defined by the caller.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ T = TypeVar("T")
 
 
 class StateFile:
-    """One file. Its reads and writes are for workers, and never fail: a disk that does not help costs only time."""
+    """One file of hints. It is read and written on workers.
+
+    No method raises for a damaged file or a full disk, because the sidecar works without the hints, only more slowly.
+    """
 
     def __init__(self, path: Path, version: int) -> None:
         self._path = path
         self._version = version
 
     def read(self, parse: Callable[[Any], T]) -> dict[RepositoryName, T]:
-        """What an earlier process wrote; nothing where ``parse`` or the file fails."""
+        """The values that an earlier process wrote, each parsed by ``parse``; empty if anything cannot be read."""
         for part in self._path.parent.glob(f".{self._path.name}.*"):
-            part.unlink()  # of a process that was killed as it wrote
+            part.unlink()  # A process that was killed while it wrote left this file.
         try:
             found = json.loads(self._path.read_bytes())
             if found["version"] != self._version:
@@ -43,13 +46,13 @@ class StateFile:
             return {}
 
     def encode(self, repositories: Mapping[RepositoryName, Any]) -> bytes:
-        """The file's bytes; empty values are left out."""
-        kept = {str(name): value for name, value in repositories.items() if value}
-        return json.dumps({"version": self._version, "repositories": kept}, indent=1).encode()
+        """The file's bytes for these values. Empty values are left out."""
+        filled = {str(name): value for name, value in repositories.items() if value}
+        return json.dumps({"version": self._version, "repositories": filled}, indent=1).encode()
 
     def write(self, data: bytes) -> None:
-        """Puts what `encode` gave in place of what was there."""
+        """Replaces the file's content by ``data``, the bytes that `encode` gave."""
         try:
             write_atomically(self._path, data)
         except OSError as error:
-            logs.event("hints-not-kept", path=str(self._path), error=str(error)[:200])
+            logs.event("hints-not-written", path=str(self._path), error=str(error)[:200])

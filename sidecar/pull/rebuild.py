@@ -131,7 +131,7 @@ class Rebuilds:
                     await self._with_room(rebuild, prepare)
                 finally:
                     self._metrics.rebuilds_running.dec()
-            kept = await self.cache.keep(rebuild.digest, rebuild.layer.instructions.digest, file.path)
+            kept = await self.cache.add(rebuild.digest, rebuild.layer.instructions.digest, file.path)
             if kept is None:
                 await file.remove()  # it goes with its last reader
             else:
