@@ -56,6 +56,8 @@ HOLDING = bytes(range(256)) * 256
 class Run:
     """The results of one version."""
 
+    code: str
+    """The file of the C kernel that served: which checkout it was."""
     pushed: Path
     """The store after the last push."""
     recompressed: Path
@@ -76,6 +78,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave stores and logs in this new folder")
     arguments = parser.parse_args()
     layout = ImageLayout(arguments.images or series_layout())
+    os.environ.pop("PYTHONPATH", None)  # or both programs would import the same checkout's modules
     with _work_folder(arguments.keep) as work:
         old = run(arguments.old.absolute(), layout, work / "old")
         new = run(arguments.new.absolute(), layout, work / "new")
@@ -108,6 +111,7 @@ def run(program: Path, layout: ImageLayout, folder: Path) -> Run:
             stored.append(stored_bytes(store))
             say(f"  pushed {image.name} in {time.monotonic() - started:.0f} s: {stored[-1] / 1e6:.2f} MB in all")
         pull_all(client, images)
+        code = kernel_file(sidecar.daemon.pid)
     pushed, cache = folder / "store-pushed", folder / "cache-pushed"
     shutil.copytree(store, pushed, copy_function=os.link)
     shutil.copytree(sidecar_folder / "cache", cache, copy_function=os.link, ignore=shutil.ignore_patterns("blobs"))
@@ -116,7 +120,7 @@ def run(program: Path, layout: ImageLayout, folder: Path) -> Run:
     say(f"  recompressed: {stored_bytes(store) / 1e6:.2f} MB")
     with serving(program, folder / "sidecar-empty", store, PULLING) as sidecar:
         pull_all(SequentialClient(sidecar.host, REPOSITORY), images)
-    return Run(pushed, store, cache, stored)
+    return Run(code, pushed, store, cache, stored)
 
 
 @contextmanager
@@ -170,6 +174,14 @@ def wait_until_idle(sidecar: Sidecar) -> None:
         time.sleep(1)
 
 
+def kernel_file(pid: int) -> str:
+    """The compiled kernel that a process has mapped. Raises `RuntimeError` if it has none."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if "/_kernel" in line:
+            return line.split(maxsplit=5)[5]
+    raise RuntimeError(f"process {pid} has loaded no kernel")
+
+
 def stored_bytes(store: Path) -> int:
     """Bytes of all files below a folder, each inode once."""
     statuses = [path.stat() for path in store.rglob("*") if path.is_file()]
@@ -203,6 +215,7 @@ def report(images: list[StoredImage], old: Run, new: Run) -> int:
         contents = [read_store(folder) for folder in run_folders]
         counts = [f"{len(each.documents)} documents and {len(each.files)} files" for each in contents]
         print(f"after {when}: {counts[0]} in the old store, {counts[1]} in the new")
+    print(f"the old code is {old.code}, the new {new.code}")
     print(f"{len(found)} differences" if found else "identical but for times and signatures")
     return 1 if found else 0
 
