@@ -36,7 +36,7 @@ from tests.bench.data import dataset
 from tests.bench.data.cache import data_root, say
 from tests.bench.data.image_series import IMAGES
 from tests.bench.image_layout import ImageLayout, SequentialClient, StoredImage, WrongAnswer, save_images
-from tests.bench.store_difference import Difference, compare_caches, compare_stores, read_store
+from tests.bench.store_difference import StoreContent, compare_caches, compare_stores, read_store
 from tests.support.dockerd import DockerEngine
 from tests.support.registries import start_registry
 from tests.support.sidecar import Sidecar
@@ -53,7 +53,7 @@ HOLDING = bytes(range(256)) * 256
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class VersionRun:
     """The results of one version."""
 
     code: str
@@ -80,8 +80,8 @@ def main() -> int:
     layout = ImageLayout(arguments.images or series_layout())
     os.environ.pop("PYTHONPATH", None)  # or both programs would import the same checkout's modules
     with _work_folder(arguments.keep) as work:
-        old = run(arguments.old.absolute(), layout, work / "old")
-        new = run(arguments.new.absolute(), layout, work / "new")
+        old = run_version(arguments.old.absolute(), layout, work / "old")
+        new = run_version(arguments.new.absolute(), layout, work / "new")
         return report(layout.images(), old, new)
 
 
@@ -98,7 +98,7 @@ def _work_folder(keep: Path | None) -> Iterator[Path]:
 # -- one version
 
 
-def run(program: Path, layout: ImageLayout, folder: Path) -> Run:
+def run_version(program: Path, layout: ImageLayout, folder: Path) -> VersionRun:
     """Pushes, pulls and recompresses with one version. Raises `WrongAnswer` when a pull gives other bytes."""
     store, sidecar_folder = folder / "store", folder / "sidecar"
     images, stored = layout.images(), []
@@ -120,7 +120,7 @@ def run(program: Path, layout: ImageLayout, folder: Path) -> Run:
     say(f"  recompressed: {stored_bytes(store) / 1e6:.2f} MB")
     with serving(program, folder / "sidecar-empty", store, PULLING) as sidecar:
         pull_all(SequentialClient(sidecar.host, REPOSITORY), images)
-    return Run(code, pushed, store, cache, stored)
+    return VersionRun(code, pushed, store, cache, stored)
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def stored_bytes(store: Path) -> int:
 # -- both versions
 
 
-def report(images: list[StoredImage], old: Run, new: Run) -> int:
+def report(images: list[StoredImage], old: VersionRun, new: VersionRun) -> int:
     """Prints a line per image and every difference; returns the exit code."""
     differences = {
         "after the pushes": compare_stores(old.pushed, new.pushed),
@@ -199,42 +199,36 @@ def report(images: list[StoredImage], old: Run, new: Run) -> int:
         "in the cache": compare_caches(old.cache, new.cache),
     }
     found = [each for part in differences.values() for each in part]
+    stores = {"after the pushes": (old.pushed, new.pushed), "after recompression": (old.recompressed, new.recompressed)}
+    contents = {when: [read_store(store) for store in both] for when, both in stores.items()}
     for image, before, after in zip(images, old.stored_bytes, new.stored_bytes, strict=True):
-        mine = [
-            each for each in found if belongs_to(each, image, old.recompressed) or belongs_to(each, image, old.pushed)
-        ]
-        verdict = f"{len(mine)} DIFFERENCES" if mine else "identical"
+        reached = set().union(*(reached_from(image, content) for both in contents.values() for content in both))
+        count = sum(bool(reached & words_of(each.name)) for each in found)
+        verdict = f"{count} DIFFERENCES" if count else "identical"
         print(f"{image.name:16} {len(image.blobs) - 1} layers, {before} and {after} bytes stored so far: {verdict}")
     for when, part in differences.items():
         for each in part:
             print(f"DIFFERS {when}: {each}")
-    for when, run_folders in (
-        ("pushes", (old.pushed, new.pushed)),
-        ("recompression", (old.recompressed, new.recompressed)),
-    ):
-        contents = [read_store(folder) for folder in run_folders]
-        counts = [f"{len(each.documents)} documents and {len(each.files)} files" for each in contents]
-        print(f"after {when}: {counts[0]} in the old store, {counts[1]} in the new")
+    for when, both in contents.items():
+        counts = [f"{len(each.documents)} documents and {len(each.files)} other files" for each in both]
+        print(f"{when}: {counts[0]} in the old store, {counts[1]} in the new")
     print(f"the old code is {old.code}, the new {new.code}")
     print(f"{len(found)} differences" if found else "identical but for times and signatures")
     return 1 if found else 0
 
 
-def belongs_to(difference: Difference, image: StoredImage, store: Path) -> bool:
-    """Whether a difference is in the image's manifests or in a blob that they name."""
-    digests = set(re.findall(r"[0-9a-f]{64}", difference.name))
-    tags = re.split(r"[ ,]", difference.name)
-    return image.name in tags or bool(digests & reached(image, store))
-
-
-def reached(image: StoredImage, store: Path) -> set[str]:
-    """Hex digests of the image's blobs and manifest, and all that its records in the store name."""
-    hexes = {digest.partition(":")[2] for digest in (*image.blobs, image.digest)}
-    content = read_store(store)
+def reached_from(image: StoredImage, content: StoreContent) -> set[str]:
+    """The image's tag, and hex digests of its manifest, its blobs and all that its records in a store name."""
+    words = {image.name} | {digest.partition(":")[2] for digest in (*image.blobs, image.digest)}
     for name, document in content.documents.items():
-        if image.name in re.split(r"[ ,]", name):
-            hexes |= set(re.findall(r"[0-9a-f]{64}", repr(document.masked.value)))
-    return hexes
+        if image.name in words_of(name):
+            words |= set(re.findall(r"[0-9a-f]{64}", repr(document.masked.value)))
+    return words
+
+
+def words_of(name: str) -> set[str]:
+    """Tags and hex digests in the name of a difference or a document."""
+    return {*re.split(r"[ ,]", name), *re.findall(r"[0-9a-f]{64}", name)}
 
 
 def series_layout() -> Path:
