@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from tests.bench.data.image_series import IMAGES
 from tests.bench.image_layout import ImageLayout, SequentialClient, StoredImage, WrongAnswer, save_images
 from tests.bench.store_difference import StoreContent, compare_caches, compare_stores, read_store
 from tests.support.dockerd import DockerEngine
+from tests.support.process import CommandFailed
 from tests.support.registries import start_registry
 from tests.support.sidecar import Sidecar
 
@@ -48,6 +49,8 @@ PUSHING: dict[str, Any] = {"limits": {"encodes": 1}, "recompression": {"idle_aft
 IDLE: dict[str, Any] = {"recompression": {"idle_after": "1s"}}
 PULLING: dict[str, Any] = {"recompression": {"enabled": False}}
 IDLE_LIMIT_SECONDS = 3600
+#: Starts of one sidecar, each on other ports.
+ATTEMPTS = 5
 WAITING = ("reducto_recompression_waiting_corpora", "reducto_token_deltas_waiting_layers")
 #: Bytes of the upload that keeps the encoder busy: more than ``gate.min_blob_size``, below which nothing is encoded.
 HOLDING = bytes(range(256)) * 256
@@ -130,13 +133,54 @@ def run_version(program: Path, layout: ImageLayout, folder: Path) -> VersionRun:
 @contextmanager
 def serving(program: Path, folder: Path, store: Path, settings: dict[str, Any]) -> Iterator[Sidecar]:
     """``program serve`` on free ports before an embedded store. Raises `RuntimeError` if it does not end in order."""
-    sidecar = Sidecar(folder, str(store), settings)
-    sidecar.daemon.argv[0] = str(program)
-    with sidecar:
+    sidecar = started(program, folder, store, settings)
+    try:
         yield sidecar
         code = sidecar.daemon.stop(within_seconds=120)  # it writes its hint files as it stops
         if code != 0:
             raise RuntimeError(f"{program} ended with {code}:\n{sidecar.log[-4000:]}")
+    finally:
+        sidecar.daemon.stop()
+
+
+def started(program: Path, folder: Path, store: Path, settings: dict[str, Any]) -> Sidecar:
+    """A sidecar that answers on ports of its own. Raises `RuntimeError` if there is none after some attempts.
+
+    Another process of the machine may take a port between the moment when it was free and the sidecar's start; then
+    that process would answer in the sidecar's place.
+    """
+    for _ in range(ATTEMPTS):
+        sidecar = Sidecar(folder, str(store), settings)
+        sidecar.daemon.argv[0] = str(program)
+        with suppress(CommandFailed):
+            sidecar.daemon.start()
+            if listens_itself(sidecar):
+                return sidecar
+        sidecar.daemon.stop()
+    raise RuntimeError(f"{program} did not start:\n{sidecar.log[-4000:]}")
+
+
+def listens_itself(sidecar: Sidecar) -> bool:
+    """Whether the sidecar's process has both its ports open within a minute; False as soon as it has ended."""
+    ports = {int(host.rpartition(":")[2]) for host in (sidecar.host, sidecar.control)}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            links = [os.readlink(each) for each in Path(f"/proc/{sidecar.daemon.pid}/fd").iterdir()]
+        except OSError:  # it has ended, or closed a file meanwhile
+            links = []
+        if ports <= {port for port, inode in listening_sockets() if f"socket:[{inode}]" in links}:
+            return True
+        if not Path(f"/proc/{sidecar.daemon.pid}/maps").read_text():  # a process that has ended maps nothing
+            return False
+        time.sleep(0.1)
+    return False
+
+
+def listening_sockets() -> list[tuple[int, str]]:
+    """Port and inode of every TCP socket (IPv4) of this machine on which somebody accepts connections."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [(int(row[1].rpartition(":")[2], 16), row[9]) for row in rows if row[3] == "0A"]
 
 
 def push(client: SequentialClient, layout: ImageLayout, image: StoredImage) -> None:

@@ -3,14 +3,19 @@
 import gzip
 import json
 import sys
+import threading
+import urllib.request
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.bench import compare_stores
 from tests.bench.image_layout import OCI_MANIFEST, ImageLayout, StoredImage, digest_of, image_of
+from tests.support import sidecar as sidecar_support
 from tests.support.images import library_layer
+from tests.support.process import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -78,3 +83,18 @@ def test_a_version_that_stores_other_bytes_is_noticed(
     assert "DIFFERS after the pushes: manifest team/app reducto-sha256-" in told
     assert "DIFFERS after recompression: manifest team/app reducto-sha256-" in told
     assert "$.layers[0].digest is 'sha256:" in told, "instructions differ"
+
+
+def test_a_port_that_another_server_took_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    ports = [other.server_port]
+    monkeypatch.setattr(sidecar_support, "free_port", lambda: ports.pop() if ports else free_port())
+    try:
+        with compare_stores.serving(REDUCTO, tmp_path / "sidecar", tmp_path / "store", {}) as sidecar:
+            assert sidecar.host != f"127.0.0.1:{other.server_port}"
+            with urllib.request.urlopen(f"{sidecar.url}/v2/") as answer:
+                assert answer.status == 200
+    finally:
+        other.shutdown()
+        other.server_close()
