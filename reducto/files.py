@@ -40,7 +40,7 @@ class AtomicFile:
         self.file: BinaryIO = os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES)
 
     def publish(self, *, replace: bool = True) -> None:
-        """Gives the content its name, after it was made durable unless that was declined.
+        """Gives the content its name. If the file is durable, the content is on the disk before.
 
         A file that has the name is replaced; without ``replace`` it stays and `FileExistsError` is raised.
         """

@@ -99,13 +99,10 @@ class Reason(enum.StrEnum):
     NO_ENCODER_MODEL = "no-encoder-model"
     RECIPE_TOO_LARGE = "recipe-too-large"
     CORRUPT_GZIP = "corrupt-gzip"
-    ZSTD_LAYER = "zstd-layer"
     PLAIN_LIMIT = "plain-limit"
     TIME_LIMIT = "time-limit"
-    PROOF_FAILED = "proof-failed"
     FAILED = "failed"
     DISABLED = "disabled"
-    FOREIGN = "foreign"
 
 
 @dataclass(frozen=True, slots=True)

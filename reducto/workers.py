@@ -13,7 +13,7 @@ Submit = Callable[..., "Future[Any]"]
 
 
 class SerialExecutor:
-    """Runs jobs one after the other on workers of ``submit``, beside the caller and without a thread of its own.
+    """Runs jobs one after the other on workers of ``submit`` while the caller goes on, without a thread of its own.
 
     `put` blocks while more than ``depth`` jobs have not ended. After the first exception no job runs any more; `put`
     and `drain` raise it. Without ``submit`` jobs run at once, in `put`. A caller that waits for a job which no worker

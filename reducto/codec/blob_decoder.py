@@ -104,7 +104,7 @@ class BlobDecoder:
                 future.cancel()
 
     def _checked(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """Passes the pieces on, and the last one only if the hash of all of them is the stated one."""
+        """Passes the pieces on, and the last one only if all of them together have the hash in the instructions."""
         hasher, done = blake3(), 0
         for piece in pieces:
             hasher.update(piece)
@@ -192,7 +192,7 @@ class BlobDecoder:
 
     @property
     def precomputed_bytes(self) -> int:
-        """Plain bytes among `reused_bytes` for which a token delta told the tokens, so that no match was searched."""
+        """Plain bytes among `reused_bytes` that a token delta described, so that no match was searched for them."""
         return self._donors.precomputed_bytes
 
     @cached_property
@@ -210,7 +210,7 @@ class BlobDecoder:
         return aligned_ranges(self._parsed.operations, donor_numbers, donor._parsed.operations)
 
     def close(self) -> None:
-        """Gives temporary files up, and closes the donors. Idempotent."""
+        """Drops temporary files, and closes the donors. Idempotent."""
         self._donors.close()
         self._plain.close()
 

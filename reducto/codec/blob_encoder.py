@@ -2,7 +2,7 @@
 
 The proof is complete by its parts, and each part looks at the bytes that will really be stored:
   * the `ContainerReader` proved the recipe against the wire bytes;
-  * what every operation gives, from verified corpora, is compared with the plain bytes (`OperationsProof`);
+  * the bytes that operations copy from verified corpora are compared with the plain bytes (`OperationsProof`);
   * every frame is decoded and compared with the new bytes (`prove_frame`);
   * the packed corpus's table is read back from its file and compared (`pack_new_bytes`);
   * the serialised operations are parsed again and compared (`BlobEncoder._assemble`).
@@ -53,7 +53,7 @@ _RESELECT_HIT_RATE = 0.5
 class BlobEncoder:
     """Encodes one blob. Synchronous; `feed` in order, `finish` once, `close` always. Owned by one thread at a time.
 
-    With ``submit`` proof and compression run on workers beside the caller. Without ``decompress`` a gzip blob is
+    With ``submit`` proof and compression run on workers while the caller goes on. Without ``decompress`` a gzip blob is
     encoded as it is, like any other data.
     """
 

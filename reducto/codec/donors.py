@@ -12,7 +12,7 @@ class Closeable(Protocol):
     """An object that holds something until it is closed."""
 
     def close(self) -> None:
-        """Gives up what it holds. Idempotent."""
+        """Drops everything that it holds. Idempotent."""
 
 
 class DonorList:
@@ -59,7 +59,7 @@ class DonorList:
 
     @property
     def precomputed_bytes(self) -> int:
-        """Plain bytes among `reused_bytes` for which a token delta told the tokens, so that no match was searched."""
+        """Plain bytes among `reused_bytes` that a token delta described, so that no match was searched for them."""
         return sum(each.precomputed_bytes for each in self._donors)
 
     def close(self) -> None:

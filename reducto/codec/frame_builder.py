@@ -54,7 +54,7 @@ class _Batch:
 
 
 class FrameBuilder:
-    """Collects operations, and gives the new bytes in them to a `FrameMaker` as frames.
+    """Collects operations, cuts the new bytes in them into frames, and passes these to a `FrameMaker`.
 
     ``references`` may grow meanwhile: number n of ``table`` is item n - 1.
     """
@@ -217,7 +217,7 @@ class FrameBuilder:
         return self._similar_base
 
     def close(self) -> None:
-        """Waits for workers and gives the temporary file up. Idempotent."""
+        """Waits for workers and drops the temporary file. Idempotent."""
         self.maker.close()
 
 

@@ -94,7 +94,7 @@ class FrameMaker:
         return {base.reference for frame in self.frames for base in frame.bases} - {OWN}
 
     def close(self) -> None:
-        """Waits for what still runs and gives the spool up. Idempotent."""
+        """Waits for workers that still compress, and drops the temporary file. Idempotent."""
         for item in self._pending:
             if isinstance(item, Future) and not item.cancel():
                 item.exception()

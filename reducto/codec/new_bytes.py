@@ -52,7 +52,7 @@ class NewBytesSpool:
         self._mapped.discard_pages(start, stop)
 
     def close(self) -> None:
-        """Gives the file up; its disk is free once no view of `mapping` is left. Idempotent."""
+        """Drops the file; its disk is free once no view of `mapping` is left. Idempotent."""
         self._file.close()
         self.mapping = memoryview(b"")
 

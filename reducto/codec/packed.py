@@ -42,7 +42,7 @@ _TABLE_LEVEL = 12
 
 @dataclass(frozen=True, slots=True)
 class IndexInputs:
-    """What a corpus's tables are made from, beside its plain bytes."""
+    """What a corpus's tables are made from, in addition to its plain bytes."""
 
     chunking: ChunkParams
     members: tuple[tuple[int, int], ...] = ()
@@ -64,7 +64,7 @@ class PackedTable:
 
     @property
     def corpus_id(self) -> CorpusId:
-        """The identity that the plain bytes and the dictionary give."""
+        """The identity that follows from the plain bytes and the dictionary."""
         return identity(self.plain_length, blake3(self.dictionary).digest(), self.segment_hashes)
 
     def header(self) -> bytes:

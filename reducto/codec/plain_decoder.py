@@ -82,7 +82,7 @@ class PlainDecoder:
         self._plan.execute(table, plain_offset, out)
 
     def close(self) -> None:
-        """Gives the embedded corpus's temporary file up. Idempotent."""
+        """Drops the embedded corpus's temporary file. Idempotent."""
         if self.embedded is not None:
             self.embedded.close()
 

@@ -1,4 +1,4 @@
-"""Proves, window by window, that operations give the plain bytes which they were made from."""
+"""Proves, window by window, that operations yield the plain bytes which they were made from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _PIECE_BYTES = 128 << 10
 
 
 class OperationsProof:
-    """Compares what operations give, from verified corpora, with the plain bytes, and hashes these. Not thread-safe."""
+    """Compares the bytes that operations copy from verified corpora with the plain bytes, and hashes these.
+
+    Not thread-safe.
+    """
 
     def __init__(self, table: ReferenceTable, references: Sequence[ReferenceCorpus], new_bytes: NewBytesSpool) -> None:
         self._table = table
@@ -26,7 +29,7 @@ class OperationsProof:
         self._hasher = blake3()
 
     def check(self, operations: Operations, plain: memoryview, new_length: int) -> None:
-        """Proves that ``operations`` give ``plain``, the blob's next bytes.
+        """Proves that ``operations`` yield ``plain``, the blob's next bytes.
 
         The blob has ``new_length`` new bytes so far, with those that these operations copy. Raises `ProofFailed`,
         `SegmentCorrupt`.

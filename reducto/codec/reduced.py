@@ -41,7 +41,7 @@ class Reduced:
         return tuple(self.find_hooks())
 
     def write_file(self, out: BinaryIO) -> None:
-        """Writes one `.reducto` file, which needs no file beside it but the corpora in ``needs``."""
+        """Writes one `.reducto` file, with the packed corpus inside. Rebuilding still needs the corpora in `needs`."""
         if self.packed_corpus is None:
             out.write(self.instructions)
             return

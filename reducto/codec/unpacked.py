@@ -226,7 +226,7 @@ class UnpackedCorpus:
     def write_corpus(self, path: Path, info: CorpusInfo | None = None, signature: SignatureBlock | None = None) -> None:
         """Writes the whole corpus as a file to map, with its tables, so that new bytes can be matched against it.
 
-        ``info`` and ``signature`` travel beside the packed corpus; with them the file is the one that was packed.
+        ``info`` and ``signature`` travel apart from the packed corpus; with them the file is the one that was packed.
         Raises as `view`, and `OSError`.
         """
         index = self.table.index

@@ -1,4 +1,4 @@
-"""Writes one `.rc` file: plain bytes as they come, then everything else, and at last it gives the file its name."""
+"""Writes one `.rc` file: plain bytes as they come, then all other sections; the file gets its name at the end."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def parse_kek(content: bytes, source: str = "the key") -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class BlobKey:
-    """The key of one blob's bytes, and its id, which the blob's header states."""
+    """The key of one blob's bytes, and its id, which stands in the blob's header."""
 
     key_id: bytes
     secret: bytes = field(repr=False)

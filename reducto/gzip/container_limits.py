@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerLimits:
     """What reading one blob may cost before the blob is stored as it came. Each limit is set by its name."""
 

@@ -46,7 +46,7 @@ class _Use(NamedTuple):
 
 #: Compared byte by byte. The first 32 KiB only fill the encoder's window, so less than 64 KiB is not worth it.
 _COMPARED = _Use(64 << 10, 32 << 10, True)
-#: Told by a token delta.
+#: Described by a token delta, so no byte is compared.
 _PRECOMPUTED = _Use(1, 0, False)
 
 
@@ -106,7 +106,7 @@ class Donor:
         self.reused_bytes = 0
         """Plain bytes of the newer blob that were rebuilt with this one's tokens."""
         self.precomputed_bytes = 0
-        """Plain bytes among `reused_bytes` for which a token delta told the tokens."""
+        """Plain bytes among `reused_bytes` that a token delta described."""
 
     @property
     def aligned_bytes(self) -> int:

@@ -17,7 +17,7 @@ class DeflateSegment:
     choice: int
     """Index of its encoder model in `GzipLayout.choices`."""
     corrections: bytes
-    """What the kernel needs beside the model to make exactly these bits; empty where the model is right."""
+    """What the encoder model would get wrong, as the kernel stores it; empty if the model makes exactly these bits."""
     shared_bits: int = 0
     """The bits of its first wire byte that belong to the segment before."""
 

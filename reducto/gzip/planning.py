@@ -1,4 +1,4 @@
-"""The proved corrections of a segment: what its encoder model must be told to make exactly the real bits."""
+"""Finds the corrections of a segment, with which its encoder model makes exactly the real bits, and proves them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A token delta: the tokens of a newer gzip blob as differences from an older one's (`cext/deflate/token_delta.h`).
 
-Whoever has both blobs computes once which tokens stay and what the others are. Whoever rebuilds the newer blob and has
-the older one searches for matches only where the newer blob has new bytes. A token delta is a hint: whatever is rebuilt
-with it is proved as always.
+It is computed once, from both blobs: which tokens stay, and what the others are. With it and the older blob, the newer
+one is rebuilt without searching for matches except where it has new bytes. A token delta is a hint: a blob that is
+rebuilt with it is proved as always.
 
 ::
 

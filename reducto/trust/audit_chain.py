@@ -98,7 +98,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     return entry if whole else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """What `verify` found in an unbroken log."""
 

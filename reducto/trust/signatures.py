@@ -28,7 +28,6 @@ from reducto.errors import Untrusted, UsageError
 KeyId = NewType("KeyId", str)
 
 SIGNATURE_LENGTH = 64
-_KEY_ID = re.compile(r"[0-9a-f]{32}")
 _DOMAIN = re.compile(rb"reducto ([a-z]{1,32}) v1(?: [a-z ]{1,32})?\x00")
 
 
@@ -60,13 +59,6 @@ def purpose_of(signed_message: bytes) -> Purpose:
             if match[1].decode() == purpose.value:
                 return purpose
     raise UsageError("the message has no known signing domain; build it with reducto.trust.signatures.message")
-
-
-def parse_key_id(text: str) -> KeyId:
-    """The key id that ``text`` spells: 32 lower-case hex digits. Raises `UsageError`."""
-    if _KEY_ID.fullmatch(text) is None:
-        raise UsageError(f"{text[:80]!r} is not a key id (32 lower-case hex digits)")
-    return KeyId(text)
 
 
 def key_id_of(public: Ed25519PublicKey) -> KeyId:
