@@ -15,12 +15,12 @@ from reducto.corpus.reader import Corpus
 from reducto.kernel.chunking import TarWalk
 from reducto.values import ByteRange, Stored
 
-#: Reduces whatever comes, so that a test sees the result however small its data.
+#: Options with which every blob is reduced, so that a test sees a result however small its data is.
 EAGER = EncodeOptions(gate=False, minimum_gain=-1e9)
 
 
 def words(length: int, seed: int = 1) -> bytes:
-    """Compressible bytes that are nowhere the same."""
+    """Compressible bytes without long repeats; each ``seed`` gives other bytes."""
     rng = random.Random(seed)
     vocabulary = [rng.randbytes(rng.randrange(2, 9)).hex().encode() for _ in range(500)]
     out = bytearray()
@@ -30,7 +30,7 @@ def words(length: int, seed: int = 1) -> bytes:
 
 
 def make_tar(files: dict[str, bytes], mtime: int = 1_700_000_000) -> bytes:
-    """A tar with these regular files, all of one age."""
+    """A tar with these regular files, all with the same modification time."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""A few bytes that claim to be many: refused before they are believed, so that they cost no memory."""
+"""Short input that claims to hold much is refused before memory is taken for it."""
 
 from __future__ import annotations
 

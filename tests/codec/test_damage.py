@@ -1,4 +1,4 @@
-"""Damage is told, never handed out: every byte of a small file flipped, every truncation, hostile tables."""
+"""Damage is reported and never decoded: every byte of a small file flipped, every truncation, hostile tables."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_byte_flipped(small: tuple[bytes, bytes, Corpus, Path]) -> None:
 
 
 def test_every_byte_flipped_and_a_range_read(small: tuple[bytes, bytes, Corpus, Path]) -> None:
-    """A range has no hash over the whole blob to rely on: its corpora must be verified by themselves."""
+    """A range has no hash over the whole blob, so its corpora must be verified by themselves."""
     blob, data, corpus, directory = small
     span = ByteRange(19_000, 27_000)
     for at in range(0, len(data), 3):

@@ -1,4 +1,4 @@
-"""DIFFERENCE frames: taken where they pay, read piece by piece, refused when damaged, kept by packing again."""
+"""DIFFERENCE frames are used where they are shorter, read in pieces, refused when damaged, and kept by repacking."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OLD, NEW = program(9000), program(9000, shift=0x35200)
 
 
 def layer(content: bytes) -> bytes:
-    """A tar by whose member's path the twin is found."""
+    """A tar with one member, whose path finds the delta base."""
     return make_tar({"usr/bin/app": content})
 
 
@@ -68,7 +68,7 @@ def test_a_push_takes_no_time_for_them(old: Corpus, tmp_path: Path) -> None:
 
 
 def test_text_is_compressed_against_its_twins() -> None:
-    """What is put together of old pieces in another order has too many differences."""
+    """Old pieces in another order have too many differences."""
     lines = words(200_000).split(b" ")
     random.Random(1).shuffle(lines)
     assert compress_against(b" ".join(lines), words(200_000), 9)[0] is FrameKind.DELTA
@@ -103,7 +103,7 @@ def test_bytes_on_their_way_are_waited_for() -> None:
 
 
 def test_damage_is_noticed_or_changes_nothing_outside() -> None:
-    """Segment hashes refuse wrong bytes; the reader itself only promises to stay inside and to say `Corrupt`."""
+    """Segment hashes refuse wrong bytes. The reader itself only must not read outside, and may raise `Corrupt`."""
     old, new = program(60), program(60, shift=0x700)
     made = compress_difference(new, old, 9)
     assert made is not None

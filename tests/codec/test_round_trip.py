@@ -1,4 +1,4 @@
-"""Whatever goes in comes out: with and without relatives, around every boundary, from any offset."""
+"""A blob decodes to what was encoded: with and without similar corpora, around every boundary, from any offset."""
 
 from __future__ import annotations
 
@@ -63,25 +63,25 @@ def test_nothing_is_stored_as_it_came(tmp_path: Path) -> None:
 
 @SLOW
 @given(st.data())
-def test_edits_of_a_relative(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Cuts, insertions, moves and repeats of a corpus come back, and cost little more than what is new."""
+def test_edits_of_a_corpus(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Cuts, insertions, moves and repeats of a corpus decode, and cost at most 5,000 bytes for each piece."""
     tmp_path = tmp_path_factory.mktemp("edits")
     old = words(data.draw(st.integers(1, 300_000)), seed=data.draw(st.integers(0, 3)))
     corpus = make_corpus(tmp_path / "old.rc", old)
     pieces: list[bytes] = []
-    fresh = 0
+    new_bytes = 0
     for _ in range(data.draw(st.integers(1, 6))):
         start = data.draw(st.integers(0, len(old)))
         pieces.append(old[start : start + data.draw(st.integers(0, 150_000))])
         new = data.draw(st.binary(max_size=2000))
-        fresh += len(new)
+        new_bytes += len(new)
         pieces.append(new)
     blob = b"".join(pieces)
     if not blob or blob.startswith(b"\x1f\x8b"):  # a gzip file that is cut off is stored as it came
         return
     stored = round_trip(blob, [corpus], tmp_path)
-    # A piece may begin in the middle of a chunk that is then new; its twin keeps it cheap but not free.
-    assert len(stored) < fresh + len(pieces) * 5000 + 1500
+    # A piece may begin in the middle of a chunk. The rest of that chunk is new, but has a delta base.
+    assert len(stored) < new_bytes + len(pieces) * 5000 + 1500
 
 
 def test_threads_and_piece_lengths_change_nothing(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_threads_and_piece_lengths_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("framed", [False, True])
-def test_bytes_that_are_put_into_the_encoders_room_make_the_same(framed: bool, tmp_path: Path) -> None:
+def test_bytes_in_the_write_buffer_give_the_same_result(framed: bool, tmp_path: Path) -> None:
     old = words(3_000_000, seed=5)
     corpus = make_corpus(tmp_path / "old.rc", old)
     new = old[:1_000_000] + words(2 * WINDOW_BYTES, seed=6) + old[900_000:]
@@ -149,7 +149,7 @@ def test_zeros_cost_nothing(tmp_path: Path) -> None:
 
 
 def test_twins_by_place_and_by_path(tmp_path: Path) -> None:
-    """A file rewritten in many places shares no chunk with its older self, yet costs little: by path alone, too."""
+    """A file that changed in many places shares no chunk with its older version, but its path finds the delta base."""
     library = words(200_000, seed=11)
     changed = bytearray(library)
     for at in range(100, len(changed), 1000):
@@ -164,7 +164,7 @@ def test_twins_by_place_and_by_path(tmp_path: Path) -> None:
 
 
 def test_a_new_version_can_refer_to_the_layer_before(tmp_path: Path) -> None:
-    """New bytes become a corpus that unpacks to the same identity and serves the next blob."""
+    """New bytes become a corpus that unpacks to the same identity and is a reference for the next blob."""
     first, second = words(700_000, seed=12), words(30_000, seed=13)
     base = make_corpus(tmp_path / "base.rc", first)
     encoder = BlobEncoder(FixedSelector([base]), tmp_path, EncodeOptions(gate=False, inline_bytes=0))
@@ -185,7 +185,7 @@ def test_a_new_version_can_refer_to_the_layer_before(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_is_short(tmp_path: Path) -> None:
-    """Whoever reads from the beginning needs the first segment's frames and their twins, and waits for them."""
+    """A reader at the beginning waits for the frames of the first segment and for their delta bases."""
     old, other = words(6_000_000), words(6_000_000, seed=2)
     corpus = make_corpus(tmp_path / "old.rc", old)
     new = b"".join(old[at : at + 60_000] + other[at + 60_000 : at + 120_000] for at in range(0, len(old), 120_000))
@@ -197,7 +197,7 @@ def test_the_first_frame_is_short(tmp_path: Path) -> None:
     frames = PackedTable.parse(reduced.packed_corpus.read_bytes())[0].frames
     encoder.close()
     assert SEGMENT_BYTES <= frames[0].plain_length < SEGMENT_BYTES + 70_000
-    assert sum(twin.length for twin in frames[0].bases) < 4 * SEGMENT_BYTES
+    assert sum(base.length for base in frames[0].bases) < 4 * SEGMENT_BYTES
     assert len(frames) > 1
 
 
@@ -245,7 +245,7 @@ def test_the_gate_declines_noise_and_keeps_relatives(tmp_path: Path) -> None:
 
 
 def test_the_gate_lets_the_first_of_its_kind_pass(tmp_path: Path) -> None:
-    # A sample that looks as if nothing were saved, of a blob that repeats itself later on.
+    # By the sample nothing would be saved, but the blob repeats itself later on.
     first = gzip.compress(words(9_000_000, seed=4) * 2, 6, mtime=0)
     assert isinstance(encode(first, [], tmp_path, EncodeOptions(minimum_score=0.99)), bytes)
 
@@ -325,7 +325,7 @@ def test_a_reader_goes_with_its_last_reference(kind: FrameKind) -> None:
 
 
 def _two_versions(tmp_path: Path) -> tuple[list[Corpus], list[bytes], list[bytes]]:
-    """A corpus, related gzip blobs as Go's encoder makes them (the third has half of the files), and instructions."""
+    """A corpus, three similar gzip blobs by Go's encoder (the third has half of the files), and their instructions."""
     oracle = next(o for o in go_oracles() if o.name == "go-1.26-level6")
     files = {f"usr/lib/{number}.py": words(30_000, seed=number) for number in range(150)}
     old, half = make_tar(files), make_tar(dict(islice(files.items(), 75)))

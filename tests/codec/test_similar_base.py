@@ -1,4 +1,4 @@
-"""Relatives without a chunk in common: logs of two days, whose every line has a time of its own."""
+"""Similar corpora without a chunk in common: logs of two days, whose lines differ in their times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.codec.samples import decode, encode, make_corpus, words
 
 
 def log(day: int, lines: int = 8000) -> bytes:
-    """What the same programs say on each day, a few lines excepted."""
+    """The lines that the same programs write on each day, and a few others."""
     said, clock = random.Random(1), random.Random(day)
     out, second = [], 0.0
     for number in range(lines):
@@ -50,32 +50,32 @@ def pack(blob: bytes, references: list[Corpus], spool: Path, options: EncodeOpti
 
 @pytest.mark.parametrize("level", [1, 3, 9])
 def test_todays_log_is_stored_as_what_is_new_in_it(level: int, yesterday: Corpus, tmp_path: Path) -> None:
-    """The gate lets it pass, although not a chunk of it is known."""
+    """The gate accepts it, although no chunk of it is known."""
     options = EncodeOptions(compression_level=level)
     alone = encode(log(2), [], tmp_path, options)
-    beside = encode(log(2), [yesterday], tmp_path, options)
+    against = encode(log(2), [yesterday], tmp_path, options)
     assert isinstance(alone, bytes)
-    assert isinstance(beside, bytes)
-    assert len(beside) < 0.5 * len(alone)
-    assert decode(beside, [yesterday], tmp_path) == log(2)
-    assert decode(beside, [yesterday], tmp_path, ByteRange(300_000, 300_100)) == log(2)[300_000:300_100]
+    assert isinstance(against, bytes)
+    assert len(against) < 0.5 * len(alone)
+    assert decode(against, [yesterday], tmp_path) == log(2)
+    assert decode(against, [yesterday], tmp_path, ByteRange(300_000, 300_100)) == log(2)[300_000:300_100]
 
 
-def test_nothing_is_copied_and_the_relative_is_needed(yesterday: Corpus, tmp_path: Path) -> None:
+def test_nothing_is_copied_and_the_similar_corpus_is_needed(yesterday: Corpus, tmp_path: Path) -> None:
     packed, reduced = pack(log(2), [yesterday], tmp_path, EncodeOptions(inline_bytes=0))
     assert reduced.receipt.copied_bytes == 0
     assert reduced.needs == (yesterday.id,)
     assert {frame.kind for frame in PackedTable.parse(packed)[0].frames} <= set(NEED_DELTA_BASE)
 
 
-def test_a_stranger_is_not_needed(tmp_path: Path) -> None:
+def test_an_unlike_corpus_is_not_needed(tmp_path: Path) -> None:
     stranger = make_corpus(tmp_path / "stranger.rc", words(700_000, seed=3))
     packed, reduced = pack(log(2), [stranger], tmp_path, EncodeOptions(inline_bytes=0))
     assert reduced.needs == ()
     assert [frame.kind for frame in PackedTable.parse(packed)[0].frames] == [FrameKind.LITERAL]
 
 
-def test_the_relative_among_strangers_is_found(yesterday: Corpus, tmp_path: Path) -> None:
+def test_the_similar_corpus_among_others_is_found(yesterday: Corpus, tmp_path: Path) -> None:
     stranger = ReferenceCorpus(make_corpus(tmp_path / "stranger.rc", words(700_000, seed=3)))
     assert find_similar_base([stranger, ReferenceCorpus(yesterday)], log(2), 0, 9) == 2
     assert find_similar_base([stranger], log(2), 0, 9) is None
@@ -102,7 +102,7 @@ def test_long_logs_are_cut_and_lie_beside_the_same_place(
     packed, _ = pack(log(2), [yesterday], tmp_path, EncodeOptions(inline_bytes=0))
     frames = PackedTable.parse(packed)[0].frames
     assert [frame.plain_length for frame in frames[:-1]] == [200_000] * (len(frames) - 1)
-    assert [(twin.offset, twin.length) for frame in frames[:2] for twin in frame.bases] == [
+    assert [(base.offset, base.length) for frame in frames[:2] for base in frame.bases] == [
         (0, 300_000),
         (150_000, 300_000),
     ]

@@ -1,4 +1,4 @@
-"""zstd frames behind a prefix: what `zstandard` makes and reads itself, without a copy of the prefix."""
+"""zstd frames that refer to a prefix are the same that `zstandard` makes, and the prefix is not copied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW_LOG = 27
 
 @pytest.fixture(params=["told", "copied"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With zstandard's CFFI binding, and as where it is missing."""
+    """With zstandard's CFFI binding, and without it."""
     if request.param == "copied":
         monkeypatch.setattr(zstd_prefix, "lib", None)
     else:
@@ -27,7 +27,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def related(length: int, seed: int = 1) -> tuple[bytes, bytes]:
-    """A prefix, and data that is mostly in it."""
+    """A prefix, and data most of which is in it."""
     rng = random.Random(seed)
     prefix = rng.randbytes(length)
     pieces = []
@@ -76,7 +76,7 @@ def test_a_reader_keeps_its_prefix(way: str) -> None:
     stored = bytes(zstd_prefix.compress(data, prefix, delta_parameters(1, len(prefix) + len(data))))
     reader = zstd_prefix.open_reader(io.BytesIO(stored), copied([prefix])[:], WINDOW_LOG)
     gc.collect()
-    others = [copied([bytes(3 << 20)]) for _ in range(4)]  # would take the prefix's place
+    others = [copied([bytes(3 << 20)]) for _ in range(4)]  # would get the memory of a prefix that was freed
     out = bytearray(len(data))
     assert reader.readinto(memoryview(out)) == len(data)
     assert bytes(out) == data
@@ -105,7 +105,7 @@ def test_damage_is_an_error(way: str) -> None:
 
 def test_a_window_may_not_exceed_its_limit(way: str) -> None:
     data = random.Random(2).randbytes(200_000)
-    stream = zstandard.ZstdCompressor(level=1).compressobj()  # its frame does not say how long it is
+    stream = zstandard.ZstdCompressor(level=1).compressobj()  # its frame does not state its length
     made = stream.compress(data) + stream.flush()
     with pytest.raises(zstandard.ZstdError):
         zstd_prefix.open_reader(io.BytesIO(made), b"prefix", 10).readinto(memoryview(bytearray(len(data))))

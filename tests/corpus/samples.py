@@ -15,7 +15,7 @@ from reducto.values import CorpusId
 
 
 def signer(seed: bytes = b"corpus tests only, no real key!!") -> Signer:
-    """A signer with a key that everybody knows."""
+    """A signer whose private key stands here, so that anybody can sign like it."""
     return Signer(Ed25519PrivateKey.from_private_bytes(seed))
 
 
@@ -28,7 +28,7 @@ def noise(length: int, seed: int = 1) -> bytes:
 
 
 def write_small(path: Path, *, signer: Signer | None = None, plain: bytes | None = None) -> CorpusId:
-    """A corpus with something in every section."""
+    """A corpus in which no section is empty."""
     plain = noise(40_000) if plain is None else plain
     with IndexedCorpusWriter(path, chunking=ChunkParams(1024), signer=signer) as writer:
         half = len(plain) // 2

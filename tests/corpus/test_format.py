@@ -1,4 +1,4 @@
-"""The `.rc` file: golden bytes, round trips, damage in every place."""
+"""The `.rc` file: golden bytes, round trips, and damage of every byte."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOLDEN_ID = "c1f015317671c2467e67eec4dc19673a7ebbc56a95652bc9cfd8b6b9c0c84efb"
 
 
 def read_all(corpus: Corpus) -> tuple[object, ...]:
-    """Everything that a reader can get out of a corpus."""
+    """Everything that can be read from a corpus."""
     return (
         corpus.id,
         bytes(corpus.view(0, corpus.plain_length)),

@@ -1,4 +1,4 @@
-"""Corpora whose hashes are right and whose content lies: a compress against them is right or fails, never worse."""
+"""Corpora with right hashes and false tables: encoding against them fails or gives a right result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that do not fit in memory are the same as those that do."""
+"""Tables that were sorted on disk are the same as those that were sorted in memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_any_run_length_gives_the_defined_table(tmp_path: Path, count: int, run_
 
 
 U64 = st.integers(0, 2**64 - 1)
-#: Crowded fingerprints: neighbours, and both ends of the range.
+#: Fingerprints close to each other, and at both ends of their range.
 CROWDED = st.one_of(st.integers(0, 3), st.integers(2**64 - 4, 2**64 - 1), st.integers(2**63, 2**63 + 3), U64)
 
 

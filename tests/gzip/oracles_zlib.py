@@ -1,4 +1,4 @@
-"""Real encoders of zlib's lineage: zlib itself (through Python), GNU gzip, pigz, java.util.zip, Node."""
+"""Real encoders that come from zlib: zlib itself (through Python), GNU gzip, pigz, java.util.zip, Node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.gzip.oracles import Encode, Oracle, piped
 
 SOURCES = Path(__file__).parent / "zlib_oracle"
 LEVELS = range(1, 10)
-#: pigz: options, what the model is called, its levels.
+#: pigz: options, the name of the model, its levels.
 PIGZ_KINDS = {
     "": ((), "pigz-level-", LEVELS),
     "single-": (("-p1",), "pigz-single-thread-level-", LEVELS),
@@ -51,7 +51,7 @@ def flushed(level: int, every: int, mode: int = zlib.Z_SYNC_FLUSH) -> Encode:
 
 @cache
 def version_of(command: str) -> str:
-    """What a program says of its version; ``none`` where it is missing."""
+    """The version that a program prints; ``none`` if it is missing."""
     if shutil.which(command) is None:
         return "none"
     said = subprocess.run([command, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
@@ -104,7 +104,7 @@ def pigz_oracles() -> Iterator[Oracle]:
     for kind, (options, model, levels) in PIGZ_KINDS.items():
         for level in levels:
             found = _installed("pigz", "-nc", f"-{level}", *(options if "-p1" in options else ("-p2", *options)))
-            same = kind == "single-" and level > 3  # lazy levels do not tell one thread from many
+            same = kind == "single-" and level > 3  # from level 4 on, one thread and several give the same bytes
             name = f"pigz-level-{level}" if same else f"{model}{level}"
             kept = kind == "" or level == (1 if kind == "single-" else 6)
             yield Oracle("pigz", version, f"{kind}level{level}", name, found, kept)
@@ -125,5 +125,5 @@ def java_oracles() -> Iterator[Oracle]:
 
 
 def all_of_zlib() -> list[Oracle]:
-    """Every encoder of the lineage."""
+    """All of these encoders."""
     return [*zlib_oracles(), *gnu_oracles(), *pigz_oracles(), *node_oracles(), *java_oracles()]

@@ -11,7 +11,7 @@ from functools import cache
 
 @cache
 def words(length: int, seed: int = 1) -> bytes:
-    """Text out of a small vocabulary with a long tail."""
+    """Text of few frequent words and many rare ones."""
     rng = random.Random(seed)
     vocabulary = [bytes(rng.choices(b"etaoinshrdlucmfwypvbgkjqxz", k=rng.randint(2, 11))) for _ in range(3000)]
     out = bytearray()
@@ -23,13 +23,13 @@ def words(length: int, seed: int = 1) -> bytes:
 
 @cache
 def noise(length: int, seed: int = 2) -> bytes:
-    """Incompressible."""
+    """Incompressible bytes."""
     return random.Random(seed).randbytes(length)
 
 
 @cache
 def code(length: int, seed: int = 3) -> bytes:
-    """Like machine code: skewed bytes, short repeats near and far."""
+    """Bytes like machine code: some values are frequent, and short repeats lie near and far."""
     rng = random.Random(seed)
     out = bytearray(rng.choices(range(256), weights=[1 + 4000 // (i + 1) for i in range(256)], k=4096))
     while len(out) < length:
@@ -41,13 +41,13 @@ def code(length: int, seed: int = 3) -> bytes:
 
 
 def constant(length: int) -> bytes:
-    """One byte over and over."""
+    """One byte repeated."""
     return b"\0" * length
 
 
 @cache
 def sparse(length: int, seed: int = 4) -> bytes:
-    """Zeros with islands."""
+    """Zeros with other bytes here and there."""
     rng = random.Random(seed)
     out = bytearray(length)
     for _ in range(length // 20_000 + 1):
@@ -80,7 +80,7 @@ KINDS = (words, noise, code, constant, sparse, archive)
 
 @cache
 def mixed(length: int, seed: int) -> bytes:
-    """Stretches of all kinds, of random lengths."""
+    """Runs of all kinds, of random lengths."""
     rng = random.Random(seed)
     out = bytearray()
     while len(out) < length:

@@ -1,4 +1,4 @@
-"""Which model is taken: also where a stream begins with little to tell, or has parts by several encoders."""
+"""Which model is chosen, also where a stream begins with bytes that fit many, or has parts by several encoders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reducto.gzip import GzipRecipe
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import assert_exact, read_container, workers
 
-#: Some of each family, among them levels that no header tells apart.
+#: Some of each family, among them levels with the same header.
 NAMES = (
     *("go-1.26-level0", "go-1.26-level3", "go-1.26-level5", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6"),
     *("klauspost-1.15.12-level4", "pgzip-1.15.12-level5", "pgzip-1.18.0-level2"),
@@ -24,7 +24,7 @@ SOME = [oracle for oracle in CHOSEN if oracle.encoder != "zlib" or oracle.level 
 @pytest.mark.parametrize("oracle", SOME, ids=lambda oracle: oracle.name)
 @pytest.mark.parametrize("quiet", [samples.noise, samples.constant], ids=lambda kind: kind.__name__)
 def test_a_beginning_that_tells_nothing_costs_little(oracle: oracles.Oracle, quiet) -> None:
-    """Layers begin with archives or empty disk space: many models fit until something else comes."""
+    """Layers that begin with archives or empty disk space fit many models until other bytes follow."""
     plain = quiet(6_000_000) + samples.archive(3_000_000)
     with workers() as submit:
         exact = assert_exact(None, plain, oracle.encode(plain), submit=submit)
@@ -44,7 +44,7 @@ def test_members_by_many_encoders_need_no_corrections(kind) -> None:
 
 @pytest.mark.parametrize("length", [0, 100, 20_000, 5_000_000])
 def test_naming_an_encoder_costs_little_time(length: int) -> None:
-    """Small and incompressible blobs, too: a tenth of a second beyond what planning takes."""
+    """Choosing takes at most 0.1 s more than planning, for small and incompressible blobs, too."""
     wire = gzip.compress(samples.noise(length), 6)
     seconds = []
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_naming_an_encoder_costs_little_time(length: int) -> None:
 
 @pytest.mark.parametrize("name", ["pgzip-1.15.12-level1", "pgzip-1.15.12-level5", "pigz-2.6-level1", "go-1.27-level1"])
 def test_long_streams_are_cut_into_segments(name: str) -> None:
-    """Longer than the window, with empty blocks where segments may end."""
+    """A blob longer than the window, with empty blocks where segments may end."""
     oracle = next(oracle for oracle in oracles.all_oracles() if oracle.name == name)
     plain = samples.archive(3_000_000) * 10
     with workers() as submit:

@@ -1,4 +1,4 @@
-"""Around deflate streams (RFC 1952): members, header fields, trailing bytes; and encoders without a model."""
+"""What surrounds deflate streams (RFC 1952): members, header fields, trailing bytes; and encoders without a model."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_stored_blocks_of_any_length(block_bytes: int) -> None:
 
 
 def exact_or_stored(plain: bytes, wire: bytes) -> None:
-    """A reduced form rebuilds, and its recipe is worth having; anything else is stored."""
+    """A blob with a recipe rebuilds, and the recipe is short; any other blob is stored as it came."""
     outcome, found = read_container(wire)
     if isinstance(outcome, GzipRecipe):
         assert found == plain

@@ -1,4 +1,4 @@
-"""Rebuilding beside an older blob: the same bits as alone, whatever was edited between the two."""
+"""Rebuilding with a donor gives the same bits as without, whatever was edited between the two blobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reducto.kernel.matching import AlignedRange
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, recipe_of, workers
 
-#: Real encoders that defer matches, and one that does not and therefore follows nobody.
+#: Real encoders that defer matches, and one that does not, so that it cannot reuse tokens.
 REUSING = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level in ("level4", "level6", "level9")]
 OTHER = [o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level2"]
 SIX = next(o for o in REUSING if o.level == "level6")
@@ -25,14 +25,14 @@ PLAIN_BYTES = 2_300_000
 
 @dataclass(frozen=True)
 class Edited:
-    """A newer blob, and where it runs beside the older one."""
+    """A newer blob, and its ranges that are aligned with the older one."""
 
     plain: bytes
     aligned: list[AlignedRange]
 
 
 def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
-    """``old`` with places replaced; a share of them by more or fewer bytes."""
+    """``old`` with bytes replaced at random places; a share ``resizing`` of them by more or fewer bytes."""
     rng = random.Random(seed)
     out, at, start, aligned = bytearray(), 0, (0, 0), []
     for cut in sorted(rng.randrange(len(old)) for _ in range(places)):
@@ -54,7 +54,7 @@ def edit(old: bytes, places: int, seed: int, resizing: float) -> Edited:
 
 
 def rebuild_from(old_wire: bytes, old_plain: PlainReader, new_wire: bytes, edited: Edited) -> tuple[Donor, bytes]:
-    """The newer blob rebuilt, and the donor that helped."""
+    """The donor, and the newer blob rebuilt with it."""
     donor = Donor(recipe_of(old_wire), memoryview(old_wire), old_plain, edited.aligned)
     return donor, rebuild_with(donor, recipe_of(new_wire), edited.plain)
 
@@ -88,7 +88,7 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
         assert rebuilt == new_wire
 
 
-def test_most_of_a_rebuilt_archive_stands_beside_the_older_one() -> None:
+def test_most_of_an_archive_is_rebuilt_with_the_donors_tokens() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 30, 1, 0)
     new_wire = SIX.encode(edited.plain)
@@ -107,7 +107,7 @@ def test_a_single_byte_at_either_end(at: int) -> None:
 
 
 @pytest.mark.parametrize("oracle", OTHER, ids=lambda oracle: oracle.name)
-def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
+def test_other_encoders_reuse_nothing(oracle: oracles.Oracle) -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
     new_wire = oracle.encode(edited.plain)
@@ -116,7 +116,7 @@ def test_other_encoders_do_without(oracle: oracles.Oracle) -> None:
     assert donor.reused_bytes == 0
 
 
-def test_an_older_blob_of_another_level_is_not_followed() -> None:
+def test_an_older_blob_of_another_level_is_no_donor() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
     new_wire = SIX.encode(edited.plain)
@@ -135,7 +135,7 @@ def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
     assert donor.reused_bytes > 0.5 * len(old)
 
 
-def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
+def test_a_donor_that_cannot_be_read_is_not_used() -> None:
     class Broken:
         reads = 0
 
@@ -148,4 +148,4 @@ def test_a_precedent_that_cannot_be_read_is_done_without() -> None:
     donor, rebuilt = rebuild_from(new_wire, broken, new_wire, edit(old, 0, 1, 0))
     assert rebuilt == new_wire
     assert donor.reused_bytes == 0
-    assert 1 <= broken.reads <= 2  # by as many workers
+    assert 1 <= broken.reads <= 2  # once by each worker

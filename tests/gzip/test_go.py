@@ -38,7 +38,7 @@ def test_edge_lengths_are_exact(oracle: oracles.Oracle, kind) -> None:
 def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: int) -> None:
     plain = samples.mixed(2_500_000, seed)[:length]
     exact = assert_exact(None, plain, oracle.encode(plain), seed=seed)
-    # Levels 1 to 3 start a segment by simulation; on mixtures that may take a few tokens more to fall in step.
+    # Levels 1 to 3 begin a segment by simulating what came before it; on mixed data that may need a few corrections.
     budget = 0 if oracle.level not in ("level1", "level2", "level3") else len(plain) // 1000
     assert exact.correction_bytes <= budget
 

@@ -1,4 +1,4 @@
-"""Golden files: a model or recipe format that changes would make stored layers unreadable."""
+"""Golden files: if a model or the recipe format changed, stored layers could not be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.gzip.helpers import PlainBytes, read_container
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gzip"
 FILES = sorted(GOLDEN.glob("*.gz"))
-#: Ids are a storage format: names may be corrected, numbers may not.
+#: Ids are stored: a name may be corrected, a number may not change.
 FROZEN_IDS = {
     "go-1.19-level-0": 0x0100, "go-1.19-level-1": 0x0101, "go-1.19-level-2": 0x0102, "go-1.19-level-3": 0x0103,
     "go-1.19-level-4": 0x0104, "go-1.19-level-5": 0x0105, "go-1.19-level-6": 0x0106, "go-1.19-level-7": 0x0107,

@@ -1,4 +1,4 @@
-"""Damaged, forged and oversized input: stored as it came or `Corrupt`, never a crash, wrong bytes or much memory."""
+"""Damaged, forged and oversized input is stored as it came or `Corrupt`: no crash, no wrong bytes, little memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.gzip.helpers import PlainBytes, assert_exact, read_container
 
 FILES = Path(__file__).parent.parent / "golden" / "gzip"
 GOLDEN = sorted(FILES.glob("go-*-level[16].gz"))
-#: One file of each way to write a stream, where recipes are forged.
+#: One file of each way to write a stream, whose recipes are forged.
 FAMILIES = ("go-1.26-level6", "go-1.27-level6", "pgzip-1.15.12-level5", "klauspost-1.15.12-level9", "zlib-*-level6",
             "zlib-*-window9-level1", "gnu-gzip-*-level6", "gnu-gzip-*-rsyncable6", "pigz-*-level6", "pigz-*-level1",
             "pigz-*-rsyncable-level6", "pigz-*-independent-level6", "node-*-level6")  # fmt: skip
@@ -61,7 +61,7 @@ def test_wrong_trailer_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_forged_recipes_never_crash(family: str) -> None:
-    """Random bytes, and parameters of the member that no encoder has: another stream or `Corrupt`, in time."""
+    """Random corrections and impossible member parameters give another stream or `Corrupt`, in bounded time."""
     wire = next(iter(sorted(FILES.glob(f"{family}.gz")))).read_bytes()
     outcome, plain = read_container(wire)
     assert isinstance(outcome, GzipRecipe)
@@ -80,7 +80,7 @@ def test_forged_recipes_never_crash(family: str) -> None:
 
 
 def rebuild_or_corrupt(data: bytes, plain: bytes) -> None:
-    """Whatever comes of it, `Corrupt` is the only exception, and never more comes out than is stated."""
+    """`Corrupt` is the only exception, and never more bytes come out than the recipe states."""
     try:
         recipe = recipe_from_bytes(data)
         if recipe.plain_length <= len(plain):
@@ -132,7 +132,7 @@ def test_trailing_limit_stores() -> None:
 
 
 def test_one_endless_block_stores() -> None:
-    """A block longer than the limit leaves nowhere to cut."""
+    """In a block longer than the limit no segment can end."""
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + _fixed_zeros(40_000_000 // 258) + struct.pack("<II", 0, 0)
     assert zlib.decompressobj(31).decompress(wire, 1000) == bytes(1000)
     outcome, _ = read_container(wire, limits=ContainerLimits(block_limit_bytes=16 << 20))
@@ -168,7 +168,7 @@ def _fixed_zeros(matches: int) -> bytes:
 
 
 def test_many_empty_blocks_store() -> None:
-    """Sync markers make wire bytes without plain ones."""
+    """Sync markers are wire bytes without plain bytes."""
     wire = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\0\0\0\xff\xff" * 200_000 + b"\x03\0" + bytes(8)
     outcome, plain = read_container(wire)
     assert isinstance(outcome, Stored)
@@ -215,7 +215,7 @@ BOMB_PLAIN_BYTES = 10_000 << 20
 
 
 def bomb() -> bytes:
-    """Ten GB of zeros in ten MB, quickly made: a MiB and a flush leave the same bytes every time."""
+    """10 GB of zeros in 10 MB. They are made quickly, because each MiB with a flush gives the same bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     pieces = [packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(2)]
     trailer = struct.pack("<II", 0, BOMB_PLAIN_BYTES & 0xFFFFFFFF)
@@ -223,7 +223,7 @@ def bomb() -> bytes:
 
 
 def test_ten_gigabyte_bomb_is_stored_within_memory_and_time(tmp_path: Path) -> None:
-    """With the limits that there are without any setting; in a process of its own so that its peak can be read."""
+    """With the default limits, in a process of its own so that its peak of memory can be read."""
     file = tmp_path / "bomb.gz"
     file.write_bytes(bomb())
     assert 10_000_000 < file.stat().st_size < 11_000_000
@@ -255,7 +255,7 @@ print(reader.finish().reason, seen, peak)
 
 
 def test_much_expansion_alone_is_no_bomb() -> None:
-    """Sparse data up to the floor is reduced, however little its wire is; beyond it what counts is the rate."""
+    """Sparse data up to the floor is reduced whatever its expansion; beyond the floor the expansion is limited."""
     wire = gzip.compress(samples.constant(30_000_000), 9)
     outcome, plain = read_container(wire)
     assert isinstance(outcome, GzipRecipe)

@@ -1,4 +1,4 @@
-"""Names, levels and reasons that users see."""
+"""The names, levels and reasons that users see."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_go_files_are_named(level: int) -> None:
 
 
 def test_what_no_model_makes_has_a_reason() -> None:
-    """Tokens chosen at random by nobody's encoder: every literal, in fixed blocks of odd sizes."""
+    """A stream that no encoder writes: literals only, in fixed blocks of odd sizes."""
     wire = bytearray(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
     plain = samples.words(200_000)
     for at in range(0, len(plain), 777):

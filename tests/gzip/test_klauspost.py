@@ -13,7 +13,7 @@ from tests.gzip import oracles, oracles_klauspost, samples
 from tests.gzip.helpers import assert_exact, workers
 
 ORACLES = [*oracles_klauspost.klauspost_oracles(), *oracles_klauspost.go_oracles()]
-#: What Debian's podman, buildah and skopeo have, and the newest.
+#: The releases in Debian's podman, buildah and skopeo, and the newest.
 RELEASES = {"klauspost": "1.15.12", "pgzip": "1.15.12", "go": "1.27"}
 CURRENT = [oracle for oracle in ORACLES if oracle.version == RELEASES[oracle.encoder]]
 DEFAULTS = [oracle for oracle in CURRENT if oracle.level in ("level1", "level5", "level6")]
@@ -31,9 +31,9 @@ def by_name(oracle: oracles.Oracle) -> str:
 
 
 def model_rebuilds(name: str, plain: bytes, wire: bytes) -> bool:
-    """Does the model make the whole stream out of the plain bytes alone? Short files fit many models: this asks one."""
-    inflater, at, room = kernel.Inflater(), 10, bytearray(len(plain) + 1024)  # no encoder here writes a longer header
-    status, end, used = inflater.run(bytearray(wire), at, room, 0)
+    """Whether this very model makes the whole stream without corrections. Short files fit many models."""
+    inflater, at, out = kernel.Inflater(), 10, bytearray(len(plain) + 1024)  # no encoder here writes a longer header
+    status, end, used = inflater.run(bytearray(wire), at, out, 0)
     assert (status, used) == (kernel.DONE, len(plain))
     shape = kernel.SegmentShape(0, len(plain), 0, True, True, 0, 8 * (end - at) + inflater.bit)
     model_id = next(model.model_id for model in kernel.models().values() if model.name == name)
@@ -43,7 +43,7 @@ def model_rebuilds(name: str, plain: bytes, wire: bytes) -> bool:
 @pytest.mark.parametrize("oracle", ORACLES, ids=by_name)
 def test_archive_is_exact_without_corrections(oracle: oracles.Oracle) -> None:
     plain = samples.archive(3_000_000)
-    # Without compression only the last block tells Go 1.27 from the releases before it.
+    # Without compression, Go 1.27 and the releases before it differ only in the last block.
     name = None if oracle.name == "go-1.27-level0" else oracle.model
     assert assert_exact(name, plain, oracle.encode(plain)).correction_bytes == 0
 
@@ -75,8 +75,8 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     wire = oracle.encode(plain)
     assert model_rebuilds(oracle.model, plain, wire)
     exact = assert_exact(None, plain, wire, seed=seed)
-    # Short files fit several models, of which the classifier takes a likely one. And a segment within a stream is begun
-    # by simulation, which may need a token to fall in step: at the fast levels, pgzip's apart, more than one.
+    # Short files fit several models, of which the classifier takes a likely one. And a segment within a stream begins
+    # by simulating what came before it, which may need a correction; at the fast levels, pgzip's excepted, several.
     later = sum(len(member.segments) - 1 for member in exact.recipe.members) if exact.correction_bytes else 0
     budget = 16 + 24 * later
     if oracle.encoder != "pgzip" and oracle.level in SIMULATED:
@@ -129,7 +129,7 @@ def run(encoder: str, *arguments: int, plain: bytes) -> bytes:
 
 
 def family_ids() -> dict[str, int]:
-    """The ids as they were given: a storage format, so numbers never change."""
+    """The ids are stored, so their numbers never change."""
     ids = {"klauspost-1.15.0-level-4": 0x0204, "klauspost-1.18.0-level-4": 0x0214}
     ids |= {f"klauspost-1.15.11-level-{level}": 0x0200 + level for level in (1, 2, 3, 5, 6)}
     ids |= {f"klauspost-1.15.0-level-{level}": 0x0230 + level for level in (1, 2, 3, 5, 6, 7, 8, 9)}

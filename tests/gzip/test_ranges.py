@@ -1,4 +1,4 @@
-"""A range from the middle costs its segments and one warm-up, not the layer."""
+"""Rebuilding a range reads the plain bytes of its segments and one warm-up, and not the whole layer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_abandoned_rebuild_leaves_no_work_behind() -> None:
 
 
 def test_workers_that_read_do_not_wait_for_each_other() -> None:
-    """Readers and planners on the very pool that they submit to: nobody may wait for a task that cannot start."""
+    """Readers and planners on the pool that they submit to must not wait for tasks that cannot start."""
     oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
     plain = samples.archive(3_000_000, 23) * 3
     wire = oracle.encode(plain)

@@ -1,4 +1,4 @@
-"""Rebuilding by a token delta: the same bits as alone, whatever was edited, and no harm by a delta that is wrong."""
+"""Rebuilding by a token delta gives the same bits as without, and a wrong delta does no harm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = TokenDelta(1000, 900, [AlignedRange(5, 7, 2048), AlignedRange(4000, 1, 4
 
 
 def made(old_wire: bytes, new_wire: bytes, edited: Edited) -> TokenDelta | None:
-    """The delta as a reader gets it."""
+    """The delta, written and read again."""
     older, newer = recipe_of(old_wire), recipe_of(new_wire)
     delta = make_token_delta(
         newer, memoryview(new_wire), PlainBytes(edited.plain), older, memoryview(old_wire), edited.aligned
@@ -29,7 +29,7 @@ def made(old_wire: bytes, new_wire: bytes, edited: Edited) -> TokenDelta | None:
 
 
 def rebuild_by(delta: TokenDelta, old_wire: bytes, new_wire: bytes, plain: bytes) -> tuple[Donor, bytes]:
-    """The newer blob rebuilt without the older one's plain bytes, and the donor that helped."""
+    """The donor, and the newer blob rebuilt with it but without the older plain bytes."""
     newer = recipe_of(new_wire)
     donor = Donor(recipe_of(old_wire), memoryview(old_wire), None, delta.aligned, delta.by_segment_start(newer))
     return donor, rebuild_with(donor, newer, plain)
@@ -59,7 +59,7 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
         edited = edit(old, places, 7, resizing)
         new_wire = SIX.encode(edited.plain)
         delta = made(old_wire, new_wire, edited)
-        # Stored blocks hide their tokens, and behind an insertion long runs are in step no more.
+        # Stored blocks have no tokens, and behind an insertion long runs have other tokens.
         assert delta is not None or kind in (samples.noise, samples.constant)
         if delta is not None:
             _, rebuilt = rebuild_by(delta, old_wire, new_wire, edited.plain)
@@ -119,8 +119,8 @@ def test_a_delta_of_another_blob_is_refused() -> None:
         SMALL.by_segment_start(recipe_of(wire))
 
 
-def test_deltas_that_cannot_be_right_are_done_without() -> None:
-    """Random steps either cannot be followed, and then the segment is searched, or give a blob of other bits."""
+def test_deltas_that_do_not_fit_are_not_used() -> None:
+    """Random steps either do not fit the segment, which is then rebuilt without them, or give other bits."""
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 10, 1, 0)
     old_wire, new_wire = SIX.encode(old), SIX.encode(edited.plain)
@@ -149,6 +149,6 @@ def test_the_golden_delta_still_rebuilds() -> None:
 
 
 def test_deltas_are_made_as_on_the_day_of_the_golden_one() -> None:
-    """Otherwise the golden file tells nothing of what is stored today: make one more."""
+    """If this fails, the golden file no longer shows what is stored today: add another one."""
     newer = (golden.HERE / "newer.gz").read_bytes()
     assert golden.delta_of(newer) == TokenDelta.from_bytes((golden.HERE / "newer.delta").read_bytes())

@@ -1,4 +1,4 @@
-"""The bytes at hand while a gzip blob is read, and where its blocks begin."""
+"""The wire bytes that are kept while a gzip blob is read, and where its blocks begin."""
 
 from __future__ import annotations
 

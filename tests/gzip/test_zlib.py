@@ -1,4 +1,4 @@
-"""zlib and its relatives: the real encoders against the models."""
+"""zlib and the encoders that come from it: the real encoders against the models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gzip import oracles, oracles_zlib, samples
 from tests.gzip.helpers import assert_exact, workers
 
 ORACLES = oracles_zlib.all_of_zlib()
-#: Window sizes and strategies differ in parameters only: a few of them for the long tests.
+#: Window sizes and strategies differ only in parameters, so the long tests take a few of them.
 MAIN = [oracle for oracle in ORACLES if oracle.level[-1] in "169" and "window" not in oracle.level]
 #: Lengths at which something in the encoders changes: margins, windows, the moving of the window, full blocks.
 LENGTHS = (
@@ -24,7 +24,7 @@ LENGTHS = (
 )
 
 
-#: Ids are a storage format: the first one of each series, for level 0.
+#: The id of each series' level 0. Ids are stored, so they never change.
 FROZEN_IDS = {
     **{"zlib-level-": 0x0400, "zlib-filtered-level-": 0x0410, "zlib-fixed-level-": 0x0420},
     **{f"zlib-window-{bits}-level-": 0x0400 + 16 * bits for bits in range(9, 15)},
@@ -74,7 +74,7 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     plain = samples.mixed(2_500_000, seed)[:length]
     wire = oracle.encode(plain)
     exact = assert_exact(None, plain, wire, seed=seed)
-    # Where no job of pigz leaves a marker, nothing tells how long jobs are; without a hit they end unannounced.
+    # Where no job of pigz leaves a marker, the ends of its jobs cannot be seen and may need corrections.
     assert exact.correction_bytes <= (64 + len(wire) // 1_000 if oracle.encoder == "pigz" else 0)
 
 

@@ -1,4 +1,4 @@
-"""API keys: tokens that cannot be guessed, hashes that give nothing away."""
+"""API keys: tokens cannot be guessed, and cannot be computed from their hashes."""
 
 from __future__ import annotations
 

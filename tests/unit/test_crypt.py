@@ -1,4 +1,4 @@
-"""Encryption at rest: the segment format, its keys, and everything that can be done to them."""
+"""Encryption at rest: the segment format, its keys, and every way to tamper with them."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_destroying_a_repositorys_key_shreds_it_and_nothing_else() -> None:
     assert after.open(other_envelope)
     with pytest.raises(KeyUnavailable):
         after.open(envelope)
-    # What was mounted elsewhere while both keys were there belongs to both, and stays readable there.
+    # A blob that was mounted while both keys were there is wrapped by the other key, too, and stays readable by it.
     reader = StreamDecryptor(after.open(mounted), Content.CORPUS, SUBJECT)
     assert reader.update(acme) + reader.finish() == b"acme's"
 

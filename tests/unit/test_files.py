@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and move between volumes: in a pod, spool and cache are different ones."""
+"""Files appear whole or not at all, and can be moved between volumes, as from spool to cache in a pod."""
 
 from __future__ import annotations
 

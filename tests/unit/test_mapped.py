@@ -1,4 +1,4 @@
-"""Mapped files: they read as any mapping does, and leave neither descriptor nor memory behind."""
+"""Mapped files read as any mapping does, and leave neither descriptor nor memory behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def resident_bytes() -> int:
 
 
 def filled(folder: Path) -> Mapped:
-    """A mapping that is in memory."""
+    """A mapping whose pages are in memory."""
     view = scratch(folder, LENGTH)
     view[:] = b"\x07" * LENGTH
     assert isinstance(view.obj, Mapped)

@@ -1,4 +1,4 @@
-"""Jobs in order on the workers of others."""
+"""Jobs run in order on the workers of a shared pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_jobs_run_one_after_the_other_in_order(pool: ThreadPoolExecutor) -> None:
-    lane, alone, seen = SerialExecutor(pool.submit), threading.Lock(), list[int]()
+    executor, alone, seen = SerialExecutor(pool.submit), threading.Lock(), list[int]()
 
     def job(number: int) -> None:
         assert alone.acquire(blocking=False)
@@ -29,27 +29,27 @@ def test_jobs_run_one_after_the_other_in_order(pool: ThreadPoolExecutor) -> None
         alone.release()
 
     for number in range(100):
-        lane.put(lambda number=number: job(number))  # type: ignore[misc]
-    lane.drain()
+        executor.put(lambda number=number: job(number))  # type: ignore[misc]
+    executor.drain()
     assert seen == list(range(100))
 
 
 def test_no_more_jobs_wait_than_its_depth(pool: ThreadPoolExecutor) -> None:
-    lane, done = SerialExecutor(pool.submit, depth=3), list[int]()
+    executor, done = SerialExecutor(pool.submit, depth=3), list[int]()
     for number in range(20):
-        lane.put(lambda number=number: (time.sleep(0.001), done.append(number)))  # type: ignore[misc, func-returns-value]
+        executor.put(lambda number=number: (time.sleep(0.001), done.append(number)))  # type: ignore[misc, func-returns-value]
         assert len(done) >= number + 1 - 3
-    lane.drain()
+    executor.drain()
 
 
 def test_a_full_pool_cannot_lock_up() -> None:
     with ThreadPoolExecutor(1) as pool:
 
         def step() -> list[int]:
-            lane, seen = SerialExecutor(pool.submit), list[int]()
+            executor, seen = SerialExecutor(pool.submit), list[int]()
             for number in range(20):
-                lane.put(lambda number=number: seen.append(number))  # type: ignore[misc]
-            lane.drain()
+                executor.put(lambda number=number: seen.append(number))  # type: ignore[misc]
+            executor.drain()
             return seen
 
         assert pool.submit(step).result(10) == list(range(20))
@@ -62,17 +62,17 @@ def test_without_workers_a_job_runs_at_once() -> None:
 
 
 def test_the_first_failure_stops_the_lane(pool: ThreadPoolExecutor) -> None:
-    lane, seen = SerialExecutor(pool.submit), list[int]()
+    executor, seen = SerialExecutor(pool.submit), list[int]()
 
     def fail() -> None:
         raise OSError("full")
 
-    with contextlib.suppress(OSError):  # here or later, as the worker comes to it
-        lane.put(fail)
+    with contextlib.suppress(OSError):  # raised here or later, when a worker has run the job
+        executor.put(fail)
     with pytest.raises(OSError, match="full"):
-        lane.drain()
+        executor.drain()
     with pytest.raises(OSError, match="full"):
-        lane.put(lambda: seen.append(1))
+        executor.put(lambda: seen.append(1))
     with pytest.raises(OSError, match="full"):
-        lane.drain()
+        executor.drain()
     assert not seen

@@ -1,4 +1,4 @@
-"""Signed records: no byte can change, and no record can move, unless the operator says so."""
+"""Signed records: no byte can change, and a record can be copied only if the operator allows it."""
 
 from __future__ import annotations
 
