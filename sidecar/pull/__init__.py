@@ -1,1 +1,1 @@
-"""Pulls: finding a record, making its decoder, rebuilding the blob and sending it."""
+"""Pulls: finds a layer's record, makes its decoder, rebuilds the blob and sends it."""

@@ -1,4 +1,4 @@
-"""What a client gets of a rebuilt blob: status, headers and byte range, from its request and the blob's record."""
+"""Computes the status, headers and byte range of the answer with a rebuilt blob, from the request and the record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidecar.records.format import LayerRecord
 
 @dataclass(frozen=True, slots=True)
 class BlobAnswer:
-    """An answer whose body is ``span`` of the blob."""
+    """An answer whose body is the range ``span`` of the blob's wire bytes."""
 
     status: int
     headers: CIMultiDict[str]
@@ -23,7 +23,7 @@ class BlobAnswer:
 
 
 def answer_for(call: Call, layer: LayerRecord) -> web.Response | BlobAnswer:
-    """The answer to GET of a reduced blob, or the whole response where it has no body: to HEAD, or 304.
+    """The answer to a request for a reduced blob. If it has no body (HEAD, or status 304), the response itself.
 
     Raises `RangeNotSatisfiable`.
     """

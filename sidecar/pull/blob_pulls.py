@@ -1,11 +1,11 @@
-"""The pull of a blob, one straight line: record -> corpora at hand -> rebuild into the cache file -> readers follow it.
+"""The pull of a blob. A reduced blob takes these steps, one after the other:
 
-BlobPulls.get           whose is it: a record's, or the upstream's own?
-answer_for              status, headers and range (sidecar/pull/answer.py)
-BlobPulls._send         warm from the cache file, or cold behind a rebuild
-Rebuilds.cold           one rebuild per digest, its proof, the cache (sidecar/pull/rebuild.py)
-LayerDecoders.decoder   instructions and corpora at hand (sidecar/pull/decoders.py)
-TokenReuse.attach       an older layer whose tokens make the rebuild faster (sidecar/pull/token_reuse.py)
+BlobPulls.get           reads the blob's record; without a record the upstream answers
+answer_for              computes status, headers and range (sidecar/pull/answer.py)
+BlobPulls._serve        sends the blob from the cache ("warm"), or while it is being rebuilt ("cold")
+Rebuilds.cold           rebuilds the blob once for all readers, checks its sha256, caches it (sidecar/pull/rebuild.py)
+LayerDecoders.decoder   fetches the instructions and the corpora (sidecar/pull/decoders.py)
+TokenReuse.attach       finds an older layer whose deflate tokens make the rebuild faster (sidecar/pull/token_reuse.py)
 """
 
 from __future__ import annotations
@@ -34,19 +34,23 @@ from sidecar.runtime.offload import Offload
 
 
 class RebuildFailed(RegistryError):
-    """A reduced blob cannot be rebuilt just now."""
+    """A reduced blob could not be rebuilt in this request."""
 
     status, code = 500, "REBUILD_FAILED"
 
 
 class BlobLocked(RegistryError):
-    """A reduced blob is encrypted under a key that this sidecar was not given; the log says which."""
+    """A reduced blob is encrypted under a key that this sidecar does not have. The log names the key."""
 
     status, code = 500, "KEY_UNAVAILABLE"
 
 
 class BlobPulls:
-    """Answers GET and HEAD of blobs. ``prefer_records``: a record is looked for before the upstream is asked."""
+    """Answers GET and HEAD of blobs.
+
+    With ``prefer_records`` a blob's record is read before the upstream is asked for the blob itself; otherwise it is
+    read only if the upstream does not have the blob.
+    """
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class BlobPulls:
         self._prefer_records = prefer_records
 
     async def get(self, call: Call, repository: Repository, digest: Digest) -> web.StreamResponse:
-        """The blob: rebuilt when it was reduced, else as the upstream has it."""
+        """The answer with the blob, which is rebuilt if it was reduced, else sent as the upstream has it."""
         layer = await repository.find_layer(digest) if self._prefer_records else None
         if layer is not None:
             return await self._serve_or_relay(call, repository, layer)
@@ -79,7 +83,7 @@ class BlobPulls:
         return await self._passthrough(call, search)
 
     async def _serve_or_relay(self, call: Call, repository: Repository, layer: LayerRecord) -> web.StreamResponse:
-        """The rebuilt blob; where that fails, the original, if the upstream has it as well.
+        """The answer with the rebuilt blob. If the rebuild fails, the upstream's answer, if it has the original, too.
 
         If the blob can never be rebuilt, HEAD relays the upstream's answer, commonly 404, so that clients push it
         again.
@@ -90,9 +94,8 @@ class BlobPulls:
             return await self._serve(call, repository, layer)
         except RegistryError as error:
             transport = call.request.transport
-            if (
-                error.status < 500 or transport is None or transport.is_closing()
-            ):  # It broke in the middle of its answer.
+            # The connection was broken in the middle of the answer, or the client asked for an impossible range.
+            if error.status < 500 or transport is None or transport.is_closing():
                 raise
             failure = error
 
@@ -103,7 +106,8 @@ class BlobPulls:
         return await self._passthrough(call, give_up)
 
     async def _serve(self, call: Call, repository: Repository, layer: LayerRecord) -> web.StreamResponse:
-        """The rebuilt blob. Raises `RebuildFailed`, `BlobLocked`, `RangeNotSatisfiable`."""
+        """The answer with the blob, from the cache or a rebuild. Raises `RebuildFailed`, `BlobLocked`,
+        `RangeNotSatisfiable`."""
         started = time.monotonic()
         answer = answer_for(call, layer)
         if isinstance(answer, web.Response):
@@ -120,7 +124,8 @@ class BlobPulls:
     async def _send_cold(
         self, call: Call, repository: Repository, layer: LayerRecord, answer: BlobAnswer, started: float
     ) -> web.StreamResponse:
-        """Streams the blob behind its rebuild. Until the first byte is there, a failure is an honest error."""
+        """Sends the blob while it is being rebuilt. If the rebuild fails before its first byte, raises the error; later
+        the client's connection is broken."""
         rebuild = await self._rebuilds.cold(layer, partial(self._prepare, repository, layer))
         try:
             pieces = rebuild.read(answer.span)
@@ -143,18 +148,18 @@ class BlobPulls:
             await rebuild.file.release()
 
     async def _prepare(self, repository: Repository, layer: LayerRecord, bypass_cache: bool) -> Prepared:
-        """The layer's decoder, which older layers in the cache may make faster."""
+        """The layer's decoder, and the search for an older layer in the cache whose tokens it can reuse."""
         if bypass_cache:
             self._token_reuse.block(layer)
         decoder = asyncio.create_task(self._decoders.decoder(repository, layer, bypass_cache=bypass_cache))
-        help = self._token_reuse.attach(repository, layer, decoder)
-        return Prepared(await decoder, help)
+        donor_search = self._token_reuse.attach(repository, layer, decoder)
+        return Prepared(await decoder, donor_search)
 
 
 def _as_refusal(error: Exception, layer: LayerRecord) -> RegistryError:
     if isinstance(error, RegistryError):
         return error
     if isinstance(error, KeyUnavailable):
-        return BlobLocked(f"blob {layer.digest} is encrypted, and its key is not here")
+        return BlobLocked(f"blob {layer.digest} is encrypted under a key that this sidecar does not have")
     logs.event("pull-failed", digest=str(layer.digest), error=f"{type(error).__name__}: {error}"[:300])
     return RebuildFailed(f"blob {layer.digest} cannot be rebuilt: {type(error).__name__}")

@@ -1,4 +1,4 @@
-"""Makes a layer's decoder: fetches its instructions and corpora. Pulls, fsck and rehydration use it alike."""
+"""Makes the decoder of a layer from its instructions and corpora. Pulls, fsck and rehydration use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.runtime.offload import Offload
 
 
 class LayerDecoders:
-    """Makes decoders. One per process."""
+    """Fetches instructions and corpora, and makes decoders. One per process."""
 
     def __init__(self, corpora: Corpora, codec: Codec, protector: Protector, offload: Offload) -> None:
         self._corpora = corpora
@@ -29,8 +29,8 @@ class LayerDecoders:
     async def decoder(
         self, repository: Repository, layer: LayerRecord, *, bypass_cache: bool = False, single_threaded: bool = False
     ) -> LayerDecoder:
-        """A decoder for the layer. With ``bypass_cache`` its corpora are fetched anew, because local copies may be
-        damaged; with ``single_threaded`` it works in the thread that calls it.
+        """A decoder for the layer. With ``bypass_cache`` its corpora are fetched again, because local copies may be
+        damaged. With ``single_threaded`` it works only in the thread that calls it.
 
         Raises `Refused`, `Corrupt`, `CorpusMissing`, `KeyUnavailable`, `UpstreamBroken`.
         """
@@ -40,14 +40,14 @@ class LayerDecoders:
         try:
             stored = await repository.read_blob(layer.instructions, INSTRUCTIONS_LIMIT_BYTES)
         finally:
-            # Even when that failed: whoever asks next must not join a fetch of this failed attempt.
+            # This waits also after a failure. Otherwise the next attempt could join a fetch that this one began.
             await asyncio.gather(fetching, return_exceptions=True)
         corpora = fetching.result()
         instructions = await self._offload.serve(self._protector.decrypt, layer.digest, stored, layer.envelope)
         return await self._offload.serve(self._codec.decoder, instructions, corpora, single_threaded)
 
     async def token_delta(self, repository: Repository, layer: LayerRecord, delta: TokenDeltaBlob) -> bytes:
-        """The layer's token delta: which tokens of the older layer it keeps. Raises as `decoder`."""
+        """The layer's token delta, which lists the tokens of the older layer that it keeps. Raises as `decoder`."""
         stored = await repository.read_blob(delta.blob, TOKEN_DELTA_LIMIT_BYTES)
         return await self._offload.serve(
             self._protector.decrypt, layer.digest, stored, delta.envelope, Content.TOKEN_DELTA
@@ -55,11 +55,11 @@ class LayerDecoders:
 
 
 def write_layer(layer: LayerRecord, decoder: LayerDecoder, path: Path) -> None:
-    """Rebuilds the layer into a new file; for a worker. Raises `ProofFailed` and what rebuilding raises."""
+    """Rebuilds the layer into the new file ``path``. Runs on a worker. Raises `ProofFailed` and as the decoder."""
     hasher = layer.digest.hasher()
     with open(path, "xb") as out:
         for piece in decoder.rebuild():
             out.write(piece)
             hasher.update(piece)
     if hasher.hexdigest() != layer.digest.hex:
-        raise ProofFailed(f"what was rebuilt is not {layer.digest}")
+        raise ProofFailed(f"the rebuilt layer is not {layer.digest}")

@@ -1,4 +1,6 @@
-"""Rebuilds: one at a time of each layer however many ask, followed by its readers, then kept in the cache."""
+"""Rebuilds of layers. However many clients ask for a layer, it is rebuilt once, and all of them read the file while it
+grows. A rebuilt blob whose sha256 agrees goes into the cache.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +23,28 @@ from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload, clear_frames
 from sidecar.runtime.tasks import Tasks
 
-#: The end of every answer that leaves only when the whole blob is proved.
-HELD_BYTES = 64 << 10
+#: The last bytes of every answer are withheld until the sha256 of the whole blob agrees.
+WITHHELD_BYTES = 64 << 10
 _STEP_BYTES = 1 << 20
 _ATTEMPTS = 2
 
-#: How long a rebuild that has its first bytes stands still for help that is on its way.
-_HELP_SECONDS = 0.15
+#: How long a rebuild waits, once it has its first bytes, for the search for a donor of its deflate tokens.
+_DONOR_WAIT_SECONDS = 0.15
 
 
 class Prepared(NamedTuple):
-    """A decoder with its corpora at hand, and what goes on to make it faster; the latter never fails."""
+    """A layer's decoder, and the task that looks for a donor for it; the task never fails."""
 
     decoder: LayerDecoder
-    help: asyncio.Task[None] | None = None
+    donor_search: asyncio.Task[None] | None = None
 
 
-#: With True it must not trust local copies.
+#: Makes a layer's decoder. The argument says whether to bypass the cache, because local copies may be damaged.
 Prepare = Callable[[bool], Awaitable[Prepared]]
 
 
 class Rebuild:
-    """A blob being rebuilt. Its readers hold it with `GrowingFile.retain` and `release`."""
+    """A blob that is being rebuilt. Each reader retains its file first, and releases it in the end (`GrowingFile`)."""
 
     def __init__(self, layer: LayerRecord, file: GrowingFile) -> None:
         self.layer = layer
@@ -51,10 +53,13 @@ class Rebuild:
         self.file = file
 
     async def read(self, wanted: ByteRange) -> AsyncIterator[bytes]:
-        """The bytes of ``wanted``; the last of them only after the whole blob is proved. Raises what went wrong."""
+        """The bytes of the range ``wanted``, the last 64 KiB of them only after the whole blob's sha256 was checked.
+
+        Raises the error with which the rebuild failed.
+        """
         at, file = wanted.start, self.file
         while at < wanted.stop:
-            stop = wanted.stop if file.ended else max(at, wanted.stop - HELD_BYTES)
+            stop = wanted.stop if file.ended else max(at, wanted.stop - WITHHELD_BYTES)
             ready = min(stop, file.length) - at
             if file.error is not None:
                 raise file.error
@@ -69,22 +74,23 @@ class Rebuild:
 
 
 class Rebuilds:
-    """All rebuilds in progress; `cache` has those that are done."""
+    """The rebuilds that are running. `cache` has the blobs that were rebuilt before."""
 
     def __init__(
         self,
         cache: BlobCache,
         scratch: Path,
         parallel: int,
-        make_room: Callable[[], None],
+        free_space: Callable[[], None],
         offload: Offload,
         metrics: Metrics,
     ) -> None:
-        """``make_room`` frees what others keep on the same disk; it runs on a worker."""
+        """``parallel`` is how many rebuilds may run at once. ``free_space`` runs on a worker when the disk is full, and
+        removes other caches on it."""
         self.cache = cache
         self._scratch = scratch
-        self._gate = asyncio.Semaphore(parallel)
-        self._make_room = make_room
+        self._slots = asyncio.Semaphore(parallel)
+        self._free_space = free_space
         self._offload = offload
         self._metrics = metrics
         self._starting = asyncio.Lock()
@@ -92,10 +98,10 @@ class Rebuilds:
         self._tasks = Tasks()
 
     async def cold(self, layer: LayerRecord, prepare: Prepare) -> Rebuild:
-        """The rebuild of the layer, already running or begun now. The caller releases its file.
+        """The rebuild of the layer: the one that already runs, or a new one. The caller releases its file.
 
-        Only those whose records say the same share one: a forged record in one repository must not fail the pulls of
-        another that holds the same blob.
+        Two records of one layer share a rebuild only if they name the same blobs. Otherwise a forged record in one
+        repository could fail the pulls of another repository that holds the same layer.
         """
         key = (layer.digest, layer.rebuild_id)
         async with self._starting:
@@ -111,7 +117,7 @@ class Rebuilds:
             return rebuild
 
     async def close(self) -> None:
-        """Stops rebuilds."""
+        """Stops all rebuilds."""
         await self._tasks.stop()
 
     @property
@@ -125,23 +131,24 @@ class Rebuilds:
         started = time.monotonic()
         file = rebuild.file
         try:
-            async with self._gate:
+            async with self._slots:
                 self._metrics.rebuilds_running.inc()
                 try:
-                    await self._with_room(rebuild, prepare)
+                    await self._decode_with_space(rebuild, prepare)
                 finally:
                     self._metrics.rebuilds_running.dec()
-            kept = await self.cache.add(rebuild.digest, rebuild.layer.instructions.digest, file.path)
-            if kept is None:
-                await file.remove()  # it goes with its last reader
+            cached_path = await self.cache.add(rebuild.digest, rebuild.layer.instructions.digest, file.path)
+            if cached_path is None:
+                await file.remove()  # Its readers can go on; the disk frees it when the last of them ends.
             else:
-                file.path = kept
+                file.path = cached_path
             file.complete()
             seconds = time.monotonic() - started
             self._metrics.rebuild_seconds.observe(seconds)
             self._metrics.moved("pull", rebuild.wire_length, seconds)
         except OSError as error:
-            self._failed(rebuild, StorageFull(f"no room to rebuild: {error}") if is_full(error) else error)
+            full = is_full(error)
+            self._failed(rebuild, StorageFull(f"the disk has no space for the rebuild: {error}") if full else error)
         except BaseException as error:
             self._failed(rebuild, error)
             if isinstance(error, asyncio.CancelledError):
@@ -158,24 +165,27 @@ class Rebuilds:
         if not isinstance(error, asyncio.CancelledError):
             self._metrics.rebuild_failures.inc()
             logs.trouble("rebuild-failed", error, digest=str(rebuild.digest))
-        clear_frames(error)  # readers keep it
+        clear_frames(error)  # Readers keep the error, and its frames would keep the decoder's memory.
         rebuild.file.fail(error if isinstance(error, Exception) else Corrupt("the rebuild was stopped"))
 
-    async def _with_room(self, rebuild: Rebuild, prepare: Prepare) -> None:
-        """Decodes; once more without anything that is only kept to save time when the disk is full."""
+    async def _decode_with_space(self, rebuild: Rebuild, prepare: Prepare) -> None:
+        """Decodes the blob. If the disk is full, empties all caches and decodes once more."""
         try:
-            await self._attempts(rebuild, prepare)
+            await self._decode_or_retry(rebuild, prepare)
         except OSError as error:
             if not is_full(error):
                 raise
             logs.event("cache-emptied", reason=str(error)[:200])
             await self.cache.clear()
-            await self._offload.io(self._make_room)
-            await self._attempts(rebuild, prepare)
+            await self._offload.io(self._free_space)
+            await self._decode_or_retry(rebuild, prepare)
 
-    async def _attempts(self, rebuild: Rebuild, prepare: Prepare) -> None:
-        """Decodes; once more with corpora fetched anew when the first try meets damage. The bytes should be the same
-        each time: then readers of the first try just go on."""
+    async def _decode_or_retry(self, rebuild: Rebuild, prepare: Prepare) -> None:
+        """Decodes the blob. If that meets damage, fetches its corpora again and decodes once more.
+
+        Readers that have bytes of the first attempt go on with the second, because `_step` checks that both attempts
+        give the same bytes.
+        """
         for attempt in range(_ATTEMPTS):
             try:
                 prepared = await prepare(attempt > 0)
@@ -197,7 +207,7 @@ class Rebuilds:
         hasher = rebuild.digest.hasher()
         at = 0
         while True:
-            # The first step is short, for an early first byte.
+            # The first step is short, so that readers have their first byte early.
             stop = await self._offload.serve(_step, pieces, rebuild.file, hasher, at, _STEP_BYTES if at else 1)
             if stop == at:
                 break
@@ -205,18 +215,20 @@ class Rebuilds:
             if at > rebuild.wire_length:
                 raise Corrupt(f"the rebuilt {rebuild.digest} is longer than {rebuild.wire_length} bytes")
             rebuild.file.publish(at)
-            if first and prepared.help is not None:
-                await asyncio.wait([prepared.help], timeout=_HELP_SECONDS)
+            if first and prepared.donor_search is not None:
+                await asyncio.wait([prepared.donor_search], timeout=_DONOR_WAIT_SECONDS)
         if at != rebuild.wire_length or hasher.hexdigest() != rebuild.digest.hex:
-            raise ProofFailed(f"what was rebuilt is not {rebuild.digest}")
+            raise ProofFailed(f"the rebuilt blob is not {rebuild.digest}")
 
 
 def _step(pieces: Iterator[bytes | memoryview], file: GrowingFile, hasher: Any, at: int, budget: int) -> int:
-    """Writes at least ``budget`` bytes unless the blob ends; returns the offset reached. Runs on a worker."""
+    """Writes at least ``budget`` bytes, or less if the blob ends, and returns the offset behind them. Runs on a
+    worker."""
     goal = at + budget
     for piece in pieces:
-        if at < file.length and not file.holds(at, piece):  # of an attempt that failed later
-            raise ProofFailed(f"readers have got wrong bytes behind {at}")
+        # An attempt that failed may have published bytes here, which readers have already.
+        if at < file.length and not file.holds(at, piece):
+            raise ProofFailed(f"an earlier attempt gave readers other bytes behind offset {at}")
         file.write_at(at, piece)
         hasher.update(piece)
         at += len(piece)

@@ -1,9 +1,9 @@
-"""Token reuse: an older layer that lies in the cache makes the rebuild of a newer one faster (`reducto.gzip`).
+"""Token reuse: an older layer in the cache makes the rebuild of a newer one faster (`reducto.gzip`).
 
-An edge that served last week's image has its layers in the cache. When this week's is pulled, the most similar of them
-is the *donor*: the newer layer's decoder takes over its deflate tokens wherever the plain bytes are the same, which
-saves most of the encoder's match search. A donor is looked for while the layer's own decoder is made, so the first byte
-is never later for it, and if anything about it fails, the rebuild goes on without.
+A sidecar that served last week's image has the image's layers in its cache. When this week's image is pulled, the most
+similar of them becomes the *donor*: the newer layer's decoder takes the donor's deflate tokens wherever both layers
+have the same plain bytes, which saves most of the encoder's match search. The search for a donor runs while the layer's
+own decoder is made, so it does not delay the first byte. If the search fails, the layer is rebuilt without a donor.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from sidecar.runtime.recent import remember
 from sidecar.runtime.tasks import Tasks, cancelled, together
 from sidecar.similarity.candidates import most_similar
 
-#: How many similar layers are tried as donors; the one that is aligned with most of the layer is used.
-_TRIES = 3
-#: When the donor is aligned with this share of the layer, no better one is looked for.
-_ENOUGH = 0.5
-#: How many of the layers that an earlier process served are asked for: the latest.
+#: This many similar layers are tried as donors. The donor with the largest aligned share of the layer is used.
+_CANDIDATES_LIMIT = 3
+#: When a donor is aligned with this share of the layer, no further candidate is tried.
+_GOOD_SHARE = 0.5
+#: Of the layers that an earlier process served, the records of this many are read: the latest.
 _RECALLED = 32
 _BLOCKLIST_LIMIT = 4096
 
@@ -66,31 +66,31 @@ class TokenReuse:
         self._recently_served.note(repository, layer)
 
     async def save(self) -> None:
-        """Writes the list of served layers, for the process after this one."""
+        """Writes the list of served layers to disk, for the next process."""
         data = self._recently_served.changes(self._cache.holds)
         if data is not None:
             await self._offload.io(self._recently_served.write, data)
 
     def block(self, layer: LayerRecord) -> None:
-        """A rebuild of the layer failed: from now on it is rebuilt without donors."""
+        """Notes that a rebuild of the layer failed, so that it is rebuilt without donors from now on."""
         remember(self._blocklist, layer.digest, None, _BLOCKLIST_LIMIT)
 
     def attach(
         self, repository: Repository, layer: LayerRecord, decoder: asyncio.Task[LayerDecoder]
     ) -> asyncio.Task[None] | None:
-        """Looks for a donor and gives it to the layer's decoder once that is made; None for a blocked layer."""
+        """Starts to look for a donor for the layer's decoder. None for a layer that `block` was called for."""
         if layer.digest in self._blocklist:
             return None
         return self._tasks.start(self._attach(repository, layer, decoder))
 
     async def close(self) -> None:
-        """Stops looking for donors."""
+        """Stops all searches for donors."""
         await self._tasks.stop()
 
     # -- inside
 
     async def _recall(self, repository: Repository) -> None:
-        """Asks for the records of the layers that an earlier process served, with this caller's rights."""
+        """Reads the records of layers that an earlier process served, with this caller's rights."""
         if earlier := self._recently_served.earlier(repository.name):
             cached = [digest for digest in earlier if self._cache.holds(digest)]
             found = await together(*(repository.layer(digest) for digest in cached[-_RECALLED:]))
@@ -100,15 +100,15 @@ class TokenReuse:
         with self._harmless(layer):
             delta = layer.token_delta
             if delta is not None:
-                # `_at_hand` asks whether this caller may see the older layer.
+                # `_cached_file` asks the upstream whether this caller may see the older layer.
                 donor = await repository.layer(delta.older, authorised=True)
                 if donor and await self._try(repository, layer, donor, decoder, delta) is not None:
                     return
         with self._harmless(layer):
             await self._recall(repository)
-            for donor in most_similar(layer, self._recently_served.layers(repository.name), _TRIES):
+            for donor in most_similar(layer, self._recently_served.layers(repository.name), _CANDIDATES_LIMIT):
                 share = await self._try(repository, layer, donor, decoder)
-                if share is not None and share >= _ENOUGH:
+                if share is not None and share >= _GOOD_SHARE:
                     return
 
     @contextmanager
@@ -126,21 +126,23 @@ class TokenReuse:
         decoder: asyncio.Task[LayerDecoder],
         delta: TokenDeltaBlob | None = None,
     ) -> float | None:
-        """Gives the donor, and the token delta of the two if there is one, to the layer's decoder.
+        """Gives the donor, and the token delta of both layers if there is one, to the layer's decoder.
 
-        Returns the share of the layer that is aligned with the best donor so far; None if this one is not at hand.
+        Returns the share of the layer (0 to 1) that is aligned with the best donor so far; None if this donor cannot be
+        used.
         """
-        wire = await self._at_hand(repository, layer, donor)
+        wire = await self._cached_file(repository, layer, donor)
         if wire is None:
             return None
         fetching = asyncio.create_task(self._token_delta(repository, layer, delta))
         try:
-            other = await self._decoders.decoder(repository, donor)
+            donor_decoder = await self._decoders.decoder(repository, donor)
             try:
-                ours, tokens = await asyncio.shield(decoder), await fetching
-                share: float = await self._offload.serve(self._codec.reuse_tokens, ours, other, wire, tokens)
+                layer_decoder, tokens = await asyncio.shield(decoder), await fetching
+                reuse = self._codec.reuse_tokens
+                share: float = await self._offload.serve(reuse, layer_decoder, donor_decoder, wire, tokens)
             except BaseException:
-                await self._offload.serve(other.close)
+                await self._offload.serve(donor_decoder.close)
                 raise
         finally:
             await cancelled(fetching)
@@ -153,10 +155,10 @@ class TokenReuse:
     async def _token_delta(self, repository: Repository, layer: LayerRecord, delta: TokenDeltaBlob | None) -> bytes:
         return await self._decoders.token_delta(repository, layer, delta) if delta is not None else b""
 
-    async def _at_hand(self, repository: Repository, layer: LayerRecord, donor: LayerRecord) -> Path | None:
-        """The donor's file, if this caller may see it and no corpus has to be fetched for it."""
-        ours = {corpus.corpus_id for corpus in layer.corpora}
-        others = [corpus.corpus_id for corpus in donor.corpora if corpus.corpus_id not in ours]
+    async def _cached_file(self, repository: Repository, layer: LayerRecord, donor: LayerRecord) -> Path | None:
+        """The donor's file in the cache, if this caller may see the donor and its decoder needs no download."""
+        fetched_anyway = {corpus.corpus_id for corpus in layer.corpora}
+        others = [corpus.corpus_id for corpus in donor.corpora if corpus.corpus_id not in fetched_anyway]
         if await self._offload.io(self._corpora.missing, others):
             return None
         warm = await self._cache.warm(donor.digest, donor.instructions.digest)

@@ -1,12 +1,14 @@
-"""The push of a blob, one straight line:
+"""The push of a blob. It takes these steps, one after the other:
 
-    BlobUploads.open         POST    the upstream opens a session for this caller; a spool file; encoding begins
-    BlobUploads.append       PATCH   bytes into the spool, hashed; the encoder follows (sidecar/push/encoding.py)
-    BlobUploads.finish       PUT     the digest is checked -> the encoder's outcome -> commit -> 201
-    UploadCommitter.commit           instructions and corpus into the upstream, then the record; or the original
-                                     (sidecar/push/commit.py)
+    BlobUploads.open         POST    the upstream opens a session for this caller; a spool file is made; encoding begins
+    BlobUploads.append       PATCH   bytes are hashed and written to the spool, where the encoder reads them
+                                     (sidecar/push/encoding.py)
+    BlobUploads.finish       PUT     the digest is checked, the encoder ends, its outcome is committed
+    UploadCommitter.commit           instructions and corpus go to the upstream, then the record; or the original goes
+                                     there (sidecar/push/commit.py)
 
-201 is answered only when the upstream holds the original, or a form that was really rebuilt and compared.
+The answer is 201 only when the upstream holds the original, or a reduced form from which the blob was really rebuilt
+and compared.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from sidecar.push.sessions import Upload, UploadSessions
 from sidecar.records.repository import Repository
 from sidecar.runtime.offload import Offload
 
-#: Begins to reduce what an upload's spool will hold; None when nothing is to be reduced.
+#: Begins to reduce an upload while its bytes arrive. None if this sidecar reduces nothing.
 StartEncoding = Callable[[Upload], Encoding | None]
 
 
@@ -51,7 +53,7 @@ class BlobUploads:
         self._offload = offload
 
     async def open(self, call: Call, repository: Repository) -> web.StreamResponse:
-        """POST: a mount, a whole blob at once, or a new session."""
+        """POST: mounts a blob, takes a whole blob, or opens a session."""
         mounted = await mount_reduced(repository, call.query) if "mount" in call.query else None
         if mounted is not None:
             return _created(repository, mounted)
@@ -74,18 +76,18 @@ class BlobUploads:
         return _progress(upload, 202)
 
     async def append(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
-        """PATCH: the next bytes."""
+        """PATCH: takes the next bytes."""
         upload = await self._claim(repository, session_id)
         async with upload.lock:
             await self._receive(call, upload)
             return _progress(upload, 202)
 
     async def status(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
-        """GET: how far the upload has come."""
+        """GET: says how many bytes have arrived."""
         return _progress(await self._claim(repository, session_id), 204)
 
     async def cancel(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
-        """DELETE: drops the session, here and in the upstream."""
+        """DELETE: drops the session here and in the upstream."""
         upload = await self._claim(repository, session_id)
         async with upload.lock:
             await self._sessions.drop(upload)
@@ -93,7 +95,7 @@ class BlobUploads:
         return web.Response(status=204)
 
     async def finish(self, call: Call, repository: Repository, session_id: str) -> web.StreamResponse:
-        """PUT: the last bytes and the digest."""
+        """PUT: takes the last bytes, checks the digest and commits the blob."""
         upload = await self._claim(repository, session_id)
         async with upload.lock:
             return await self._complete(call, upload)
@@ -114,7 +116,7 @@ class BlobUploads:
         return _created(upload.repository, digest)
 
     async def _receive(self, call: Call, upload: Upload) -> None:
-        """Takes a body in. A full disk ends the session: what it holds is room that others need."""
+        """Appends the request's body. A full disk ends the session, because other uploads need its space."""
         try:
             await self._sessions.receive(upload, call.body(), call.headers.get("Content-Range"))
         except StorageFull:
@@ -123,7 +125,7 @@ class BlobUploads:
             raise
 
     async def _check(self, upload: Upload, digest: Digest) -> None:
-        """The spool holds what the client says. Raises `DigestInvalid`."""
+        """Checks that the spool has the blob ``digest``. Raises `DigestInvalid`."""
         actual = upload.hasher.hexdigest()
         if digest.algorithm != "sha256":
             actual = await self._offload.io(_hash_spool, upload, digest)
@@ -131,7 +133,8 @@ class BlobUploads:
             raise DigestInvalid(f"{upload.length} bytes arrived, and they are not {digest}", detail=str(digest))
 
     async def _claim(self, repository: Repository, session_id: str) -> Upload:
-        """The session, if it is this caller's; a renewed credential is shown to the upstream first."""
+        """The session, if it belongs to this caller. A caller with another credential takes the session over if the
+        upstream lets that credential see it. Raises `UploadUnknown`, `Refused`."""
         upload = self._sessions.find(repository.name, session_id)
         if not upload.belongs_to(repository.caller):
             request = RegistryRequest("GET", upload.location, repository.caller)

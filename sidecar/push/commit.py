@@ -1,4 +1,4 @@
-"""Commits a finished upload to the upstream: reduced with its record, or as it came."""
+"""Commits a finished upload to the upstream, either reduced, with a record, or as it came."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ from sidecar.similarity.hook_index import pack_hooks, sample
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit stored."""
+    """The result of a commit."""
 
     reduced: bool
+    """Whether the upstream holds a reduced form of the blob."""
     reason: str
-    """Why, as metrics and logs name it."""
+    """The reason for that, as metrics and logs name it."""
     stored_bytes: int
-    """Bytes that the upstream received for it."""
+    """The bytes that were sent to the upstream for the blob."""
 
 
 class UploadCommitter:
-    """Commits uploads. When it returns, the upstream holds the blob."""
+    """Commits uploads. When `commit` returns, the upstream holds the blob."""
 
     def __init__(
         self,
@@ -64,13 +65,13 @@ class UploadCommitter:
     async def commit(
         self, upload: Upload, digest: Digest, outcome: Reduction | Stored, started: float, *, adopting: bool = False
     ) -> Committed:
-        """Stores the upload as ``outcome`` says; the original whenever that fails. Raises `Refused`, `Unavailable`.
+        """Stores the upload as ``outcome`` says, or the original if that fails. Raises `Refused`, `Unavailable`.
 
-        ``started``: when the last byte arrived, on the monotonic clock. ``adopting``: the upstream holds the original
-        already, so only a reduced form is stored.
+        ``started`` is the time at which the last byte arrived, on the clock `time.monotonic`. With ``adopting`` the
+        upstream holds the original already, so only a reduced form is stored.
         """
         repository = upload.repository
-        if isinstance(outcome, Reduction) and await self._is_kept(upload, digest):
+        if isinstance(outcome, Reduction) and await self._is_stored(upload, digest):
             return self._report(upload, digest, outcome, Committed(True, "known", 0), started)
         if isinstance(outcome, Reduction):
             try:
@@ -78,7 +79,7 @@ class UploadCommitter:
             except (Refused, ReductoError, OSError) as error:
                 self._metrics.reduce_failures.inc()
                 await self._offload.io(self._forget, repository.name, outcome)
-                logs.trouble("reduced-form-not-kept", error, digest=str(digest), repository=str(repository))
+                logs.trouble("reduced-form-not-stored", error, digest=str(digest), repository=str(repository))
                 outcome = Stored(Reason.FAILED, f"{type(error).__name__}: {error}"[:300])
             else:
                 if self._policy is Policy.ATTACH and not adopting:
@@ -93,9 +94,11 @@ class UploadCommitter:
         repository.memory.note_verbatim(digest)
         return self._report(upload, digest, outcome, Committed(False, str(outcome.reason), stored_bytes), started)
 
-    async def _is_kept(self, upload: Upload, digest: Digest) -> bool:
-        """Whether the repository has a good record of the layer already: then that stays, and with it the records of
-        all images that name it."""
+    async def _is_stored(self, upload: Upload, digest: Digest) -> bool:
+        """Whether the repository already holds the layer in reduced form. If so, the upload's session is cancelled.
+
+        The layer's record then stays as it is, because the records of images name the same blobs.
+        """
         repository = upload.repository
         if self._policy is Policy.ATTACH or repository.memory.is_broken(digest):
             return False
@@ -109,7 +112,7 @@ class UploadCommitter:
         return True
 
     async def _commit_reduced(self, upload: Upload, digest: Digest, reduction: Reduction) -> int:
-        """Blobs first, then the record that names them. Returns the bytes stored."""
+        """Stores the blobs, then the record that names them. Returns the number of bytes stored."""
         repository = upload.repository
         encrypt = self._protector.encrypt
         stored, envelope = await self._offload.run(encrypt, repository.name, digest, reduction.instructions)
@@ -145,12 +148,14 @@ class UploadCommitter:
         return stored_bytes + len(layer.to_manifest())
 
     def _forget(self, repository: RepositoryName, reduction: Reduction) -> None:
-        """The corpora it refers to may be gone from the registry: they are not proposed again until seen again."""
+        """Removes the corpora that the reduction refers to from the hook index, because the registry may have lost
+        them. The next record that names one of them adds it again."""
         for name in reduction.needs:
             if name not in self._corpora.bases:
                 self._similar.forget(repository, name)
 
     async def _pack(self, repository: RepositoryName, corpus: NewCorpus) -> tuple[CorpusBlob, Path]:
+        """The new corpus as the record names it, and the file that is to be stored for it."""
         encrypt = self._protector.encrypt_file
         path, envelope = await self._offload.run(encrypt, repository, corpus.corpus_id, corpus.packed)
         digest, length = await self._offload.io(digest_file, path)
@@ -165,7 +170,7 @@ class UploadCommitter:
         return blob, path
 
     async def _references(self, repository: Repository, reduction: Reduction) -> list[CorpusBlob]:
-        """Corpora that were there before and that the rebuild needs, parents first, all named in this repository."""
+        """The existing corpora that the rebuild needs, parents first. Those of other repositories are mounted."""
         new = reduction.corpus
         wanted = [*reduction.needs, *(new.parents if new else ())]
         found: dict[str, CorpusBlob] = {}
@@ -174,17 +179,17 @@ class UploadCommitter:
                 continue
             closure = await self._offload.io(self._similar.closure, repository.name, name)
             if closure is None:
-                raise ReductoError(f"corpus {name} was used and is no longer known in {repository}")
-            for home, blob in closure:
-                if blob.corpus_id not in found and home != repository.name:
-                    await _bring(repository, blob, home)
+                raise ReductoError(f"corpus {name}, to which the layer refers, is no longer known in {repository}")
+            for source, blob in closure:
+                if blob.corpus_id not in found and source != repository.name:
+                    await _mount_corpus(repository, blob, source)
                 found[blob.corpus_id] = blob
         return list(found.values())
 
     def _report(
         self, upload: Upload, digest: Digest, outcome: Reduction | Stored, result: Committed, started: float
     ) -> Committed:
-        """Counts and logs what was done; returns ``result``."""
+        """Counts and logs the commit; returns ``result``."""
         seconds = time.monotonic() - started
         kind = "reduced" if result.reduced else "stored"
         self._metrics.decisions.labels(outcome=kind, reason=result.reason).inc()
@@ -207,13 +212,13 @@ class UploadCommitter:
         return result
 
 
-async def _bring(repository: Repository, blob: CorpusBlob, home: RepositoryName) -> None:
-    if not await mount(repository, blob.blob.digest, home):
-        raise ReductoError(f"corpus {blob.corpus_id} of {home} cannot be mounted in {repository}")
+async def _mount_corpus(repository: Repository, blob: CorpusBlob, source: RepositoryName) -> None:
+    if not await mount(repository, blob.blob.digest, source):
+        raise ReductoError(f"corpus {blob.corpus_id} of {source} cannot be mounted in {repository}")
 
 
 def digest_file(path: Path) -> tuple[Digest, int]:
-    """The file's sha256 and its length in bytes. For workers."""
+    """The file's sha256 and its length in bytes. Runs on a worker."""
     with open(path, "rb") as source:
         digest = hashlib.file_digest(source, "sha256").hexdigest()
         return Digest("sha256", digest), source.tell()

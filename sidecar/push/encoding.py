@@ -1,6 +1,6 @@
-"""Reduces a blob while it arrives: follows the spool and feeds an encoder, piece by piece, on workers.
+"""Reduces a blob while it arrives: reads the spool as it grows, and feeds the bytes to an encoder on workers.
 
-Whatever goes wrong here costs space, never the push: the outcome is then `Stored`.
+A failure never fails the push. The outcome is then `Stored`, so the blob is stored as it came.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload, clear_frames
 
-#: How long a client waits for its 201 at most after its last byte; then the original is stored. Clients give up
-#: after five minutes without an answer.
+#: If the encoder has not ended this long after the last byte, the original is stored, because clients give up after 300
+#: seconds without an answer.
 FINISH_SECONDS = 240.0
 
 
 class Encoding:
-    """The reduction of one spool file. Begins at once; `finish` when the spool is complete."""
+    """The reduction of one upload. It begins at once; call `finish` when the spool is complete."""
 
     def __init__(
         self,
         spool: GrowingFile,
         make_encoder: Callable[[], LayerEncoder],
         smallest_bytes: int,
-        gate: asyncio.Semaphore,
+        slots: asyncio.Semaphore,
         offload: Offload,
         metrics: Metrics,
     ) -> None:
+        """``smallest_bytes``: a blob shorter than this is not reduced. ``slots`` limits how many encoders work at
+        once."""
         self._spool = spool
         self._make_encoder = make_encoder
         self._smallest_bytes = smallest_bytes
-        self._gate = gate
+        self._slots = slots
         self._offload = offload
         self._metrics = metrics
         self._digest: asyncio.Future[Digest] = asyncio.get_running_loop().create_future()
@@ -45,7 +47,7 @@ class Encoding:
         spool.retain()
 
     async def finish(self, digest: Digest) -> Reduction | Stored:
-        """The outcome for the complete blob, whose digest was checked. The encoder's files stay until `close`."""
+        """The outcome for the complete blob, whose digest was checked. The encoder's files remain until `close`."""
         started = time.monotonic()
         self._spool.complete()
         if not self._digest.done():
@@ -62,7 +64,7 @@ class Encoding:
         return outcome
 
     async def close(self) -> None:
-        """Stops, and removes the encoder's files."""
+        """Stops the encoder and removes its files."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._encoder is not None:
@@ -71,7 +73,8 @@ class Encoding:
         await self._spool.release()
 
     def _make(self) -> LayerEncoder:
-        """On a worker. Kept here at once: if the upload was cancelled meanwhile, only `close` will ask for it."""
+        """Makes the encoder. Runs on a worker. The encoder is stored on self at once, so that `close` can close it even
+        if the task was cancelled meanwhile."""
         self._encoder = self._make_encoder()
         return self._encoder
 
@@ -79,7 +82,7 @@ class Encoding:
         try:
             return await self._encode()
         except Exception as error:
-            clear_frames(error)  # the task keeps it
+            clear_frames(error)  # The task keeps the error, and its frames would keep the encoder's memory.
             raise
 
     async def _encode(self) -> Reduction | Stored:
@@ -87,7 +90,7 @@ class Encoding:
             if self._spool.ended:
                 return Stored(Reason.TOO_SMALL)
             await self._spool.changed()
-        async with self._gate:
+        async with self._slots:
             encoder = await self._offload.run(self._make)
             at = 0
             while piece := await self._spool.read(at, 4 * READ_BYTES):

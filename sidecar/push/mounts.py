@@ -1,4 +1,6 @@
-"""Cross-repository mounts of layers that are stored reduced: every blob that their record names is mounted instead."""
+"""Cross-repository mounts of layers that are stored reduced. Instead of the layer, the blobs that its record names are
+mounted, and the record is stored in the target repository.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ from sidecar.runtime import logs
 
 
 async def mount_reduced(repository: Repository, query: Mapping[str, str]) -> Digest | None:
-    """The blob that ``?mount=<digest>&from=<name>`` asks for, if it was reduced and is now mounted.
+    """Mounts the layer of ``?mount=<digest>&from=<name>`` if it is stored reduced there; returns its digest.
 
-    None leaves the request to the upstream, which decides each mount by the caller's rights on both repositories.
+    None if the layer was not mounted; the caller then forwards the request. The upstream decides each mount by the
+    caller's rights on both repositories.
     """
     try:
         digest = Digest.parse(query["mount"])
@@ -30,7 +33,7 @@ async def mount_reduced(repository: Repository, query: Mapping[str, str]) -> Dig
         for blob in layer.needed_blobs:
             if not await mount(repository, blob.digest, source.name):
                 return None
-        # A token delta is of no use here, because the older layer that it refers to lies in the source.
+        # The token delta is left out, because the older layer that it refers to lies in the source repository.
         await repository.put_layer(replace(layer, token_delta=None))
     except Refused as refusal:
         logs.event("mount-refused", repository=str(repository), source=str(source), status=refusal.status)
@@ -39,7 +42,7 @@ async def mount_reduced(repository: Repository, query: Mapping[str, str]) -> Dig
 
 
 async def mount(repository: Repository, digest: Digest, source: RepositoryName) -> bool:
-    """Whether one blob was mounted; a session that the upstream opened instead is given up."""
+    """Mounts one blob; returns whether that worked. A session that the upstream opened instead is cancelled."""
     location = await repository.mount_blob(digest, source)
     if location is not None:
         await repository.cancel_upload(location)

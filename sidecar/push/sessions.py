@@ -1,6 +1,7 @@
-"""Upload sessions: a spool file, its running digest, and the session that stands open in the upstream.
+"""Upload sessions: each has a spool file, the running sha256 of its bytes, and an open session in the upstream.
 
-A session belongs to whoever opened it: another credential must first show the upstream that it may use it.
+A session belongs to the credential that opened it. A caller with another credential can take it over only if the
+upstream lets that credential see its own session (`sidecar.push.blob_uploads`).
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from sidecar.runtime.growing_file import READ_BYTES, GrowingFile
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 
-#: Of a body that wait to be written together: some clients send a few bytes at a time.
+#: At most this many pieces of a body are collected for one write, because some clients send a few bytes at a time.
 _PIECES = 1024
 
 
 @dataclass(slots=True)
 class Upload:
-    """One blob on its way in."""
+    """One blob that is being pushed."""
 
     session_id: str
     repository: Repository
-    """Bound to the caller who opened the session, or who showed the upstream since that he may use it."""
+    """The repository, bound to the caller to whom the session belongs."""
     location: str
     """The upload session that the upstream opened for this caller."""
     spool: GrowingFile
@@ -46,22 +47,22 @@ class Upload:
 
     @property
     def length(self) -> int:
-        """Bytes received."""
+        """The number of bytes received."""
         return self.spool.length
 
     @property
     def path(self) -> str:
-        """Where the client goes on."""
+        """The URL path of the session, to which the client sends its next request."""
         return f"/v2/{self.repository}/blobs/uploads/{self.session_id}"
 
     def belongs_to(self, caller: Caller) -> bool:
-        """Whether this is the very credential that opened the session."""
+        """Whether the caller has the credential to which the session belongs."""
         mine, given = self.repository.caller.authorization or "", caller.authorization or ""
         return hmac.compare_digest(mine.encode(), given.encode())
 
 
 class UploadSessions:
-    """All open sessions of this process."""
+    """All open upload sessions of this process."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class UploadSessions:
         metrics: Metrics,
         mark: str = "",
     ) -> None:
-        """``mark`` is what ids begin with, so that other replicas know whose they are."""
+        """Session ids begin with ``mark``, by which other replicas know that this replica holds the session."""
         self._mark = mark
         self.folder = folder
         self._spool = spool
@@ -85,7 +86,7 @@ class UploadSessions:
         return len(self._open)
 
     async def start(self, repository: Repository, location: str) -> Upload:
-        """A new session. Raises `TooManyRequests`, `StorageFull`."""
+        """A new session with an empty spool file. Raises `TooManyRequests`, `StorageFull`."""
         if len(self._open) >= self._limits.upload_sessions:
             raise TooManyRequests(f"{len(self._open)} uploads are open", headers={"Retry-After": "10"})
         if self.spooled_bytes >= self._spool.max_size:
@@ -101,14 +102,14 @@ class UploadSessions:
         return upload
 
     def find(self, repository: RepositoryName, session_id: str) -> Upload:
-        """The session. Raises `UploadUnknown`."""
+        """The open session with this id in the repository. Raises `UploadUnknown`."""
         upload = self._open.get(session_id)
         if upload is None or upload.repository.name != repository:
             raise UploadUnknown(f"no upload {session_id} in {repository}", detail={"uuid": session_id})
         return upload
 
     async def receive(self, upload: Upload, body: StreamBody, content_range: str | None) -> None:
-        """Appends a body to the spool. What arrived before the client broke off stays, so that it can resume."""
+        """Appends a body to the spool. If the client breaks off, the bytes that arrived stay, so that it can resume."""
         if content_range is not None:
             self._check_order(upload, content_range, body.length)
         if body.length is not None and upload.length + body.length > self._limits.blob_size:
@@ -127,7 +128,7 @@ class UploadSessions:
                 await self._append(upload, pending, length)
 
     async def drop(self, upload: Upload) -> None:
-        """Ends the session and leaves nothing of it."""
+        """Ends the session and removes its files."""
         if self._open.pop(upload.session_id, None) is None:
             return
         self._metrics.uploads_open.set(len(self._open))
@@ -138,7 +139,10 @@ class UploadSessions:
         self._metrics.spool_bytes.set(self.spooled_bytes)
 
     async def expire(self) -> list[Upload]:
-        """Drops sessions that nobody touched for too long, and returns them: they still stand open in the upstream."""
+        """Drops the sessions that were not used for `LimitOptions.upload_idle` seconds, and returns them.
+
+        The caller must end them in the upstream, too.
+        """
         oldest = time.monotonic() - self._limits.upload_idle
         idle = [each for each in self._open.values() if each.last_active < oldest and not each.lock.locked()]
         for upload in idle:
@@ -146,7 +150,7 @@ class UploadSessions:
         return idle
 
     def busy(self, within_seconds: float) -> bool:
-        """Whether any session was touched so lately that its client probably goes on."""
+        """Whether any session was used within the last ``within_seconds``."""
         since = time.monotonic() - within_seconds
         return any(upload.last_active >= since for upload in self._open.values())
 
@@ -157,7 +161,7 @@ class UploadSessions:
 
     @property
     def spooled_bytes(self) -> int:
-        """Bytes of all spool files."""
+        """The length of all spool files together, in bytes."""
         return sum(upload.length for upload in self._open.values())
 
     async def _append(self, upload: Upload, pieces: list[bytes], length: int) -> None:

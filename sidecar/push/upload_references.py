@@ -1,4 +1,4 @@
-"""What the encoder of one upload may refer to: similar corpora of its scope, and base corpora."""
+"""The corpora to which the encoder of one upload may refer: similar corpora of its scope, and base corpora."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ _FETCH_TIMEOUT_SECONDS = 120.0
 
 
 class UploadReferences:
-    """The references of one upload: what its encoder may look into, fetched with its caller's rights.
-
-    Called from workers. The first election waits for ``ready``: until the repository's records are known.
-    """
+    """The `ReferenceFinder` of one upload. It fetches corpora with the rights of the upload's caller."""
 
     def __init__(
         self,
@@ -36,6 +33,7 @@ class UploadReferences:
         ready: asyncio.Task[None],
         offload: Offload,
     ) -> None:
+        """``ready`` ends when the repository's records have been read; the first `select_similar` waits for it."""
         self._repository = repository
         self._similar = similar
         self._corpora = corpora
@@ -45,7 +43,10 @@ class UploadReferences:
         self._loop = asyncio.get_running_loop()
 
     def select_similar(self, hooks: Sequence[ChunkId], limit: int) -> Sequence[tuple[LocalCorpus, frozenset[CorpusId]]]:
-        """Corpora at hand for these hooks, best first; together with what they need never more than ``limit``."""
+        """The best corpora for these hooks, opened in mapped form, best first.
+
+        Together with the ancestors that are needed to unpack them they are at most ``limit``. Runs on a worker.
+        """
         self._wait(asyncio.shield(self._ready))
         chosen = [(corpus, frozenset[CorpusId]()) for corpus in self._select_bases(hooks, limit)]
         needed: set[CorpusId] = {corpus.id for corpus, _ in chosen}
@@ -71,18 +72,17 @@ class UploadReferences:
         found: dict[CorpusId, LocalCorpus] = {}
 
         async def gather() -> None:
-            for home, blob in closure:
+            for source, blob in closure:
                 mapped = blob is closure[-1][1]
-                found.update(
-                    await self._corpora.gather(self._repository.bind(home), [blob], known=found, mapped=mapped)
-                )
+                repository = self._repository.bind(source)
+                found.update(await self._corpora.gather(repository, [blob], known=found, mapped=mapped))
 
         try:
             self._wait(gather())
         except (Refused, ReductoError, OSError, TimeoutError) as error:
-            # A corpus that cannot be had is not used: the layer grows, the push goes on.
+            # The push goes on without the corpus. The layer is then stored with more new bytes.
             last = closure[-1][1].corpus_id
-            logs.event("corpus-not-at-hand", corpus=last, repository=str(self._repository), error=str(error)[:200])
+            logs.event("corpus-not-fetched", corpus=last, repository=str(self._repository), error=str(error)[:200])
             return None
         return found[closure[-1][1].corpus_id]
 

@@ -168,7 +168,7 @@ async def test_what_workers_and_tasks_log(
             if path.is_file() and path.stat().st_size > 50_000:
                 path.unlink()
     await client.push("three", three)
-    missing = named(await check(origin, client), "corpus-not-at-hand")
+    missing = named(await check(origin, client), "corpus-not-fetched")
     assert missing
     assert {line["request_id"].partition("-")[0] for line in missing} == {"three"}
 

@@ -76,7 +76,7 @@ async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
 
 
 async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     assert await edge.metric(FOLLOWED) == 0
     assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
@@ -87,7 +87,7 @@ async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.
 async def test_an_older_layer_helps_after_a_restart(
     edge: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     await edge.close()
     again = await new_rig(state="edge", encryption_keys=edge.running.sidecar.config.security.encryption.keys)
     assert (await again.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
@@ -112,7 +112,7 @@ async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: p
     async def wait(*_: object) -> None:
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr(edge.running.sidecar.pull.token_reuse, "_at_hand", wait)
+    monkeypatch.setattr(edge.running.sidecar.pull.token_reuse, "_cached_file", wait)
     async with asyncio.timeout(20):
         assert (await edge.get_blob("app", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) == 0
@@ -122,7 +122,7 @@ async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: p
 async def test_a_token_delta_that_is_lost_or_damaged_costs_only_time(
     origin: Rig, new_rig: OpenRig, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     delta = (await record_of(origin)).token_delta
     assert delta is not None
     blob = tmp_path / "registry" / "app" / "_oci" / "blobs" / "sha256" / delta.blob.digest.hex
@@ -142,7 +142,7 @@ async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
     origin: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By whoever can write records: the layer is rebuilt without it."""
-    monkeypatch.setattr(rebuild, "_HELP_SECONDS", 20)
+    monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     sidecar, layer = origin.running.sidecar, await record_of(origin)
     assert layer.token_delta is not None
     real = TokenDelta.from_bytes(
