@@ -157,7 +157,8 @@ class BlobPulls:
 
 
 def _as_refusal(error: Exception, layer: LayerRecord) -> RegistryError:
-    if isinstance(error, RegistryError):
+    # What the upstream said of a blob that the rebuild needs is no answer about the blob that the client asked for.
+    if isinstance(error, RegistryError) and not isinstance(error, Refused):
         return error
     if isinstance(error, KeyUnavailable):
         return BlobLocked(f"blob {layer.digest} is encrypted under a key that this sidecar does not have")
