@@ -1,6 +1,6 @@
-"""The composition root: every part is made here, once, and handed to those that need it.
+"""The composition root: every part of the sidecar is made here, once, and handed to the parts that need it.
 
-Reading order: `build` makes the parts, `sidecar.dispatch` says which part answers what.
+`build` makes the parts; `sidecar.dispatch` hands requests to them.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ from sidecar.similarity.candidates import SimilarCorpora
 from sidecar.similarity.hook_index import HookIndex, MemoryHookIndex, RocksHookIndex
 from sidecar.similarity.redis_index import RedisHookIndex
 
-#: On whose behalf maintenance works: no client, but the service with the credentials of its configuration.
+#: The caller of maintenance and background work: no client, but the service with its configured credentials.
 SERVICE = Caller(user_agent="reducto", service=True)
 
 MakeCodec = Callable[[Config, Offload, Path], Codec]
 
 
 def reducto_codec(config: Config, offload: Offload, scratch: Path) -> Codec:
-    """The real codec, whose inner work runs beside the workers that call it."""
+    """The codec of `reducto.codec`, which hands parts of its work to inner workers of ``offload``."""
     return ReductoCodec(config, offload.submit, scratch)
 
 
 @dataclass(slots=True)
 class RuntimeParts:
-    """What every other part runs on."""
+    """The parts on which all other parts run."""
 
     offload: Offload
     metrics: Metrics
@@ -89,7 +89,7 @@ class UpstreamParts:
     storage: Transport
     """The upstream without the service's credentials."""
     base: str
-    """The upstream's own address, which clients must not be sent to; empty for the embedded store."""
+    """The upstream's own URL, which must not reach clients; empty for the embedded store."""
     transport: Transport
     """The upstream, with the service's credentials for the service's own requests."""
     protector: Protector
@@ -98,7 +98,7 @@ class UpstreamParts:
 
 @dataclass(slots=True)
 class ReferenceParts:
-    """What new layers may refer to."""
+    """The parts that find and hold the corpora to which new layers may refer."""
 
     codec: Codec
     hook_index: HookIndex
@@ -109,7 +109,7 @@ class ReferenceParts:
 
 @dataclass(slots=True)
 class PushParts:
-    """What pushes pass through."""
+    """The parts through which a push passes."""
 
     sessions: UploadSessions
     committer: UploadCommitter
@@ -120,7 +120,7 @@ class PushParts:
 
 @dataclass(slots=True)
 class PullParts:
-    """What pulls pass through."""
+    """The parts through which a pull passes."""
 
     decoders: LayerDecoders
     rebuilds: Rebuilds
@@ -145,7 +145,8 @@ class Sidecar:
         return self.upstream.repositories.bind(SERVICE, name)
 
     def data_app(self, middlewares: Sequence[Middleware] = ()) -> web.Application:
-        """The registry API's application. ``middlewares`` (limits, audit ...) run inside the request's log line."""
+        """The registry API's application. ``middlewares`` (limits, audit log) run inside `observed`, which logs, times
+        and counts each request."""
         outer = observed(self.runtime.activity, self.runtime.metrics, self.config.limits.body_timeout)
         app = web.Application(middlewares=[outer, *middlewares], client_max_size=0)
         app.on_response_prepare.append(name_request)
@@ -157,7 +158,7 @@ class Sidecar:
         return build_control(self.runtime.health, self.runtime.metrics, self.refresh_gauges)
 
     def refresh_gauges(self) -> None:
-        """Brings those metrics up to date that are looked at rather than counted."""
+        """Sets those metrics that show a present state, such as the number of open uploads."""
         metrics = self.runtime.metrics
         metrics.queue_depth.set(self.runtime.offload.queue_depth)
         metrics.spool_bytes.set(self.push.sessions.spooled_bytes)
@@ -171,18 +172,18 @@ class Sidecar:
         return len(self.push.sessions) > 0 or self.pull.rebuilds.busy
 
     async def drop_idle_uploads(self) -> None:
-        """Ends upload sessions that nobody touched for too long, here and in the upstream."""
+        """Ends upload sessions that were not used for `LimitOptions.upload_idle` seconds, here and in the upstream."""
         for upload in await self.push.sessions.expire():
             await upload.repository.abandon_upload(upload.location)
 
     async def save_hints(self) -> None:
-        """Writes the lists of hints to disk, for the next process."""
+        """Persists the lists of hints for the next process."""
         await self.pull.token_reuse.save()
         if (data := self.push.idle_queue.changes()) is not None:
             await self.runtime.offload.io(self.push.idle_queue.write, data)
 
     async def close(self) -> None:
-        """Ends everything and leaves nothing in the spool."""
+        """Stops all work, closes all parts and removes all spool files."""
         offload = self.runtime.offload
         await self.references.corpora.stop()
         await self.push.sessions.close()
@@ -198,7 +199,7 @@ class Sidecar:
 
 
 async def build(config: Config, make_codec: MakeCodec = reducto_codec, protector: Protector | None = None) -> Sidecar:
-    """All parts, wired. Opens no port. The caller awaits `Sidecar.close`."""
+    """Makes all parts and connects them. It opens no port. The caller awaits `Sidecar.close` in the end."""
     offload = Offload(config.compression.workers or None)
     runtime = RuntimeParts(offload, Metrics(), Health(), await offload.io(ScratchDirectory, config.spool.dir))
     hook_index = await offload.io(_hook_index, config.dedupe.index, config.cache.dir / "hooks")
@@ -266,7 +267,7 @@ def _reference_parts(
 async def _pull_parts(
     config: Config, runtime: RuntimeParts, upstream: UpstreamParts, references: ReferenceParts
 ) -> tuple[PullParts, Callable[[Passthrough], BlobPulls]]:
-    """The parts, and what makes the handler of them."""
+    """The parts of a pull, and a function that makes their request handler."""
     offload, metrics, codec, corpora = runtime.offload, runtime.metrics, references.codec, references.corpora
     cache = BlobCache(config.cache.dir / "blobs", config.cache.max_size, offload, metrics)
     rebuilds = Rebuilds(cache, runtime.scratch.path, config.limits.rebuilds, corpora.empty, offload, metrics)
@@ -299,7 +300,7 @@ async def _push_parts(
 
 
 def _start_encoding(config: Config, runtime: RuntimeParts, references: ReferenceParts) -> StartEncoding:
-    """What begins to reduce an upload while its bytes arrive."""
+    """The function that begins to reduce an upload while its bytes arrive."""
     encode_slots = asyncio.Semaphore(config.limits.encodes)
     offload, codec, scratch = runtime.offload, references.codec, runtime.scratch.path
 
@@ -325,7 +326,7 @@ def _hook_index(url: str, folder: Path) -> HookIndex:
         return RedisHookIndex(url)
     try:
         return RocksHookIndex(folder)
-    except Exception as error:  # Another process has it, or it is damaged: the index is only a hint.
+    except Exception as error:  # Another process uses the folder, or its files are damaged.
         logs.event("hook-index-in-memory", reason=str(error)[:200])
         return MemoryHookIndex()
 

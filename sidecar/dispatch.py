@@ -1,4 +1,4 @@
-"""Which part answers which request. `sidecar.middleware.observed` says what happens around each."""
+"""Hands each request to the part that answers it. `sidecar.middleware.observed` is what surrounds each request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UploadHandler = Callable[..., Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class RegistryApi:
-    """The registry API: hands each request to the part that answers it, with the repository bound to its caller."""
+    """The registry API. Each request goes to the part that answers it, with its repository bound to its caller."""
 
     repositories: Repositories
     passthrough: Passthrough
@@ -62,7 +62,7 @@ class RegistryApi:
         return await self.passthrough(call)
 
     def _upload_handler(self, method: str) -> UploadHandler | None:
-        """What answers a request for an open upload."""
+        """The handler for requests to an open upload with this method; None for an unknown method."""
         uploads = self.uploads
         return {
             "PATCH": uploads.append,

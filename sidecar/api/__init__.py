@@ -1,1 +1,1 @@
-"""The registry API as clients see it: one request, its route, manifests, listings, and what passes through."""
+"""The registry API as clients see it: requests and answers, manifests, listings, and requests that are forwarded."""

@@ -1,4 +1,4 @@
-"""Addresses that the upstream gives out, as clients see them: they lead to the sidecar, never to the upstream."""
+"""Translates the upstream's addresses for clients, so that they lead to the sidecar and never to the upstream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINK_TARGET = re.compile(r"<([^>]*)>")
 
 
 def own_path(address: str, base: str) -> str | None:
-    """The path, with its query, under which this sidecar has what lies at the upstream's ``address``.
+    """The path and query on this sidecar that correspond to the upstream's ``address``.
 
     ``base`` is the upstream's own address, which may have a path, or is empty for the embedded store. None for an
     address that cannot be reached through the sidecar, such as one of the upstream's storage.
@@ -26,7 +26,7 @@ def own_path(address: str, base: str) -> str | None:
         # A registry behind a proxy may give out another host's name for itself, so that only the path matters.
         return parts.path[len(prefix) :] + query
     if parts.path.startswith("/v2/"):
-        return parts.path + query  # from a registry that does not know of the path which a proxy puts before it
+        return parts.path + query  # The registry does not know the path that a proxy puts before its own.
     if not base or not parts.netloc:
         return parts.path + query
     try:
@@ -37,7 +37,8 @@ def own_path(address: str, base: str) -> str | None:
 
 
 def translate(headers: CIMultiDict[str], answer: RegistryResponse, base: str) -> None:
-    """Makes the addresses in ``Location`` and ``Link`` the sidecar's own, as far as they can be."""
+    """Replaces the addresses in ``Location`` and ``Link`` by the sidecar's own. An address that cannot be reached
+    through the sidecar stays."""
     if (location := answer.location) is not None:
         headers["Location"] = own_path(location, base) or location
     if "Link" in headers:

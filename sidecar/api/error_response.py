@@ -1,4 +1,4 @@
-"""How a refusal becomes an HTTP answer."""
+"""Makes HTTP answers of refusals."""
 
 from __future__ import annotations
 

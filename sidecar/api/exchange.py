@@ -1,4 +1,4 @@
-"""One client request on its way through: who asks, for which route, and how answers go back."""
+"""One client's request, with its caller and route, and the functions that send answers back to the client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOP_BY_HOP = frozenset(
         *("proxy-authenticate", "proxy-authorization"),
     }
 )
-#: Set by whoever sends to the upstream, from what is true of that connection.
+#: Headers that are not copied to the upstream's request. The transport sets them for its own connection.
 _OWN_REQUEST_HEADERS = _HOP_BY_HOP | {
     "host", "authorization", "content-length", "accept-encoding", "x-request-id", "x-forwarded-for", "cookie"
 }  # fmt: skip
@@ -33,7 +33,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class ClientGone(ConnectionError):
-    """The client closed its connection, or fell silent for too long, in the middle of a body."""
+    """The client closed its connection in the middle of a body, or sent no byte of it for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Call:
         return self.request.query
 
     def body(self) -> StreamBody:
-        """The request's body, once. Its pieces raise `ClientGone`."""
+        """The request's body, which can be read once. Its pieces raise `ClientGone`, `UploadInvalid`."""
         return StreamBody(self._pieces(), self.request.content_length)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
@@ -76,7 +76,7 @@ class Call:
             yield piece
 
     def upstream_request(self, *, body: bool = True) -> RegistryRequest:
-        """The same request for the upstream: its own path, the caller's credentials, no hop-by-hop headers."""
+        """The same request for the upstream, with the caller's credentials and without hop-by-hop headers."""
         url = self.request.rel_url
         path = url.raw_path if isinstance(self.route, routes.Other) else self.route.path
         target = f"{path}?{url.raw_query_string}" if url.raw_query_string else path
@@ -87,7 +87,7 @@ class Call:
         )
 
 
-#: Where a request keeps its `Call`, for the middlewares that run inside.
+#: The key under which a request keeps its `Call`, for handlers and inner middlewares.
 CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
 
 
@@ -106,7 +106,10 @@ def call_of(request: web.Request, body_timeout_seconds: float) -> Call:
 
 
 async def relay(call: Call, answer: RegistryResponse, base: str, offload: Offload) -> web.StreamResponse:
-    """Sends the upstream's answer as it is. A body that ends early breaks the client's connection."""
+    """Sends the upstream's answer to the client. If its body ends early, the client's connection is broken.
+
+    ``base`` is the upstream's own URL; addresses in headers are translated to the sidecar's.
+    """
     headers = client_headers(answer, base)
     if answer.file is not None:
         return await send_file(call, answer.status, headers, answer.file, offload)
@@ -118,7 +121,7 @@ async def relay(call: Call, answer: RegistryResponse, base: str, offload: Offloa
         response.content_length = length
     elif call.request.version >= (1, 1) and answer.status >= 200 and answer.status not in (204, 304):
         response.enable_chunked_encoding()
-    async with breaking(call, response):
+    async with abort_on_error(call, response):
         await response.prepare(call.request)
         async for piece in answer.pieces():
             await response.write(piece)
@@ -126,8 +129,8 @@ async def relay(call: Call, answer: RegistryResponse, base: str, offload: Offloa
     return response
 
 
-class breaking:
-    """Breaks the client's connection when the block fails: nothing incomplete may look like a clean end."""
+class abort_on_error:
+    """Breaks the client's connection if the block fails, so that no client takes an incomplete body for a whole one."""
 
     def __init__(self, call: Call, response: web.StreamResponse) -> None:
         self._call = call
@@ -144,21 +147,21 @@ class breaking:
 async def send_file(
     call: Call, status: int, headers: CIMultiDict[str], file: FileBody, offload: Offload
 ) -> web.StreamResponse:
-    """A range of a file that nobody changes, by sendfile where the transport can."""
+    """Sends a range of a file that nobody changes, by sendfile if the transport can do that."""
     handle = await offload.io(open_read, file.path)
     try:
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = len(file.range)
-        async with breaking(call, response):
+        async with abort_on_error(call, response):
             await response.prepare(call.request)
             transport = call.request.transport
             if transport is None:
-                raise ClientGone("the client left")
+                raise ClientGone("the client closed its connection")
             try:
                 loop = asyncio.get_running_loop()
                 if len(file.range):
                     await loop.sendfile(transport, handle, file.range.start, len(file.range), fallback=False)
-            except (NotImplementedError, asyncio.SendfileNotAvailableError):  # TLS
+            except (NotImplementedError, asyncio.SendfileNotAvailableError):  # The connection is encrypted (TLS).
                 async for piece in body_pieces(file, offload):
                     await response.write(piece)
             await response.write_eof()
@@ -168,7 +171,8 @@ async def send_file(
 
 
 def client_headers(answer: RegistryResponse, base: str) -> CIMultiDict[str]:
-    """The upstream's headers for the client: no hop-by-hop, Locations of the upstream (``base``) made our own."""
+    """The upstream's headers for the client, without hop-by-hop headers. Addresses lead to the sidecar, not to the
+    upstream at ``base``."""
     headers = CIMultiDict(
         (name, value)
         for name, value in answer.headers.items()
@@ -179,7 +183,7 @@ def client_headers(answer: RegistryResponse, base: str) -> CIMultiDict[str]:
 
 
 def _bodiless(status: int, headers: CIMultiDict[str], length: int | None) -> web.Response:
-    """An answer to HEAD, or an empty one, with the length that GET would have."""
+    """An answer without a body, to HEAD for instance, with the Content-Length that GET would have."""
     if length is not None and status != 204:
         headers["Content-Length"] = str(length)
     return web.Response(status=status, headers=headers)

@@ -1,4 +1,7 @@
-"""Listings: tags without our own, referrers with originals in place of records. The catalog passes through."""
+"""Listings: tags without record tags, and referrers with original manifests in place of their records.
+
+The catalog is forwarded unchanged.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Listings:
         self._passthrough = passthrough
 
     async def tags(self, call: Call) -> web.StreamResponse:
-        """The client's own tags, page by page."""
+        """A page of the repository's tags, without record tags."""
         count = call.query.get("n", "")
         wanted = int(count) if count.isdecimal() and len(count) < 10 else None
         page = TagPage(call.route.path, self._passthrough.base, wanted)
@@ -51,7 +54,7 @@ class Listings:
         return page.response(document, headers)
 
     async def referrers(self, call: Call, repository: Repository) -> web.StreamResponse:
-        """The manifests that name a subject; those stored as records appear as what they were."""
+        """The manifests that name a subject. A record appears as the original manifest for which it stands."""
         kinds = call.request.query.getall("artifactType", [])
         request = call.upstream_request()
         unfiltered = replace(request, target=_without_filter(request.target))
@@ -76,7 +79,7 @@ def _without_filter(target: str) -> str:
 
 
 async def _shown(repository: Repository, item: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the upstream's referrers list as the client may see it: a record's is the original's."""
+    """An entry of the referrers list for the client. The entry of a record becomes that of its original manifest."""
     if item.get("artifactType") not in (IMAGE_TYPE, INDEX_TYPE):
         return item
     try:
@@ -91,5 +94,8 @@ async def _shown(repository: Repository, item: dict[str, Any]) -> dict[str, Any]
 
 
 async def _json_of(answer: RegistryResponse) -> dict[str, Any] | None:
-    """The document of a successful answer; None for any other, which is still unread. Raises `UpstreamBroken`."""
+    """The JSON document of an answer with status 200; None for another answer, whose body stays unread.
+
+    Raises `UpstreamBroken`.
+    """
     return await read_json(answer, _LISTING_LIMIT_BYTES) if answer.status == 200 else None

@@ -1,4 +1,4 @@
-"""Manifests: records where blobs were reduced, untouched where not. Clients see only originals."""
+"""Manifests. One that names a reduced blob is stored as a record, any other as it came. Clients see originals only."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from sidecar.records.repository import Repository
 from sidecar.records.tags import is_record_tag, record_tag
 from sidecar.runtime import logs
 
-#: What one manifest may name: each may cost a question to the upstream.
+#: The most blobs or manifests that one manifest may name, because each can cost a request to the upstream.
 NAMED_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A manifest as its pusher sent it."""
+    """A manifest as a client pushed it."""
 
     data: bytes
     media_type: str
     digest: Digest
 
 
-#: Puts the original of a reduced layer back into the upstream.
+#: Stores the original of a reduced layer in the upstream.
 Restore = Callable[[Repository, LayerRecord], Awaitable[None]]
 
 
@@ -53,7 +53,7 @@ class Manifests:
     """Answers everything under ``/v2/<name>/manifests/``, and DELETE of blobs."""
 
     def __init__(self, passthrough: Passthrough, restore: Restore, policy: Policy, limit_bytes: int) -> None:
-        """``limit_bytes``: the longest manifest that a client may push."""
+        """``limit_bytes`` is the length of the longest manifest that a client may push."""
         self._passthrough = passthrough
         self._restore = restore
         self._policy = policy
@@ -62,7 +62,7 @@ class Manifests:
     # -- GET, HEAD
 
     async def get(self, call: Call, repository: Repository, reference: Reference) -> web.StreamResponse:
-        """The manifest that was pushed: out of its record, or as the upstream has it."""
+        """The manifest that was pushed, taken from its record, or as the upstream has it."""
         if isinstance(reference, Tag) and is_record_tag(reference):
             raise ManifestUnknown(f"no manifest {reference} in {repository}")
         try:
@@ -70,14 +70,16 @@ class Manifests:
         except Refused as refusal:
             if refusal.status >= 500 or refusal.status == 429:
                 raise
-            original = None  # the upstream's own answer to the client's own request is the right one
+            original = None  # The client gets the upstream's answer to its own request.
         if original is None:
             return await self._passthrough(call)
         return _answer(call, reference, original)
 
     async def _find_original(self, repository: Repository, reference: Reference) -> Original | None:
-        """The original of a manifest that is stored as a record; None when it is not. Raises `ManifestUnknown` for a
-        record's own digest."""
+        """The original manifest, if it is stored as a record; else None.
+
+        Raises `ManifestUnknown` for the digest of a record's own manifest, because clients must not see records.
+        """
         if isinstance(reference, Tag):
             found = await repository.record(reference)
             return _original(repository, found) if found else None
@@ -100,11 +102,11 @@ class Manifests:
     # -- PUT
 
     async def put(self, call: Call, repository: Repository, reference: Reference) -> web.StreamResponse:
-        """Stores the manifest as a record when anything it names was reduced, else as it came."""
+        """Stores the manifest: as a record if anything that it names was reduced, else as it came."""
         if isinstance(reference, Tag) and is_record_tag(reference):
             raise TagInvalid("tags that begin with reducto- are reserved")
         data = await self._read(call)
-        if is_record(data):  # somebody copies images as they are stored
+        if is_record(data):  # A tool that copies images in their stored form pushes records.
             await repository.check_record(data)
         async with repository.writing():
             return await self._put(call, repository, reference, data)
@@ -119,13 +121,13 @@ class Manifests:
             return await self._attach(call, repository, data, record)
         headers = await repository.put_record(record, reference)
         digest = reference if isinstance(reference, Digest) else record.digest
-        kept = {key: value for key, value in headers.items() if key.lower() in ("oci-subject", "oci-filters-applied")}
+        copied = {key: value for key, value in headers.items() if key.lower() in ("oci-subject", "oci-filters-applied")}
         answer = {
             "Location": f"/v2/{repository}/manifests/{digest}",
             "Docker-Content-Digest": str(digest),
             "Docker-Distribution-Api-Version": "registry/2.0",
         }
-        return web.Response(status=201, headers={**answer, **kept})
+        return web.Response(status=201, headers={**answer, **copied})
 
     async def _read(self, call: Call) -> bytes:
         data = bytearray()
@@ -143,7 +145,7 @@ class Manifests:
     async def _attach(
         self, call: Call, repository: Repository, data: bytes, record: ImageRecord | IndexRecord
     ) -> web.StreamResponse:
-        """The original for everybody, the record beside it for the edge."""
+        """Stores the original under the client's reference, and its record under the record tag, for edges."""
         response = await self._put_plain(call, data)
         if response.status < 300:
             try:
@@ -153,19 +155,19 @@ class Manifests:
         return response
 
     async def _record_for(self, call: Call, repository: Repository, data: bytes) -> ImageRecord | IndexRecord | None:
-        """The record to store, or None when nothing of the manifest is reduced (or it is none of ours to read)."""
+        """The record to store; None if nothing that the manifest names is reduced, or if its kind is unknown."""
         try:
             manifest = Manifest.parse(data, call.headers.get("Content-Type", ""))
         except ManifestInvalid:
-            # The upstream decides whether it takes this kind of manifest; no record can stand for what it names.
-            await self._put_back(repository, digests_in(data))
+            # A record cannot stand for a manifest of an unknown kind. The upstream decides whether it accepts it.
+            await self._restore_layers(repository, digests_in(data))
             return None
         if len(manifest.blobs) + len(manifest.children) > NAMED_LIMIT:
             raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
         return await build_record(repository, manifest, data, self._restore)
 
-    async def _put_back(self, repository: Repository, digests: set[Digest]) -> None:
-        """Restores the originals of those digests that are layers which are stored reduced."""
+    async def _restore_layers(self, repository: Repository, digests: set[Digest]) -> None:
+        """Stores the originals of all reduced layers among these digests."""
         if len(digests) > NAMED_LIMIT:
             raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
         for digest in sorted(digests):
@@ -178,7 +180,7 @@ class Manifests:
     # -- DELETE
 
     async def delete(self, call: Call, repository: Repository, reference: Reference) -> web.StreamResponse:
-        """Deletes a manifest with its record, or a tag."""
+        """Deletes a manifest, with its record, or deletes a tag."""
         if isinstance(reference, Tag) and is_record_tag(reference):
             raise ManifestUnknown(f"no manifest {reference} in {repository}")
         async with repository.writing():
@@ -201,7 +203,8 @@ class Manifests:
             return await self._passthrough.relay(call, answer)
 
     async def delete_layer(self, call: Call, repository: Repository, digest: Digest) -> web.StreamResponse:
-        """Deletes a blob. Of a reduced one the record goes; what it named is then the registry's garbage."""
+        """Deletes a blob. For a reduced blob its record is deleted; the registry's garbage collection then removes the
+        blobs that the record named."""
         try:
             layer = await repository.layer(digest)
         except Refused:
@@ -210,8 +213,8 @@ class Manifests:
             repository.memory.forget_layer(digest)
             return await self._passthrough(call)
         found = await repository.manifest(record_tag(digest))
-        if found is None:  # known only from an image's record, which must stay whole
-            raise Unsupported("the blob is part of an image; delete that")
+        if found is None:  # The layer is known only from an image's record, and that must not lose a layer.
+            raise Unsupported("the blob is part of an image; delete the image instead")
         async with await self._passthrough.send(_deletion(repository, found.digest)) as answer:
             if answer.status < 300:
                 repository.memory.forget_layer(digest)
@@ -225,7 +228,7 @@ async def build_record(
 ) -> ImageRecord | IndexRecord | None:
     """The record of a manifest whose bytes are ``data``; None when nothing that it names is reduced.
 
-    An index may name layers, as the older form of BuildKit's cache does: ``restore`` puts their originals back first.
+    An index may name layers, as older caches of BuildKit do. ``restore`` then stores their originals first.
     """
     subject = manifest.subject_descriptor
     if manifest.is_index:
@@ -249,7 +252,7 @@ async def _layer(repository: Repository, digest: Digest) -> LayerRecord | None:
 
 
 async def _child(repository: Repository, child: Descriptor, restore: Restore) -> Descriptor:
-    """What stands in the upstream for a child of an index: its record, or the child itself."""
+    """The manifest in the upstream for a child of an index: the child's record, or the child itself."""
     found = await repository.any_record(child.digest)
     if found is None:
         return child
@@ -264,7 +267,7 @@ def _deletion(repository: Repository, manifest_digest: Digest) -> RegistryReques
 
 
 def _original(repository: Repository, found: StoredRecord) -> Original:
-    """The manifest in its record. Raises `ManifestUnknown` for a layer's record, which is no manifest of a client's."""
+    """The original manifest in a record. Raises `ManifestUnknown` for a layer's record, which has none."""
     record = found.record
     if isinstance(record, LayerRecord):
         raise ManifestUnknown(f"no manifest in {repository}")

@@ -1,4 +1,4 @@
-"""Requests that are the upstream's to answer go there and back untouched."""
+"""Forwards requests that the upstream answers, and relays its answers unchanged."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from reducto.oci.transport import RegistryRequest, RegistryResponse, Transport
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime.offload import Offload
 
-#: Looks at the upstream's answer before it is relayed, and may give another response in its place.
-Instead = Callable[[RegistryResponse], Awaitable[web.StreamResponse | None]]
+#: Is called with the upstream's answer before that is relayed. Returns another response to send instead, or None.
+AnswerFilter = Callable[[RegistryResponse], Awaitable[web.StreamResponse | None]]
 
 
 class Passthrough:
-    """Forwards requests. ``base`` is the upstream's own URL, which clients must never be sent to."""
+    """Forwards requests to the upstream."""
 
     def __init__(self, upstream: Transport, base: str, offload: Offload) -> None:
+        """``base`` is the upstream's own URL, which must not reach clients, or empty for the embedded store."""
         self._upstream = upstream
         self.base = base
         self._offload = offload
 
-    async def __call__(self, call: Call, instead: Instead | None = None) -> web.StreamResponse:
-        """The upstream's answer to the client's request, or what ``instead`` makes of it."""
-        if isinstance(call.route, routes.Other) and _climbs(call):
+    async def __call__(self, call: Call, answer_filter: AnswerFilter | None = None) -> web.StreamResponse:
+        """The upstream's answer to the client's request, or the response that ``answer_filter`` gives instead."""
+        if isinstance(call.route, routes.Other) and _has_dot_segments(call):
             raise NameInvalid("a path has no dot segments")
         async with await self.send(call.upstream_request()) as answer:
-            other = await instead(answer) if instead is not None else None
+            other = await answer_filter(answer) if answer_filter is not None else None
             return other if other is not None else await self.relay(call, answer)
 
     async def send(self, request: RegistryRequest) -> AbstractAsyncContextManager[RegistryResponse]:
@@ -42,6 +43,6 @@ class Passthrough:
         return await relay(call, answer, self.base, self._offload)
 
 
-def _climbs(call: Call) -> bool:
+def _has_dot_segments(call: Call) -> bool:
     path = call.request.path
     return any(part in (".", "..") for part in path.split("/")) or "\\" in path or "\0" in path

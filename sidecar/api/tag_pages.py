@@ -1,4 +1,4 @@
-"""One page of a tag list, put together from pages of the upstream that have records among their tags."""
+"""One page of a tag list, made from pages of the upstream that have record tags among the clients' tags."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from sidecar.records.tags import RECORD_TAG_PREFIX
 
 
 class TagPage:
-    """The tags that a client gets at once.
+    """The tags that a client gets in one answer.
 
-    Where the upstream can go on behind any tag (its ``Link`` says ``last=<the page's last tag>``), a page is as long
-    as the client asks, although records are left out. Any other ``Link`` is the upstream's own business: such a page is
-    made of whole pages of the upstream's, and the client gets the upstream's own ``Link`` to the next one.
+    If the upstream can go on behind any tag (its ``Link`` says ``last=<the page's last tag>``), the page is as long as
+    the client asks for, although record tags are left out. Any other ``Link`` is opaque: only the upstream knows what
+    it means. The page is then made of whole pages of the upstream, and the client gets the upstream's ``Link`` to the
+    next one.
     """
 
     def __init__(self, path: str, base: str, wanted: int | None) -> None:
-        """``path`` is the list's own, ``base`` the upstream's address, ``wanted`` how many tags the client asks for."""
+        """``path`` is the list's path on the sidecar, ``base`` the upstream's address, and ``wanted`` how many tags the
+        client asks for."""
         self._path = path
         self._base = base
         self._wanted = wanted
@@ -31,14 +33,16 @@ class TagPage:
         self._next: str | None = None
 
     def take(self, tags: list[Any], asked: str, following: str | None) -> bool:
-        """Adds a page of the upstream's, which was asked for at ``asked``; whether the one at ``following`` is needed.
+        """Adds a page of the upstream that was read at the address ``asked``. Returns whether the next page, at the
+        address ``following``, is needed.
 
-        Raises nothing: what is no tag is left out.
+        Items that are no tags are left out.
         """
         own = [tag for tag in tags if isinstance(tag, str) and not tag.startswith(RECORD_TAG_PREFIX)]
         self._opaque = self._opaque or (following is not None and not _goes_on_behind(tags, following))
         if self._wanted is not None and len(tags) > self._wanted:
-            self._wanted = None  # a registry without paging: a Link of ours would lead in a circle
+            # The registry ignores the length, so it has no pages, and a Link would give clients the same tags for ever.
+            self._wanted = None
         too_many = self._wanted is not None and len(self._tags) + len(own) > self._wanted
         if self._opaque and too_many and self._tags and self._own(asked) is not None:
             self._next = asked
@@ -48,12 +52,12 @@ class TagPage:
         if following is None:
             return False
         if self._opaque and self._own(following) is None:
-            return True  # a page that the client cannot ask for through the sidecar
-        # Go on where filtering left less than was asked for, or nothing of a page that was full of records.
+            return True  # The client cannot ask for that page through the sidecar.
+        # Without record tags, the page has fewer tags than were asked for, or none at all.
         return len(self._tags) < self._wanted if self._wanted is not None else not self._tags
 
     def response(self, document: dict[str, Any], headers: CIMultiDict[str]) -> web.Response:
-        """The answer for the client: ``document`` and ``headers`` of an answer of the upstream's with these tags."""
+        """The answer for the client: the upstream's last answer (``document`` and ``headers``) with these tags."""
         page = self._tags if self._wanted is None or self._opaque else self._tags[: self._wanted]
         headers.pop("Link", None)
         headers.pop("Content-Length", None)
@@ -66,12 +70,12 @@ class TagPage:
         return web.Response(status=200, body=json.dumps({**document, "tags": page}).encode(), headers=headers)
 
     def _own(self, address: str) -> str | None:
-        """The address as the client may ask for it; None for what is no page of this very list on the sidecar."""
+        """The address as a path on the sidecar; None if it is no page of this tag list."""
         own = own_path(address, self._base)
         return own if own is not None and own.partition("?")[0] == self._path else None
 
 
 def _goes_on_behind(tags: list[Any], following: str) -> bool:
-    """Whether the next page's address names this page's last tag and nothing but a page's length beside."""
+    """Whether the query of the next page's address has this page's last tag, and at most a page length besides."""
     query = dict(parse_qsl(urlsplit(following).query))
     return bool(tags) and set(query) <= {"n", "last"} and query.get("last") == tags[-1]

@@ -20,7 +20,7 @@ from reducto.errors import KeyUnavailable, ReductoError
 from reducto.oci.errors import Refused, RegistryError
 from reducto.oci.transport import FileBody, RegistryResponse
 from reducto.values import Digest
-from sidecar.api.exchange import Call, breaking, send_file
+from sidecar.api.exchange import Call, abort_on_error, send_file
 from sidecar.api.passthrough import Passthrough
 from sidecar.pull.answer import BlobAnswer, answer_for
 from sidecar.pull.decoders import LayerDecoders
@@ -137,7 +137,7 @@ class BlobPulls:
             self._metrics.first_byte_seconds.labels(source="cold").observe(time.monotonic() - started)
             response = web.StreamResponse(status=answer.status, headers=answer.headers)
             response.content_length = len(answer.span)
-            async with breaking(call, response):
+            async with abort_on_error(call, response):
                 await response.prepare(call.request)
                 await response.write(first)
                 async for piece in pieces:

@@ -1,4 +1,4 @@
-"""Puts the original of a reduced blob back into the upstream."""
+"""Stores the originals of reduced blobs in the upstream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.runtime.offload import Offload
 
 
 class BlobRestorer:
-    """Restores blobs by way of files in ``scratch``. One per process."""
+    """Restores blobs. Each is rebuilt into a file in ``scratch`` first. One per process."""
 
     def __init__(self, decoders: LayerDecoders, scratch: Path, offload: Offload) -> None:
         self._decoders = decoders
@@ -20,9 +20,9 @@ class BlobRestorer:
         self._offload = offload
 
     async def restore(self, repository: Repository, layer: LayerRecord) -> None:
-        """Returns when the repository holds the layer as it was pushed. Its record stays.
+        """Stores the layer in the repository as it was pushed, unless it is there. The layer's record stays.
 
-        Raises `Refused`, `Unavailable`, and what a rebuild raises: then nothing was stored.
+        Raises `Refused`, `Unavailable`, and the errors of a rebuild, after which nothing was stored.
         """
         if await repository.has_blob(layer.digest):
             return
