@@ -1,11 +1,10 @@
-"""Runs a sidecar: two ports, background work, a graceful end."""
+"""Runs a sidecar: opens two ports, starts the background tasks, and ends gracefully."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,20 +15,21 @@ from aiohttp.typedefs import Middleware
 from reducto.config import Config
 from sidecar.app import MakeCodec, Sidecar, build, reducto_codec
 from sidecar.maintenance.idle import look_seconds, when_idle
-from sidecar.middleware.connections import Connections, raise_file_limit
-from sidecar.middleware.stack import Guards
+from sidecar.middleware.connections import Connections
+from sidecar.middleware.stack import MiddlewareStack
 from sidecar.push.replicas import REFRESH_SECONDS
 from sidecar.records.protection import Protector
 from sidecar.runtime import logs
-from sidecar.runtime.process import ProcessorWait, settle, tune
+from sidecar.runtime.event_loop import measure_delay
+from sidecar.runtime.process import freeze_objects, raise_file_limit, tune
+from sidecar.runtime.start_message import announce
 from sidecar.runtime.supervisor import RESTART_PAUSES, GrowingPauses, Supervisor
 from sidecar.runtime.tracing import Tracing
 
 _HOUSEKEEPING_SECONDS = 15.0
-_LAG_SECONDS = 0.05
-_SETTLE_SECONDS = 0.012
-#: Clients that push leave no longer pauses between the requests of an upload.
+#: A client pauses for less than this between the requests of one upload.
 _SESSION_PAUSE_SECONDS = 5.0
+_DRAIN_POLL_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -39,27 +39,23 @@ class Running:
     sidecar: Sidecar
     data_port: int
     control_port: int
-    _runners: list[web.AppRunner]
     supervisor: Supervisor
-    guards: Guards
+    middleware: MiddlewareStack
+    _runners: list[web.AppRunner]
 
     async def stop(self) -> None:
-        """Not ready any more; transfers may end within the drain time; then everything is closed."""
+        """Reports that the sidecar is not ready, lets transfers end within the drain time, then closes everything."""
         sidecar = self.sidecar
         sidecar.runtime.health.draining = True
         logs.event("draining", uploads=len(sidecar.push.sessions))
-        deadline = asyncio.get_running_loop().time() + sidecar.config.limits.drain_timeout
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await sidecar.runtime.activity.idle.wait()
-                while sidecar.push.replicas.mark and sidecar.push.sessions.busy(_SESSION_PAUSE_SECONDS):
-                    await asyncio.sleep(0.2)  # others still pass on what belongs to these sessions
-                    await sidecar.runtime.activity.idle.wait()
+            async with asyncio.timeout(sidecar.config.limits.drain_timeout):
+                await _drained(sidecar)
         await self.supervisor.stop()
         for runner in self._runners:
             await runner.cleanup()
         await sidecar.close()
-        await self.guards.close()
+        await self.middleware.close()
         logs.event("stopped")
 
 
@@ -70,40 +66,38 @@ async def start(
     middlewares: Sequence[Middleware] = (),
     pauses: GrowingPauses = RESTART_PAUSES,
 ) -> Running:
-    """Opens both ports. The caller awaits `Running.stop`. ``pauses`` are those of background tasks that fail."""
+    """Opens both ports and starts the background tasks. The caller awaits `Running.stop`.
+
+    ``middlewares`` are added inside those of the data port. ``pauses`` are those of background tasks that fail.
+    """
     sidecar = await build(config, make_codec, protector)
+    runtime = sidecar.runtime
     runners: list[web.AppRunner] = []
-    guards: Guards | None = None
+    stack: MiddlewareStack | None = None
     try:
-        guards = await sidecar.runtime.offload.io(
-            Guards.of, config, sidecar.upstream.protector.signer, sidecar.push.replicas.knows
-        )
-        sidecar.runtime.health.checks["audit"] = guards.audit_problem
-        listen = config.listen
-        data = _runner(sidecar.data_app([*guards.data_middlewares(), *middlewares]), config)
-        data_port = await _open(guards, data, listen.data_port, guards.data_connections, runners)
-        control_app = sidecar.control_app()
-        control_app.middlewares.extend(guards.control_middlewares())
-        control = _runner(control_app, config)
-        control_port = await _open(guards, control, listen.control_port, guards.control_connections, runners)
+        signer, knows = sidecar.upstream.protector.signer, sidecar.push.replicas.knows
+        stack = await runtime.offload.io(MiddlewareStack.of, config, signer, knows)
+        runtime.health.checks["audit"] = stack.audit_problem
+        data_app = sidecar.data_app([*stack.data_middlewares(), *middlewares])
+        data_port = await _open(data_app, config, config.listen.data_port, stack, stack.data_connections, runners)
+        control_app, connections = sidecar.control_app(), stack.control_connections
+        control_app.middlewares.extend(stack.control_middlewares())
+        control_port = await _open(control_app, config, config.listen.control_port, stack, connections, runners)
     except BaseException:
         for runner in runners:
             await runner.cleanup()
         await sidecar.close()
-        if guards is not None:
-            await guards.close()
+        if stack is not None:
+            await stack.close()
         raise
-    supervisor = sidecar.runtime.health.background = Supervisor(
-        sidecar.runtime.metrics.background_task_failures, pauses
-    )
-    _start_tasks(sidecar, guards, supervisor)
-    sidecar.runtime.health.started = True
-    logs.event("listening", address=listen.address, data_port=data_port, control_port=control_port)
-    return Running(sidecar, data_port, control_port, runners, supervisor, guards)
+    supervisor = runtime.health.background = Supervisor(runtime.metrics.background_task_failures, pauses)
+    _start_tasks(sidecar, stack, supervisor)
+    runtime.health.started = True
+    return Running(sidecar, data_port, control_port, supervisor, stack, runners)
 
 
 def run(config: Config) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code. The command line's way in."""
+    """Serves until SIGTERM or SIGINT; returns the exit code. The command line calls this."""
     logs.configure(config.logging.level, config.logging.format)
     raise_file_limit()
     tune()
@@ -115,7 +109,8 @@ def run(config: Config) -> int:
             loop.add_signal_handler(number, stop.set)
         tracing = Tracing(config.tracing) if config.tracing.endpoint else None
         running = await start(config, middlewares=[tracing.middleware()] if tracing else [])
-        settle()
+        announce(config, running.data_port, running.control_port)
+        freeze_objects()
         await stop.wait()
         await running.stop()
         if tracing:
@@ -125,8 +120,25 @@ def run(config: Config) -> int:
     return 0
 
 
-def _runner(app: web.Application, config: Config) -> web.AppRunner:
-    return web.AppRunner(
+async def _drained(sidecar: Sidecar) -> None:
+    """Returns when no request is in flight, and no other replica is likely to forward one."""
+    idle, push = sidecar.runtime.activity.idle, sidecar.push
+    await idle.wait()
+    while push.replicas.mark and push.sessions.busy(_SESSION_PAUSE_SECONDS):
+        await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        await idle.wait()
+
+
+async def _open(
+    app: web.Application,
+    config: Config,
+    port: int,
+    stack: MiddlewareStack,
+    connections: Connections,
+    runners: list[web.AppRunner],
+) -> int:
+    """Opens a port for the application; returns its number, which differs from ``port`` if that is 0."""
+    runner = web.AppRunner(
         app,
         access_log=None,
         logger=logs.protocol_logger(),
@@ -134,31 +146,26 @@ def _runner(app: web.Application, config: Config) -> web.AppRunner:
         keepalive_timeout=75.0,
         max_line_size=16 << 10,
         max_field_size=config.limits.header_size,
-        # A body is passed on as it came; decompressing it would also be a way to fill our memory.
+        # A body is passed on as it came. Decompressing it would also let a client fill the sidecar's memory.
         auto_decompress=False,
-        # An upload's body may wait in the kernel rather than in our memory.
+        # Bytes of a body beyond this wait in the kernel's buffers, not in the sidecar's memory.
         read_bufsize=1 << 18,
         shutdown_timeout=5.0,
     )
-
-
-async def _open(
-    guards: Guards, runner: web.AppRunner, port: int, connections: Connections, runners: list[web.AppRunner]
-) -> int:
     await runner.setup()
     runners.append(runner)
-    await guards.site(runner, guards.config.listen.address, port, connections).start()
+    await stack.site(runner, config.listen.address, port, connections).start()
     found: int = runner.addresses[0][1]
     return found
 
 
-def _start_tasks(sidecar: Sidecar, guards: Guards, supervisor: Supervisor) -> None:
-    """Everything that runs beside the requests for as long as the process does."""
+def _start_tasks(sidecar: Sidecar, stack: MiddlewareStack, supervisor: Supervisor) -> None:
+    """Starts everything that runs beside the requests for as long as the process does."""
     config = sidecar.config
     supervisor.every("idle-uploads", _HOUSEKEEPING_SECONDS, sidecar.drop_idle_uploads, needed_to_serve=True)
     supervisor.every("hints", _HOUSEKEEPING_SECONDS, sidecar.save_hints)
-    supervisor.run("event-loop-delay", partial(_watch_lag, sidecar))
-    guards.start_tasks(supervisor)
+    supervisor.run("event-loop-delay", partial(measure_delay, sidecar.runtime.metrics))
+    stack.start_tasks(supervisor)
     if config.corpora and config.corpus.refresh_interval:
         supervisor.every("base-corpora", config.corpus.refresh_interval, sidecar.references.bases.load)
     if sidecar.push.replicas.mark:
@@ -166,19 +173,3 @@ def _start_tasks(sidecar: Sidecar, guards: Guards, supervisor: Supervisor) -> No
         supervisor.every("replicas", REFRESH_SECONDS, refresh, at_once=True, needed_to_serve=True)
     if sidecar.push.idle_queue.wanted:
         supervisor.every("recompression", look_seconds(config), partial(when_idle, sidecar))
-
-
-async def _watch_lag(sidecar: Sidecar) -> None:
-    """Measures how late the event loop comes round, and how much of that was not for want of a processor."""
-    worst = blocked = 0.0
-    with contextlib.closing(ProcessorWait()) as waited:
-        while True:
-            before, waits = time.monotonic(), waited.so_far()
-            await asyncio.sleep(_LAG_SECONDS)
-            lag = max(0.0, time.monotonic() - before - _LAG_SECONDS)
-            if lag > _SETTLE_SECONDS:  # what the host took is counted when that processor's next tick comes
-                await asyncio.sleep(_SETTLE_SECONDS)
-            worst, blocked = max(worst, lag), max(blocked, lag - waited.since(waits))
-            sidecar.runtime.metrics.loop_lag.set(lag)
-            sidecar.runtime.metrics.loop_lag_worst.set(worst)
-            sidecar.runtime.metrics.loop_blocked_worst.set(blocked)

@@ -57,12 +57,20 @@ GROUPS = {
 }
 
 COMMANDS: tuple[CommandEntry, ...] = (
-    _entry("serve", "sidecar.commands:Serve", "serve the registry API in front of a registry or a directory"),
-    _entry("demo", "sidecar.commands:Demo", "push and pull two versions of an image and show what is saved"),
-    _entry("fsck", "sidecar.commands:Fsck", "rebuild every reduced layer of a registry and compare its digest"),
-    _entry("gc", "sidecar.commands:Gc", "delete the records of layers that no image names"),
-    _entry("rehydrate", "sidecar.commands:Rehydrate", "turn repositories back into plain images"),
-    _entry("adopt", "sidecar.commands:Adopt", "reduce images that were pushed before the sidecar was installed"),
+    _entry("serve", "sidecar.cli.serve_command:Serve", "serve the registry API in front of a registry or a directory"),
+    _entry("demo", "sidecar.cli.serve_command:Demo", "push and pull two versions of an image and show what is saved"),
+    _entry(
+        "fsck",
+        "sidecar.cli.maintenance_commands:Fsck",
+        "rebuild every reduced layer of a registry and compare its digest",
+    ),
+    _entry("gc", "sidecar.cli.maintenance_commands:Gc", "delete the records of layers that no image names"),
+    _entry("rehydrate", "sidecar.cli.maintenance_commands:Rehydrate", "turn repositories back into plain images"),
+    _entry(
+        "adopt",
+        "sidecar.cli.maintenance_commands:Adopt",
+        "reduce images that were pushed before the sidecar was installed",
+    ),
     _entry("compress", "reducto.cli.file_commands:Compress", "reduce a file against corpora"),
     _entry("decompress", "reducto.cli.file_commands:Decompress", "rebuild a reduced file, or a range of it"),
     _entry("inspect", "reducto.cli.file_commands:Inspect", "show what a .reducto file is made of"),
@@ -92,7 +100,11 @@ COMMANDS: tuple[CommandEntry, ...] = (
     _entry("keys generate", "reducto.cli.key_commands:KeysGenerate", "make a signing key or an encryption key"),
     _entry("keys show", "reducto.cli.key_commands:KeysShow", "show the ids of keys and what each is trusted for"),
     _entry("keys rotate", "reducto.cli.key_commands:KeysRotate", "replace a signing key by a new one"),
-    _entry("keys rewrap", "sidecar.commands:Rewrap", "write records again with the present keys and signature"),
+    _entry(
+        "keys rewrap",
+        "sidecar.cli.maintenance_commands:Rewrap",
+        "write records again with the present keys and signature",
+    ),
     _entry(
         "keys revoke",
         "reducto.cli.key_commands:KeysRevoke",

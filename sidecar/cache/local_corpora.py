@@ -213,7 +213,7 @@ class Corpora:
         running = self._transfers.get(blob.corpus_id)
         if running is not None and running.digest == blob.blob.digest:
             return running
-        packed, download = self._folder.temporary_path(blob.corpus_id), PartialDownload(self._offload.pause)
+        packed, download = self._folder.temporary_path(blob.corpus_id), PartialDownload(self._offload.release_cpu_slot)
         task = self._tasks.start(self._fetch(repository, blob, packed, download))
         transfer = self._transfers[blob.corpus_id] = _Transfer(blob.blob.digest, packed, download, task)
         task.add_done_callback(lambda _: self._end_transfer(blob.corpus_id, transfer))

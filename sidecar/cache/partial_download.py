@@ -16,9 +16,9 @@ _THROTTLE_BYTES = 512 << 10
 class PartialDownload:
     """The progress of one download. The event loop reports it; workers and tasks wait for it."""
 
-    def __init__(self, pause: Callable[[], None]) -> None:
-        """``pause`` (`Offload.pause`) is called before a worker waits. Call the constructor on the event loop."""
-        self._pause = pause
+    def __init__(self, release_slot: Callable[[], None]) -> None:
+        """``release_slot`` (`Offload.release_cpu_slot`) is called before a worker waits. Made on the event loop."""
+        self._release_slot = release_slot
         self._length = self._wanted = 0
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -54,7 +54,7 @@ class PartialDownload:
         """As `reached`, for a worker. A disk worker must not call it, because disk workers write the file."""
         if self._length >= length:
             return
-        self._pause()
+        self._release_slot()
         self._loop.call_soon_threadsafe(self._want, length)
         with self._changed:
             self._changed.wait_for(lambda: self._there(length))

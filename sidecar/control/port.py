@@ -1,4 +1,4 @@
-"""The control port: health and metrics. `sidecar.middleware.access` adds what needs a key."""
+"""The control port: health and metrics. `sidecar.middleware.api_key_check` guards its other paths."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.supervisor import Supervisor
 
-#: A named condition of readiness: returns why it does not hold, or an empty text.
+#: A condition of readiness: returns why it does not hold, or an empty text when it holds.
 Check = Callable[[], Awaitable[str]]
 
 
 @dataclass(slots=True)
 class Health:
-    """What the probes tell. `started` is set once, `draining` when the process was asked to end."""
+    """The state that the probes report."""
 
     checks: dict[str, Check] = field(default_factory=dict)
     background: Supervisor | None = None
-    """The background tasks, once they run."""
+    """The background tasks; None until they run."""
     started: bool = False
+    """Whether the ports are open and the background tasks run."""
     draining: bool = False
+    """Whether the process was asked to end."""
 
     async def report(self) -> dict[str, str]:
-        """Every condition that does not hold, with its reason; empty means ready."""
+        """The conditions that do not hold, by name, with the reason; empty when the sidecar is ready.
+
+        Background tasks that clients depend on are among them while they keep failing.
+        """
         problems = {} if self.started else {"startup": "still starting"}
         if self.draining:
             problems["draining"] = "the process is stopping"
@@ -45,12 +50,12 @@ class Health:
         return problems
 
     def warnings(self) -> dict[str, str]:
-        """Background tasks that keep failing while clients are served as ever, with what is wrong."""
+        """Other background tasks that keep failing, by name, with the reason. Clients are served as ever."""
         return self.background.failing(needed_to_serve=False) if self.background is not None else {}
 
 
 def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None]) -> web.Application:
-    """The application of the control port. ``refresh`` brings the gauges up to date before a scrape."""
+    """The application of the control port. ``refresh`` updates the gauges, and is called before each scrape."""
     app = web.Application()
 
     async def live(_: web.Request) -> web.Response:
@@ -77,7 +82,7 @@ def build_control(health: Health, metrics: Metrics, refresh: Callable[[], None])
 
 
 def disk_check(folder: str, least_free_bytes: int, offload: Offload) -> Check:
-    """Ready while the file system of ``folder`` has room."""
+    """The condition that the file system of ``folder`` has this much free space."""
 
     async def check() -> str:
         free = (await offload.io(shutil.disk_usage, folder)).free

@@ -1,1 +1,1 @@
-"""A registry of our own: an OCI image layout in a directory, behind the same interface as a remote registry."""
+"""The embedded store: a registry on a local directory, with the same interface as a remote registry."""

@@ -4,9 +4,9 @@
     <root>/<repository>/_oci/referrers/<subject hex>/<hex>                     a referrer's descriptor
     <root>/_pool/<algorithm>/<hex>                                             the same file, for other repositories
 
-No repository component can begin with an underscore, so these names are free. Any OCI tool reads a repository
-(``skopeo inspect oci:<root>/<repository>/_oci:<tag>``). Everything here blocks: call it from disk workers.
-A change to ``index.json`` happens under a lock that other processes respect too.
+No component of a repository's name can begin with an underscore, so these names are free. Any OCI tool can read a
+repository (``skopeo inspect oci:<root>/<repository>/_oci:<tag>``). Changes to ``index.json`` are made under a file
+lock, so that several processes may share a store. Everything here blocks, so it is called on disk workers.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TAG_KEY = "org.opencontainers.image.ref.name"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-class Layout:
-    """The store's files. All methods are safe to call from many threads and many processes."""
+class ImageLayout:
+    """The files of the store. All methods may be called by several threads and several processes at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class Layout:
     # -- repositories
 
     def repositories(self) -> list[str]:
-        """Names of all repositories that hold a manifest, in lexical order."""
+        """The names of all repositories that hold a manifest, in lexical order."""
         names = []
         for folder, subfolders, _ in os.walk(self.root):
             if "_oci" in subfolders:
@@ -51,18 +51,18 @@ class Layout:
         return sorted(names)
 
     def exists(self, repository: RepositoryName) -> bool:
-        """Whether anything was ever pushed to the repository."""
+        """Whether anything was ever stored in the repository."""
         return (self._home(repository) / "oci-layout").exists()
 
     # -- blobs
 
     def blob(self, repository: RepositoryName, digest: Digest) -> Path | None:
-        """The file of a blob that the repository holds."""
+        """The blob's file; None when the repository does not hold the blob."""
         path = self._blob_path(repository, digest)
         return path if path.is_file() else None
 
-    def keep_blob(self, repository: RepositoryName, digest: Digest, source: Path) -> None:
-        """Takes over ``source``, whose content the caller has verified to be ``digest``."""
+    def add_blob(self, repository: RepositoryName, digest: Digest, source: Path) -> None:
+        """Stores the file ``source`` as a blob and removes it. The caller has checked that its digest is ``digest``."""
         sync_file(source)
         pooled = self.pool / digest.algorithm / digest.hex
         pooled.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class Layout:
                 move(source, pooled)  # replaces a damaged file of the pool by what was pushed again
                 source = pooled
         except OSError:
-            pass  # no hard links on this file system: repositories do not share, everything else holds
+            pass  # The file system has no hard links, so repositories cannot share the blob's bytes.
         self._ensure(repository)
         target = self._blob_path(repository, digest)
         link_or_copy(pooled if pooled.exists() else source, target)
@@ -82,7 +82,7 @@ class Layout:
         sync_directory(target.parent)
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
-        """Gives ``repository`` a blob that ``source`` holds; False when it holds none."""
+        """Links a blob of the repository ``source`` into ``repository``; False when ``source`` does not hold it."""
         path = self.blob(source, digest)
         if path is None:
             return False
@@ -93,7 +93,10 @@ class Layout:
         return True
 
     def delete_blob(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Removes a blob from the repository, and from the disk when it was the last one to hold it."""
+        """Removes a blob from the repository, and from the disk when no other repository holds it.
+
+        Returns False when the repository does not hold the blob.
+        """
         try:
             self._blob_path(repository, digest).unlink()
         except FileNotFoundError:
@@ -115,7 +118,10 @@ class Layout:
         subject: Digest | None,
         referrer: dict[str, Any] | None,
     ) -> None:
-        """Stores a manifest, tags it, and lists it under its subject."""
+        """Stores the manifest ``data``, tags it, and lists it among the referrers of its subject.
+
+        ``referrer`` is the descriptor that a referrers listing shows for it.
+        """
         self._ensure(repository)
         home = self._home(repository)
         write_atomically(self._blob_path(repository, manifest.digest), data)
@@ -134,7 +140,7 @@ class Layout:
         self._change(repository, change)
 
     def resolve(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """Digest, media type and length of a manifest."""
+        """The descriptor of the manifest that a tag or digest names; None when there is none."""
         for entry in self._entries(repository):
             if isinstance(reference, Digest):
                 found = entry["digest"] == str(reference)
@@ -145,11 +151,11 @@ class Layout:
         return None
 
     def tags(self, repository: RepositoryName) -> list[str]:
-        """All tags in lexical order."""
+        """All tags of the repository in lexical order."""
         return sorted({tag for entry in self._entries(repository) if (tag := _tag_of(entry)) is not None})
 
     def referrers(self, repository: RepositoryName, subject: Digest) -> list[dict[str, Any]]:
-        """Descriptors of the manifests that name ``subject``."""
+        """The descriptors of the manifests whose subject is ``subject``, as `put_manifest` got them."""
         folder = self._home(repository) / "referrers" / subject.hex
         found = []
         for marker in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -158,7 +164,7 @@ class Layout:
         return found
 
     def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
-        """Removes a tag; its manifest stays."""
+        """Removes a tag; its manifest stays. Returns False when there is no such tag."""
         found = self.resolve(repository, tag)
         if found is None:
             return False
@@ -172,7 +178,7 @@ class Layout:
         return True
 
     def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Removes a manifest with all its tags."""
+        """Removes a manifest with all its tags. Returns False when there is no such manifest."""
         found = self.resolve(repository, digest)
         if found is None:
             return False
@@ -187,7 +193,7 @@ class Layout:
         return True
 
     def sweep(self, grace_seconds: float, dry_run: bool = False) -> int:
-        """Removes blobs that no manifest names and that are older than the grace; returns their bytes."""
+        """Removes blobs that no manifest names and that are older than ``grace_seconds``; returns their total bytes."""
         freed = 0
         oldest = time.time() - grace_seconds
         for name in self.repositories():
@@ -236,7 +242,7 @@ class Layout:
             write_atomically(self._home(repository) / "index.json", json.dumps(document).encode())
 
     def _live(self, repository: RepositoryName) -> set[str]:
-        """Hex digests that the repository's manifests reach, themselves included."""
+        """The hex digests of the repository's manifests, and of everything that they name."""
         live: set[str] = set()
         for entry in self._entries(repository):
             digest = Digest.parse(entry["digest"])

@@ -1,6 +1,6 @@
-"""A complete registry on a local directory, so that `reducto serve` needs nothing else.
+"""A complete registry on a local directory, so that `reducto serve` needs no other registry.
 
-This module speaks the registry API; `sidecar.embedded.image_layout` keeps the files.
+This module answers requests of the registry API; `sidecar.embedded.image_layout` stores the files.
 """
 
 from __future__ import annotations
@@ -41,24 +41,25 @@ from reducto.oci.transport import (
     body_pieces,
 )
 from reducto.values import ByteRange, Descriptor, Digest
-from sidecar.embedded.image_layout import Layout
-from sidecar.embedded.uploads import EmbeddedUploads
+from sidecar.embedded.image_layout import ImageLayout
+from sidecar.embedded.upload_sessions import EmbeddedUploads
 from sidecar.runtime.offload import Offload
 
+#: The largest manifest that the store takes.
 MANIFEST_LIMIT_BYTES = 4 << 20
 _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class EmbeddedUpstream:
-    """A registry without a network. `close` it to drop its unfinished uploads."""
+    """A registry in this process. Made on a disk worker; `close` drops its unfinished uploads."""
 
     def __init__(self, root: Path, offload: Offload) -> None:
-        self.layout = Layout(root)
+        self.layout = ImageLayout(root)
         self._offload = offload
         self._uploads = EmbeddedUploads(self.layout, offload)
 
     async def send(self, request: RegistryRequest) -> RegistryResponse:
-        """The answer that a registry would give."""
+        """The answer to a request; a refusal is one, too. Raises `OSError`, except for a full disk (status 507)."""
         parts = urlsplit(request.target)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         route = routes.parse(unquote(parts.path))
@@ -77,10 +78,11 @@ class EmbeddedUpstream:
         return answer
 
     async def ping(self) -> None:
-        """Returns when the directory can be read."""
+        """Returns when the store's directory can be read. Raises `OSError`."""
         await self._offload.io(self.layout.pool.stat)
 
     async def close(self) -> None:
+        """Drops unfinished uploads."""
         await self._offload.io(self._uploads.close)
 
     async def _dispatch(self, route: routes.Route, request: RegistryRequest, query: dict[str, str]) -> LocalResponse:
@@ -164,7 +166,7 @@ class EmbeddedUpstream:
         manifest = Manifest.parse(data, request.headers.get("Content-Type", ""))
         for blob in manifest.blobs:
             if not blob.foreign and await self._offload.io(self.layout.blob, route.repository, blob.digest) is None:
-                raise ManifestBlobUnknown(f"the manifest names {blob.digest}, which {route.repository} has not")
+                raise ManifestBlobUnknown(f"the manifest names {blob.digest}, which {route.repository} does not hold")
         descriptor = Descriptor(manifest.media_type, digest, len(data))
         tag = route.reference if isinstance(route.reference, Tag) else None
         await self._offload.io(
@@ -194,14 +196,14 @@ class EmbeddedUpstream:
 
 
 class LocalResponse(RegistryResponse):
-    """An answer of our own."""
+    """An answer of the embedded store."""
 
     def drop_body(self) -> None:
-        """Keeps the headers, as HEAD wants them."""
+        """Removes the body and keeps the headers, for the answer to HEAD."""
 
 
 class BytesResponse(LocalResponse):
-    """A small body in memory."""
+    """An answer whose body is in memory."""
 
     def __init__(self, status: int, body: bytes, content_type: str | None, **headers: str) -> None:
         fields = CIMultiDict({"Content-Length": str(len(body)), **headers})
@@ -211,6 +213,7 @@ class BytesResponse(LocalResponse):
         self._body = body
 
     async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, at most one piece."""
         if self._body:
             yield self._body
 
@@ -219,7 +222,7 @@ class BytesResponse(LocalResponse):
 
 
 class FileResponse(LocalResponse):
-    """A range of a blob's file. The open handle keeps the bytes although the blob may be deleted meanwhile."""
+    """An answer whose body is a range of a blob's file."""
 
     def __init__(self, status: int, file: FileBody, offload: Offload, headers: dict[str, str]) -> None:
         length = str(len(file.range))
@@ -231,6 +234,7 @@ class FileResponse(LocalResponse):
         self._offload = offload
 
     async def pieces(self) -> AsyncIterator[bytes]:
+        """The bytes of the range; none after `drop_body`."""
         if self.file is None:
             return
         async for piece in body_pieces(self.file, self._offload):
@@ -241,7 +245,7 @@ class FileResponse(LocalResponse):
 
 
 def paged(names: list[str], query: dict[str, str], path: str) -> tuple[list[str], dict[str, str]]:
-    """The page that ``n`` and ``last`` ask for, and the Link header that leads on (RFC 5988)."""
+    """The page that the parameters ``n`` and ``last`` ask for, and the Link header of the next page (RFC 8288)."""
     last, count = query.get("last"), query.get("n")
     if last is not None:
         names = [name for name in names if name > last]
@@ -273,12 +277,12 @@ async def _whole(request: RegistryRequest, limit_bytes: int) -> bytes:
     if isinstance(body, bytes):
         return body
     if not isinstance(body, StreamBody):
-        raise ManifestInvalid("a manifest has a body")
+        raise ManifestInvalid("the request has no body; send the manifest as its body")
     out = bytearray()
     async for piece in body.pieces:
         out += piece
         if len(out) > limit_bytes:
-            raise ManifestTooLarge(f"a manifest has at most {limit_bytes} bytes")
+            raise ManifestTooLarge(f"the manifest is larger than the limit of {limit_bytes} bytes")
     return bytes(out)
 
 

@@ -1,4 +1,4 @@
-"""`reducto rehydrate`: turns a repository back into plain images, which work without the sidecar."""
+"""`reducto rehydrate`: back to plain images, so that leaving is safe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.records.format import ImageRecord, IndexRecord
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A manifest that is stored as it was pushed again."""
+    """A manifest that is plain again."""
 
     repository: str
     digest: str
@@ -22,8 +22,7 @@ class Restored:
 async def rehydrate(sidecar: Sidecar, name: RepositoryName, *, keep_records: bool = False) -> list[Restored]:
     """Stores every blob and manifest of the repository as it was pushed; returns the manifests.
 
-    Records are deleted, unless ``keep_records``, after everything for which they stand is stored. Raises the errors of
-    a rebuild; no record was deleted then.
+    Records go only after everything they stood for is back. Raises what a rebuild raises: then nothing was removed.
     """
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
@@ -52,7 +51,7 @@ async def _restore_manifest(contents: Contents, manifest: Digest, record: ImageR
 
 
 def _children_first(contents: Contents) -> list[Digest]:
-    """The manifest digests of index records. Each index comes behind the indexes that it names."""
+    """Index records, those that others name before the others."""
     ordered: dict[Digest, None] = {}
 
     def visit(manifest: Digest) -> None:

@@ -1,1 +1,1 @@
-"""What surrounds both ports: connection limits, rate limits, API keys, the audit log, TLS."""
+"""What every request passes before its handler: TLS, limits, API keys, the audit log, and the line in the log."""

@@ -1,9 +1,9 @@
-"""Writes the audit log: one thread, appended lines, a hash chain that survives rotation and crashes.
+"""Writes the audit log: a file of JSON lines, linked by hashes into a chain that goes on after rotation and crashes.
 
-`AuditLog.record` never blocks. The thread writes what has gathered in one go and syncs it to disk, so a line is durable
-some milliseconds after its event; a process that is killed loses at most these. A disk that takes no lines makes the
-sidecar not ready (`problem`); events beyond the queue are counted in a line of kind ``lost`` as soon as one can be
-written. `reducto.trust.audit_chain` has the format.
+`AuditLog.record` never blocks. One thread writes all queued events at once and syncs them to disk, so a line is durable
+some milliseconds after its event, and a process that is killed loses at most the events of these milliseconds. While
+the disk takes no lines, the sidecar is not ready (`AuditLog.problem`), and events beyond the queue's limit are counted
+in a line of kind ``lost`` as soon as a line can be written. The format is in `reducto.trust.audit_chain`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from reducto.trust import audit_chain
 from reducto.trust.audit_chain import Head
 from reducto.trust.signatures import Signer
 
+#: Events beyond this many in the queue are lost, and counted.
 QUEUE_LIMIT_EVENTS = 10_000
+#: The most events that are written and synced at once.
 BATCH_LIMIT_EVENTS = 1_000
+#: The pause after a write that failed.
 RETRY_SECONDS = 1.0
 MAX_FILE_BYTES = 256 << 20
 CHECKPOINT_SECONDS = 300.0
@@ -33,7 +36,10 @@ _LINE_START = b'{"event":'
 
 
 class AuditFile:
-    """The file that lines are appended to. Holds a lock on it; used by one thread."""
+    """The file that lines are appended to, with a lock on it. Used by one thread.
+
+    Raises `UsageError` when another process has the lock, `Corrupt` when the file does not end like an audit log.
+    """
 
     def __init__(self, path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> None:
         self.path = path
@@ -51,8 +57,8 @@ class AuditFile:
             raise
 
     def append(self, lines: bytes) -> None:
-        """Appends whole lines durably, or leaves the file as it was and raises `OSError`."""
-        self._follow()
+        """Appends whole lines and syncs them to disk. On failure the file is as it was, and `OSError` is raised."""
+        self._reopen_if_moved()
         try:
             written = 0
             while written < len(lines):
@@ -64,14 +70,17 @@ class AuditFile:
         self._length += len(lines)
 
     def rotate_when_full(self) -> None:
-        """Puts a full file aside as ``<stem>-<number of its first line><suffix>``. The chain goes on."""
+        """Renames a full file to ``<stem>-<number of its first line><suffix>`` and begins a new one.
+
+        The hash chain goes on in the new file.
+        """
         if self._length < self._max_file_bytes:
             return
         self.path.rename(self.path.with_name(f"{self.path.stem}-{self._first_seq:012d}{self.path.suffix}"))
-        self._follow()
+        self._reopen_if_moved()
 
     def close(self) -> None:
-        """Closes the file. Idempotent."""
+        """Closes the file. A second call has no effect."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -88,8 +97,8 @@ class AuditFile:
         if self._length == 0:
             self._first_seq = self.head.seq + 1
 
-    def _follow(self) -> None:
-        """Opens the path anew when somebody (logrotate, or we) moved the file away."""
+    def _reopen_if_moved(self) -> None:
+        """Opens the path again if the file was moved away, by logrotate or by `rotate_when_full`."""
         try:
             here, there = os.fstat(self._descriptor), os.stat(self.path)
             moved = (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
@@ -99,7 +108,11 @@ class AuditFile:
             self._open()
 
     def _resume(self) -> None:
-        """Finds where the chain stands, and accounts for a line that was torn when the last process died."""
+        """Finds the end of the chain, and handles a line that was torn when the last process died.
+
+        A torn line that is whole except for its newline gets the newline. Any other one is left as it is, and a line of
+        kind ``recovered`` after it has its hash.
+        """
         if self._length == 0:
             older = sorted(self.path.parent.glob(f"{self.path.stem}-{'[0-9]' * 12}{self.path.suffix}"))
             if older:
@@ -114,7 +127,7 @@ class AuditFile:
             return
         entry = None if b"\n" in torn else audit_chain.parse_line(torn)
         if entry is not None and entry["prev"] == self.head.line_hash:
-            self.append(b"\n")  # only the newline was missing
+            self.append(b"\n")
             self.head = Head(entry["seq"], audit_chain.line_hash(torn))
             return
         line, head = audit_chain.recovered(self.head, torn)
@@ -123,9 +136,10 @@ class AuditFile:
 
 
 def _tail(path: Path) -> tuple[Head, bytes]:
-    """The last whole line's place in the chain, and the bytes after it: torn, perhaps while recovering.
+    """The last whole line's place in the chain, and the bytes of a torn line after it.
 
-    Raises `Corrupt` when the file does not end like an audit log: nothing may be appended to that.
+    The torn bytes may contain a newline, if a process died while it recovered from an earlier torn line. Raises
+    `Corrupt` when the file does not end like an audit log, because nothing may be appended to such a file.
     """
     with path.open("rb") as file:
         start = max(0, file.seek(0, os.SEEK_END) - 4 * audit_chain.LINE_LIMIT_BYTES)
@@ -144,7 +158,11 @@ def _tail(path: Path) -> tuple[Head, bytes]:
 
 
 class AuditLog:
-    """Takes events from any thread and writes them. ``file`` and ``stream`` may each be None."""
+    """Takes events from any thread, and writes them to a file, to a stream, or to both.
+
+    With a signer it also writes a signed checkpoint every ``checkpoint_seconds``, and one at the end. ``on_trouble``
+    gets the first error of each row of failed writes.
+    """
 
     def __init__(
         self,
@@ -165,7 +183,7 @@ class AuditLog:
         self._lost_lock = threading.Lock()
         self._closing = threading.Event()
         self.problem = ""
-        """Why lines cannot be written just now; empty when they can. For the readiness check."""
+        """Why lines cannot be written now; empty when they can. The readiness check shows it."""
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -178,7 +196,10 @@ class AuditLog:
         max_file_bytes: int = MAX_FILE_BYTES,
         **options: Any,
     ) -> AuditLog | None:
-        """The log that the configuration asks for, or None. Raises `UsageError`, `Corrupt`, `OSError`."""
+        """The log that the configuration asks for; None if it asks for no log.
+
+        Raises `UsageError`, `Corrupt`, `OSError`.
+        """
         if path is None and not stdout:
             return None
         return cls(
@@ -186,7 +207,7 @@ class AuditLog:
         )
 
     def record(self, event: dict[str, Any]) -> None:
-        """Queues one event. Its values must be JSON; never a credential."""
+        """Queues one event. Its values must be JSON values, and must not contain credentials."""
         try:
             self._queue.put_nowait({"time": audit_chain.timestamp(), "event": event})
         except queue.Full:
@@ -194,7 +215,7 @@ class AuditLog:
                 self._lost += 1
 
     def close(self, timeout_seconds: float = 10.0) -> None:
-        """Writes what is queued and a last checkpoint, then ends the thread. Blocks."""
+        """Writes the queued events and a last checkpoint, then ends the thread. Blocks, at most for the timeout."""
         self._closing.set()
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
@@ -211,7 +232,7 @@ class AuditLog:
                 return
 
     def _next_batch(self) -> tuple[list[dict[str, Any]], bool]:
-        """What is queued, after waiting for the first event or the next checkpoint."""
+        """The queued events, once there is one or a checkpoint is due; and whether the log was closed."""
         batch: list[dict[str, Any]] = []
         wait: float | None = max(0.0, self._checkpoint_due - time.monotonic()) if self._signer else None
         try:

@@ -1,4 +1,4 @@
-"""Who a request comes from: the peer's address, or what a trusted proxy says about it."""
+"""The address of a request's client: the peer's own, or the one that a trusted proxy names."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ClientAddresses:
-    """Reads addresses from connections and, behind proxies of the given networks, from ``X-Forwarded-For``."""
+    """Finds client addresses; ``X-Forwarded-For`` is believed only if it comes from one of the trusted networks."""
 
     def __init__(
         self, trusted_networks: Sequence[str] = (), is_replica: Callable[[str], bool] = lambda _: False
     ) -> None:
-        """``is_replica`` tells whose word counts besides: that of the other sidecars."""
+        """``is_replica`` says whether an address is that of another sidecar, which is trusted like a proxy."""
         self._is_replica = is_replica
         self._trusted = [ipaddress.ip_network(network) for network in trusted_networks]
 
     def of(self, peer: str | None, forwarded_for: str | None) -> str:
-        """The client's address; ``unknown`` without a peer (a closed connection, a Unix socket).
+        """The client's address; ``unknown`` when there is no peer (a closed connection, a Unix socket).
 
-        ``X-Forwarded-For`` is read from its end, where the nearest proxy wrote: the first address that is not a trusted
-        proxy's is the client's. What stands before that is the client's own claim and means nothing.
+        ``X-Forwarded-For`` is read from its end, where the nearest proxy wrote. The first address there that is not a
+        trusted proxy's is the client's. Anything before it was written by the client itself and is ignored.
         """
         address = _parse(peer or "")
         if address is None:
@@ -41,7 +41,7 @@ class ClientAddresses:
 
 
 def group_of(address: str) -> str:
-    """What counts as one client for limits: an IPv4 address, or the /64 that one IPv6 host can use freely."""
+    """The key by which limits tell clients apart: an IPv4 address, or the IPv6 /64 in which a host chooses freely."""
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,14 +1,13 @@
-"""Listens on a port, and holds out against connections that say nothing, or say it slowly.
+"""A port that withstands connections which send nothing, or send it slowly.
 
-An HTTP handler with its parser and task is made when a connection's first byte arrives, so that ten thousand idle
-connections cost little more than their sockets. Whoever has not sent a whole request head within the header timeout is
-closed; so is, when there are too many connections, the one that has waited longest without a request.
+aiohttp's handler of a connection, with its parser and task, is made only when the first byte arrives, so 10,000 idle
+connections cost little more than their sockets. A connection that has not sent a whole request head within the header
+timeout is closed. When there are too many connections, the one that has waited longest without a request is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -19,84 +18,86 @@ from aiohttp.typedefs import Middleware
 
 #: How often `Connections.sweep` is to be called.
 SWEEP_SECONDS = 1.0
+#: How many connections wait in the kernel until the event loop accepts them.
 _BACKLOG = 1024
+_HANDSHAKE_SECONDS = 10.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Connections:
-    """All connections of one port. Used on the event loop only."""
+    """The connections of one port. Used on the event loop only."""
 
     def __init__(self, limit: int, header_timeout_seconds: float) -> None:
         self.limit = limit
         self._header_timeout_seconds = header_timeout_seconds
-        self._open: set[_Guard] = set()
-        self._waiting: OrderedDict[_Guard, float] = OrderedDict()
-        """Connections without a whole request head yet, and since when; the longest first."""
-        self._guards: dict[Any, _Guard] = {}
+        self._open: set[_Connection] = set()
+        self._waiting: OrderedDict[_Connection, float] = OrderedDict()
+        """Connections that have not sent a whole request head, with the time of their start; the oldest is first."""
+        self._by_transport: dict[Any, _Connection] = {}
         self.refused = 0
-        """Connections closed because there were too many, or because they were too slow."""
+        """How many connections were closed because there were too many, or because they were too slow."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     @property
     def waiting(self) -> int:
-        """Connections that have not yet sent a whole request head."""
+        """How many connections have not sent a whole request head."""
         return len(self._waiting)
 
-    def opened(self, guard: _Guard, transport: asyncio.BaseTransport) -> None:
-        """Takes a connection in, at the cost of the longest waiting one when there are too many."""
+    def opened(self, connection: _Connection, transport: asyncio.BaseTransport) -> None:
+        """Adds a connection. When there are too many, the one that has waited longest is closed, or this one."""
         if len(self._open) >= self.limit:
-            victim = next(iter(self._waiting), guard)
+            victim = next(iter(self._waiting), connection)
             self.refused += 1
             victim.abort()
             self.closed(victim)
-            if victim is guard:
+            if victim is connection:
                 return
-        self._open.add(guard)
-        self._guards[transport] = guard
-        self._waiting[guard] = asyncio.get_running_loop().time()
+        self._open.add(connection)
+        self._by_transport[transport] = connection
+        self._waiting[connection] = asyncio.get_running_loop().time()
 
-    def closed(self, guard: _Guard) -> None:
-        """Forgets a connection. Idempotent."""
-        self._open.discard(guard)
-        self._waiting.pop(guard, None)
-        self._guards.pop(guard.transport, None)
+    def closed(self, connection: _Connection) -> None:
+        """Forgets a connection. A second call has no effect."""
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+        self._by_transport.pop(connection.transport, None)
 
     def head_received(self, transport: asyncio.BaseTransport | None) -> None:
-        """A request's handler runs: this connection is honest."""
-        guard = self._guards.get(transport)
-        if guard is not None:
-            self._waiting.pop(guard, None)
+        """Notes that a connection has sent a whole request head, so that it is not closed for being slow."""
+        connection = self._by_transport.get(transport)
+        if connection is not None:
+            self._waiting.pop(connection, None)
 
     async def sweep(self) -> None:
-        """Closes connections that have waited too long."""
-        oldest = asyncio.get_running_loop().time() - self._header_timeout_seconds
+        """Closes connections that have been without a whole request head for longer than the header timeout."""
+        latest = asyncio.get_running_loop().time() - self._header_timeout_seconds
         while self._waiting:
-            guard, since = next(iter(self._waiting.items()))
-            if since > oldest:
+            connection, since = next(iter(self._waiting.items()))
+            if since > latest:
                 return
             self.refused += 1
-            guard.abort()
-            self.closed(guard)
+            connection.abort()
+            self.closed(connection)
 
     def close(self) -> None:
-        """Closes those that have no request: the handlers of the others are the runner's to stop."""
-        for guard in list(self._waiting):
-            guard.abort()
-            self.closed(guard)
+        """Closes connections that have no request. aiohttp's runner stops the handlers of the others."""
+        for connection in list(self._waiting):
+            connection.abort()
+            self.closed(connection)
 
 
-class _Guard(asyncio.Protocol):
-    """Stands before aiohttp's handler of one connection, and makes that when it is needed."""
+class _Connection(asyncio.Protocol):
+    """One connection: passes everything on to aiohttp's handler, which is made when the first byte arrives."""
 
-    __slots__ = ("__weakref__", "_connections", "_inner", "_make_inner", "transport")
+    __slots__ = ("__weakref__", "_connections", "_handler", "_make_handler", "transport")
 
-    def __init__(self, make_inner: Callable[[], asyncio.Protocol], connections: Connections) -> None:
-        self._make_inner = make_inner
+    def __init__(self, make_handler: Callable[[], asyncio.Protocol], connections: Connections) -> None:
+        self._make_handler = make_handler
         self._connections = connections
-        self._inner: asyncio.Protocol | None = None
+        self._handler: asyncio.Protocol | None = None
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,37 +106,38 @@ class _Guard(asyncio.Protocol):
         self._connections.opened(self, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._inner is None:
+        if self._handler is None:
             assert self.transport is not None
             if self.transport.is_closing():
                 return
-            self._inner = self._make_inner()
-            self._inner.connection_made(self.transport)
-        self._inner.data_received(data)
+            self._handler = self._make_handler()
+            self._handler.connection_made(self.transport)
+        self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._inner.eof_received() if self._inner is not None else None
+        return self._handler.eof_received() if self._handler is not None else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.closed(self)
-        if self._inner is not None:
-            self._inner.connection_lost(exc)
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        if self._inner is not None:
-            self._inner.pause_writing()
+        if self._handler is not None:
+            self._handler.pause_writing()
 
     def resume_writing(self) -> None:
-        if self._inner is not None:
-            self._inner.resume_writing()
+        if self._handler is not None:
+            self._handler.resume_writing()
 
     def abort(self) -> None:
+        """Closes the connection at once. Unsent bytes are lost."""
         if self.transport is not None:
             self.transport.abort()
 
 
-class GuardedSite(web.BaseSite):
-    """A TCP port whose connections are guarded. Takes the place of `web.TCPSite`."""
+class LimitedSite(web.BaseSite):
+    """A TCP port whose connections are counted and limited. It takes the place of `web.TCPSite`."""
 
     __slots__ = ("_host", "_port", "connections")
 
@@ -153,17 +155,17 @@ class GuardedSite(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """The address, for logs."""
+        """The port's address, as aiohttp's sites have it."""
         return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
 
     async def start(self) -> None:
         """Opens the port."""
         await super().start()
-        make_inner = self._runner.server
-        assert make_inner is not None
-        tls: dict[str, Any] = {"ssl_handshake_timeout": 10.0} if self._ssl_context else {}
+        make_handler = self._runner.server
+        assert make_handler is not None
+        tls: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if self._ssl_context else {}
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Guard(make_inner, self.connections),
+            lambda: _Connection(make_handler, self.connections),
             self._host,
             self._port,
             ssl=self._ssl_context,
@@ -172,13 +174,13 @@ class GuardedSite(web.BaseSite):
         )
 
     async def stop(self) -> None:
-        """Closes the port and idle connections."""
+        """Closes the port, and connections that have no request."""
         self.connections.close()
         await super().stop()
 
 
-def counted(connections: Connections) -> Middleware:
-    """Tells the guard that a connection has sent a whole request head. The outermost middleware."""
+def head_noted(connections: Connections) -> Middleware:
+    """A middleware that tells ``connections`` about each whole request head, before anything waits for the body."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -186,10 +188,3 @@ def counted(connections: Connections) -> Middleware:
         return await handler(request)
 
     return middleware
-
-
-def raise_file_limit() -> int:
-    """Lifts the process's soft limit of open files to its hard limit; returns it. Every connection is a file."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard

@@ -1,7 +1,7 @@
-"""What one client may ask of the data port: requests per second, paths that mean one thing only.
+"""Refuses requests to the data port that come too fast, or whose path could be read in two ways.
 
-`sidecar.push.sessions` bounds the size of bodies and the number of upload sessions, where bodies are read;
-`sidecar.middleware.connections` bounds connections and slow headers.
+`sidecar.push.sessions` limits the size of bodies and the number of upload sessions; `sidecar.middleware.connections`
+limits connections and the time that headers may take.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from aiohttp.typedefs import Middleware
 from reducto.oci.errors import NameInvalid, TooManyRequests
 from sidecar.middleware.client_address import ClientAddresses, group_of
 
+#: The number of clients that a limiter remembers.
 CLIENT_LIMIT = 65_536
 PATH_LIMIT_BYTES = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -27,14 +28,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RateLimiter:
-    """A token bucket per client: ``rate`` requests per second, ``burst`` at once. Remembers `CLIENT_LIMIT` clients."""
+    """A token bucket for each client: ``rate`` requests each second after ``burst`` at once. Rate 0 means no limit.
+
+    It remembers `CLIENT_LIMIT` clients, and forgets the one that has been silent for longest.
+    """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, float(burst), clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> float:
-        """0 when the request may go on; else the seconds until the next one may."""
+        """Takes a token for one request: 0 if there was one, else the seconds until there is one."""
         if self._rate <= 0:
             return 0.0
         now = self._clock()
@@ -43,15 +47,15 @@ class RateLimiter:
         allowed = tokens >= 1.0
         self._buckets[client] = (tokens - 1.0 if allowed else tokens, now)
         if len(self._buckets) > CLIENT_LIMIT:
-            self._buckets.popitem(last=False)  # the longest silent: its bucket is the fullest
+            self._buckets.popitem(last=False)  # its bucket has had the most time to fill, so this loses the least
         return 0.0 if allowed else (1.0 - tokens) / self._rate
 
     def __len__(self) -> int:
         return len(self._buckets)
 
 
-def limited(limiter: RateLimiter, clients: ClientAddresses) -> Middleware:
-    """Refuses what is too much (429 with Retry-After), and paths that upstream and sidecar could read differently."""
+def rate_limited(limiter: RateLimiter, clients: ClientAddresses) -> Middleware:
+    """A middleware that refuses what the limiter refuses (429 with Retry-After), and ambiguous paths (400)."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -70,10 +74,10 @@ def limited(limiter: RateLimiter, clients: ClientAddresses) -> Middleware:
 
 
 def path_complaint(raw_path: str) -> str:
-    """What is wrong with a path as it stands on the wire; empty when nothing is.
+    """Why a path, in the bytes that were sent, is refused; empty when it is accepted.
 
-    A path with dot segments, encoded slashes or control characters may mean one thing here, where access is granted,
-    and another in the upstream. No registry client sends one.
+    The sidecar and the upstream could read a path with dot segments, encoded slashes or control characters differently,
+    so that access would be checked for one thing and given to another. No registry client sends such paths.
     """
     if len(raw_path) > PATH_LIMIT_BYTES:
         return f"the path is longer than {PATH_LIMIT_BYTES} bytes"

@@ -1,6 +1,7 @@
-"""What stands before the two applications: addresses, limits, the audit log, API keys, TLS, guarded ports.
+"""Everything between the network and the two applications, built once from the configuration.
 
-Built once from the configuration; `sidecar.serve` puts it around the applications.
+That is TLS, connection limits, rate limits, the audit log and API keys. `sidecar.serve` puts them around the
+applications.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from aiohttp.typedefs import Middleware
 
 from reducto.config import Config
 from reducto.trust.signatures import Signer
-from sidecar.middleware import access, tls
-from sidecar.middleware.access import ApiKeyFile, guarded
-from sidecar.middleware.audit import audit_control, audited
+from sidecar.middleware import api_key_check, tls
+from sidecar.middleware.api_key_check import ApiKeyFile, key_required
+from sidecar.middleware.audit_events import audit_control, audited
 from sidecar.middleware.audit_log import AuditLog
 from sidecar.middleware.client_address import ClientAddresses
-from sidecar.middleware.connections import SWEEP_SECONDS, Connections, GuardedSite, counted
-from sidecar.middleware.rate_limits import RateLimiter, limited
+from sidecar.middleware.connections import SWEEP_SECONDS, Connections, LimitedSite, head_noted
+from sidecar.middleware.rate_limits import RateLimiter, rate_limited
 from sidecar.middleware.tls import ReloadingTls
 from sidecar.runtime import logs
 from sidecar.runtime.supervisor import Supervisor
 
+#: The most connections that the control port has at once; those of the data port are configured.
 _CONTROL_CONNECTIONS = 256
 
 
 @dataclass(slots=True)
-class Guards:
-    """All guards of a running sidecar."""
+class MiddlewareStack:
+    """The middlewares and limits of both ports of a running sidecar."""
 
-    config: Config
     clients: ClientAddresses
     limiter: RateLimiter
     data_connections: Connections
@@ -43,14 +44,16 @@ class Guards:
     tls: ReloadingTls | None
 
     @classmethod
-    def of(cls, config: Config, signer: Signer | None, is_replica: Callable[[str], bool] = lambda _: False) -> Guards:
-        """The guards that the configuration asks for. Reads and opens files: for a worker. Raises `UsageError`."""
+    def of(cls, config: Config, signer: Signer | None, is_replica: Callable[[str], bool]) -> MiddlewareStack:
+        """The stack that the configuration asks for. Reads and opens files, so it is called on a worker.
+
+        ``is_replica`` says whether an address is that of another sidecar. Raises `UsageError`.
+        """
         limits, security, tls = config.limits, config.security, config.listen.tls
         reloading = None
         if tls.certificate_file and tls.key_file:
             reloading = ReloadingTls(tls.certificate_file, tls.key_file)
         return cls(
-            config,
             ClientAddresses(security.access.trusted_proxies, is_replica),
             RateLimiter(limits.requests_per_second, limits.burst),
             Connections(limits.connections, limits.header_timeout),
@@ -68,35 +71,35 @@ class Guards:
         )
 
     def data_middlewares(self) -> list[Middleware]:
-        """Around the registry API, outermost first."""
+        """The middlewares of the registry API, outermost first."""
         audit = [audited(self.audit_log, self.clients)] if self.audit_log else []
-        return [counted(self.data_connections), *audit, limited(self.limiter, self.clients)]
+        return [head_noted(self.data_connections), *audit, rate_limited(self.limiter, self.clients)]
 
     def control_middlewares(self) -> list[Middleware]:
-        """Around the control port."""
+        """The middlewares of the control port, outermost first."""
         if self.audit_log is None:
-            return [counted(self.control_connections), guarded(self.api_keys, self.clients)]
+            return [head_noted(self.control_connections), key_required(self.api_keys, self.clients)]
         audit = audit_control(self.audit_log, self.clients)
-        return [counted(self.control_connections), guarded(self.api_keys, self.clients, audit)]
+        return [head_noted(self.control_connections), key_required(self.api_keys, self.clients, audit)]
 
-    def site(self, runner: web.AppRunner, address: str, port: int, connections: Connections) -> GuardedSite:
-        """A port for an application."""
-        return GuardedSite(runner, address, port, connections, self._context())
+    def site(self, runner: web.AppRunner, address: str, port: int, connections: Connections) -> LimitedSite:
+        """A port for an application; it is opened by ``start()``."""
+        return LimitedSite(runner, address, port, connections, self._context())
 
     def start_tasks(self, supervisor: Supervisor) -> None:
-        """What runs beside the ports: slow connections are closed, files are read again when they change."""
+        """Starts the background tasks that close slow connections, and read files again when they change."""
         for port, connections in (("data", self.data_connections), ("control", self.control_connections)):
             supervisor.every(f"{port}-connections", SWEEP_SECONDS, connections.sweep, needed_to_serve=True)
-        supervisor.every("api-keys", access.RELOAD_SECONDS, self.api_keys.reload_logged)
+        supervisor.every("api-keys", api_key_check.RELOAD_SECONDS, self.api_keys.reload_logged)
         if self.tls is not None:
             supervisor.every("certificate", tls.RELOAD_SECONDS, self.tls.reload_logged)
 
     async def audit_problem(self) -> str:
-        """A condition of readiness: why the audit log cannot be written."""
+        """Why the audit log cannot be written, as a condition of readiness; empty when it can."""
         return self.audit_log.problem if self.audit_log else ""
 
     async def close(self) -> None:
-        """Writes what is left of the audit log."""
+        """Writes what is queued for the audit log, and closes it."""
         if self.audit_log is not None:
             await asyncio.to_thread(self.audit_log.close)
 

@@ -1,7 +1,7 @@
-"""TLS for the ports, with certificates that are read again when their files change.
+"""TLS for the ports, with a certificate that is read again when its files change.
 
-A certificate that was replaced serves new connections; those that are open go on. A pair that cannot be used (half
-written, key and certificate of different renewals) is left alone until it can: the old one keeps serving.
+New connections get the new certificate, and open connections go on with the old one. While the files cannot be used
+(one is half written, or key and certificate do not belong together), the old certificate stays in use.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class ReloadingTls:
-    """Server side TLS contexts of one certificate and key. ``context`` is what ports are given, once."""
+    """The TLS contexts of one certificate and key. Ports get ``context`` once, and it always serves the latest pair."""
 
     def __init__(self, certificate_file: Path, key_file: Path) -> None:
         self._files = (certificate_file, key_file)
         self._stamp = self._look()
         self.context = self._current = self._load()
-        # Called in every handshake, whether or not the client names a server.
+        # The callback runs in every handshake, even if the client names no server.
         self.context.sni_callback = self._choose
 
     async def reload_logged(self) -> None:
-        """Reloads if the files changed, and logs how that went."""
+        """Reads the files if they changed, and logs whether they can be used."""
         changed, problem = await asyncio.to_thread(self.reload_if_changed)
         if problem:
             logs.trouble("certificate-not-reloaded", UsageError(problem))
@@ -38,7 +38,10 @@ class ReloadingTls:
             logs.event("certificate-reloaded")
 
     def reload_if_changed(self) -> tuple[bool, str]:
-        """Whether the files changed, and why they could not be used. Blocks."""
+        """Reads the files if they changed. Blocks.
+
+        Returns whether they changed, and why they cannot be used (empty when they can).
+        """
         try:
             stamp = self._look()
             if stamp == self._stamp:

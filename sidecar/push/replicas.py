@@ -1,8 +1,9 @@
-"""Several replicas before one registry: an upload's requests reach the replica that holds its spool.
+"""Several replicas before one registry: requests for an upload reach the replica that has its spool file.
 
-A session's id begins with a mark of the replica that opened it. Another replica that gets a request for it looks the
-mark up among the addresses that the configured names (a headless service) have at the moment, and passes the request
-on; nothing in the request itself says where to. A request that was passed on once is answered where it arrives.
+The id of an upload session begins with a mark of the replica that opened it. Another replica that gets a request for
+the session compares the mark with the addresses that the configured names (a headless service) resolve to, and forwards
+the request. Nothing in the request itself says where to send it. A request that was forwarded once is answered where it
+arrives, so that it cannot go in circles.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from sidecar.runtime.offload import Offload
 from sidecar.runtime.upstream import http_options
 
 FORWARDED_HEADER = "X-Reducto-Forwarded"
-_MARK_CHARS = 8
 #: How often `Replicas.refresh` is to be called.
 REFRESH_SECONDS = 10.0
-#: A replica that reduces a large layer stays silent for so long before it answers.
+_MARK_CHARS = 8
+#: The read timeout between replicas: a replica that reduces a large layer sends nothing until it is done.
 _ANSWER_SECONDS = Seconds(1800)
 
 
 def mark_of(address: str) -> str:
-    """What ids of sessions begin with that the replica at ``address`` opened."""
+    """The mark that begins the ids of sessions which the replica at ``address`` opened."""
     return hashlib.sha256(b"reducto replica v1\0" + address.encode()).hexdigest()[:_MARK_CHARS]
 
 
 class Replicas:
-    """The other replicas, as the names in ``replicas.peers`` tell. One per process; made by a worker; `close` it."""
+    """The other replicas, found by the names in ``replicas.peers``. One per process; made on a disk worker."""
 
     def __init__(self, config: Config, offload: Offload) -> None:
         self._own = _canonical(config.replicas.address or _host_address()) if config.replicas.peers else ""
         self._names = config.replicas.peers if self._own else ()
-        self._unknown: set[str] = set()
+        self._unresolved: set[str] = set()
         self._port = config.listen.data_port
         self._certificate = config.listen.tls.certificate_file
         self._offload = offload
@@ -54,25 +55,25 @@ class Replicas:
 
     @property
     def mark(self) -> str:
-        """What ids of this replica's sessions begin with; empty when it is the only one."""
+        """The mark of this replica's sessions; empty when it is the only replica."""
         return mark_of(self._own) if self._names else ""
 
     def knows(self, address: str) -> bool:
-        """Whether the address was lately a replica's, whose word about its client counts."""
+        """Whether the address was a replica's at the latest refresh, so that it may name the client's address."""
         return address in self._addresses
 
     def elsewhere(self, call: Call, session_id: str) -> bool:
-        """Whether another replica opened the session of an upload's request."""
+        """Whether the request is for another replica, which opened its upload session."""
         return bool(self._names) and not session_id.startswith(self.mark) and FORWARDED_HEADER not in call.headers
 
     async def forward(self, call: Call, session_id: str) -> web.StreamResponse:
-        """The answer of the replica that opened the session. Raises `UploadUnknown` when there is none any more."""
+        """The answer of the replica that opened the session. Raises `UploadUnknown` when that replica is gone."""
         owner = self._owner(session_id)
         if owner is None:
             await self.refresh()
             owner = self._owner(session_id)
         if owner is None:
-            raise UploadUnknown(f"the replica with upload {session_id} is gone; begin anew")
+            raise UploadUnknown(f"the replica with upload {session_id} is gone; begin the upload again")
         client = await self._client(owner)
         request = call.upstream_request()
         headers = {**request.headers, FORWARDED_HEADER: self._own}
@@ -80,24 +81,24 @@ class Replicas:
             return await relay(call, answer, "", self._offload)
 
     async def refresh(self) -> None:
-        """Brings the addresses up to date, and ends connections to replicas that are gone."""
+        """Resolves the names again, and closes connections to replicas that are gone."""
         found: set[str] = set()
         for name in self._names:
             try:
                 loop = asyncio.get_running_loop()
                 infos = await loop.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
                 found.update(_canonical(str(info[4][0])) for info in infos)
-                self._unknown.discard(name)
+                self._unresolved.discard(name)
             except OSError as error:
-                if name not in self._unknown:
+                if name not in self._unresolved:
                     logs.event("replicas-not-found", name=name, error=str(error)[:200])
-                self._unknown.add(name)
+                self._unresolved.add(name)
         self._addresses = frozenset(found - {self._own})
         for gone in set(self._clients) - found:
             await self._clients.pop(gone)[1].close()
 
     async def close(self) -> None:
-        """Ends connections."""
+        """Closes all connections to other replicas."""
         for _, client in self._clients.values():
             await client.close()
         self._clients.clear()
@@ -108,8 +109,8 @@ class Replicas:
         return next((one for one in self._addresses if session_id.startswith(mark_of(one))), None)
 
     async def _client(self, address: str) -> HttpTransport:
-        """Connections to a replica, with what its certificate is at the moment."""
-        stamp = await self._offload.io(self._stamp)
+        """A client of the replica, made again when the certificate file has changed."""
+        stamp = await self._offload.io(self._certificate_stamp)
         known = self._clients.get(address)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -123,11 +124,15 @@ class Replicas:
         self._clients[address] = (stamp, client)
         return client
 
-    def _stamp(self) -> int:
+    def _certificate_stamp(self) -> int:
         return self._certificate.stat().st_mtime_ns if self._certificate else 0
 
     def _tls_context(self) -> ssl.SSLContext | None:
-        """Replicas show one certificate, made for the name that clients know: it is the only one that is believed."""
+        """A TLS context that trusts only the certificate which all replicas share.
+
+        The host name is not checked, because the certificate is made for the name that clients use, and replicas
+        connect to addresses.
+        """
         if self._certificate is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -138,7 +143,10 @@ class Replicas:
 
 
 def _host_address() -> str:
-    """In a pod, the pod's. Empty, and said, when there is none: this replica then keeps to itself."""
+    """The address of this host, which in a pod is the pod's.
+
+    Empty, with a line in the log, when there is none: then the replica neither forwards requests nor gets any.
+    """
     try:
         address = str(socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)[0][4][0])
         if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:

@@ -91,5 +91,5 @@ class UploadReferences:
             async with asyncio.timeout(_FETCH_TIMEOUT_SECONDS):
                 await work  # type: ignore[misc]
 
-        self._offload.pause()
+        self._offload.release_cpu_slot()
         asyncio.run_coroutine_threadsafe(run(), self._loop).result()

@@ -1,1 +1,1 @@
-"""What the process runs on: threads, tasks, files that are whole, logs, metrics, traces."""
+"""What the process runs on: threads, tasks, growing files, logs, metrics and traces. Imports nothing of the sidecar."""

@@ -1,7 +1,7 @@
-"""A file with one writer and any number of readers that follow it while it grows.
+"""A spool file with one writer and any number of readers that follow it while it grows.
 
-Both directions use it: a push's spool (the client writes, the encoder follows) and a pull's rebuild (the decoder
-writes, clients follow). Readers get a byte only when the writer has published it.
+A push's spool is one (the client writes, the encoder follows), and a rebuilt blob is one (the decoder writes, clients
+follow). A reader gets a byte only after the writer has published it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from pathlib import Path
 
 from sidecar.runtime.offload import Offload
 
+#: The largest piece that `GrowingFile.follow` yields.
 READ_BYTES = 1 << 20
-_VECTORS = os.sysconf("SC_IOV_MAX")
+#: The most buffers that one pwritev(2) takes.
+_BUFFERS_LIMIT = os.sysconf("SC_IOV_MAX")
 
 
 class GrowingFile:
-    """Create with `create`; the writer ends with `complete` or `fail`; everyone who retained it releases it."""
+    """Made by `create`. The writer ends with `complete` or `fail`; every user who called `retain` calls `release`."""
 
     def __init__(self, path: Path, descriptor: int, offload: Offload) -> None:
         self.path = path
         self.length = 0
         """Published bytes."""
         self.ended = False
+        """Whether no more bytes will be published, because the file is complete or the writer failed."""
         self.error: BaseException | None = None
+        """What the writer failed with."""
         self._descriptor = descriptor
         self._offload = offload
-        self._holders = 1
+        self._users = 1
         self._changed = asyncio.Event()
 
     @classmethod
@@ -40,13 +44,13 @@ class GrowingFile:
         descriptor = await offload.io(os.open, path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         return cls(path, descriptor, offload)
 
-    # -- writer
+    # -- for the writer
 
     def write_at(self, offset: int, *pieces: bytes | memoryview) -> None:
-        """Writes the pieces one after the other, without publishing. Blocking: for workers."""
+        """Writes the pieces one after the other from ``offset`` on, without publishing them. Blocks: for workers."""
         left = deque(memoryview(piece) for piece in pieces)
         while left:
-            written = os.pwritev(self._descriptor, list(islice(left, _VECTORS)), offset)
+            written = os.pwritev(self._descriptor, list(islice(left, _BUFFERS_LIMIT)), offset)
             offset += written
             while left and written >= len(left[0]):
                 written -= len(left.popleft())
@@ -54,7 +58,7 @@ class GrowingFile:
                 left[0] = left[0][written:]
 
     def holds(self, offset: int, data: bytes | memoryview) -> bool:
-        """Whether what readers may already have from ``offset`` on begins like ``data``. Blocking: for workers."""
+        """Whether ``data`` agrees with those bytes from ``offset`` on that were published. Blocks: for workers."""
         published = max(0, min(len(data), self.length - offset))
         return os.pread(self._descriptor, published, offset) == bytes(data[:published])
 
@@ -65,23 +69,26 @@ class GrowingFile:
             self._notify()
 
     def complete(self) -> None:
-        """No more bytes will come."""
+        """Says that no more bytes will come."""
         self.ended = True
         self._notify()
 
     def fail(self, error: BaseException) -> None:
-        """Readers raise ``error`` from now on."""
+        """Says that no more bytes will come because of ``error``, which readers then raise."""
         self.error = error
         self.complete()
 
-    # -- readers
+    # -- for readers
 
     async def changed(self) -> None:
-        """Returns at the next publication or end."""
+        """Returns when bytes are published next, or at the end."""
         await self._changed.wait()
 
     async def read(self, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` published bytes from ``offset``; empty at the end. Raises what the writer failed with."""
+        """Between 1 and ``limit`` published bytes from ``offset`` on, as soon as there are any; empty at the end.
+
+        Raises what the writer failed with.
+        """
         while offset >= self.length:
             if self.error is not None:
                 raise self.error
@@ -92,26 +99,26 @@ class GrowingFile:
         return await self._offload.io(os.pread, self._descriptor, wanted, offset)
 
     async def follow(self, start: int = 0) -> AsyncIterator[bytes]:
-        """All bytes from ``start`` as they come."""
+        """All bytes from ``start`` on, in pieces of up to `READ_BYTES`, as they are published."""
         while piece := await self.read(start, READ_BYTES):
             start += len(piece)
             yield piece
 
-    # -- life
+    # -- for all users
 
     def retain(self) -> None:
-        """One more holder."""
-        self._holders += 1
+        """Counts one more user, who will call `release`."""
+        self._users += 1
 
     async def release(self) -> None:
-        """One holder less; the last closes the descriptor (the file itself is its owner's to keep or remove)."""
-        self._holders -= 1
-        if self._holders == 0:
+        """Ends one use. The last one closes the descriptor; whether the file stays is its owner's decision."""
+        self._users -= 1
+        if self._users == 0:
             descriptor, self._descriptor = self._descriptor, -1
             await self._offload.io(os.close, descriptor)
 
     async def remove(self) -> None:
-        """Unlinks the file; holders can still read it."""
+        """Unlinks the file. Users can still read it through the open descriptor."""
         with contextlib.suppress(FileNotFoundError):
             await self._offload.io(os.unlink, self.path)
 

@@ -1,15 +1,18 @@
 """The one owner of worker threads. The event loop never computes and never waits for a disk.
 
-Four pools, so that work which waits for other work can never starve it:
+Four pools, so that work which waits for other work cannot starve it:
 
-- ``kernel``: steps of encoders and decoders (`Offload.run`, and `Offload.serve` where a client waits for the bytes);
-- ``inner``: what such a step hands out itself and then waits for (`Offload.submit`, the codec's ``submit``);
-- ``disk``: reads, writes, fsync, hashing of files (`Offload.io`);
-- ``idle``: one thread of low priority, for work that nobody waits for (`Offload.background`).
+- ``kernel`` runs steps of encoders and decoders (`Offload.run`, and `Offload.serve` when a client waits for the bytes);
+- ``inner`` runs jobs that such a step starts and then waits for (`Offload.submit`, the codec's ``submit``);
+- ``disk`` reads, writes, syncs and hashes files (`Offload.io`);
+- ``idle`` is one thread of low priority for work that nobody waits for (`Offload.background`).
 
-The first two take turns: no more of them compute at once than there are workers. If more did, the one that holds the
-interpreter would lose its processor to another, and the event loop would wait for both. Steps that serve have turns of
-their own, as many again: they stand in no queue behind others.
+``kernel`` and ``inner`` share one semaphore of ``workers`` CPU slots, so at most that many of their threads compute at
+once. With more, the thread that holds the interpreter's lock would lose its processor to another one, and the event
+loop would wait for both. `Offload.serve` has a second semaphore of the same size, so that a client's step never queues
+behind uploads.
+
+Every call runs in a copy of its caller's context variables, so that what a worker logs names the request.
 """
 
 from __future__ import annotations
@@ -29,25 +32,29 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Nice values (sched(7)). Whoever computes must leave the event loop its share of the processor.
-_COMPUTING, _IDLE = 5, 10
-#: How long a step that has lent out its turn waits for another one; then it goes on without.
-_TURN_SECONDS = 5.0
+#: Nice values (sched(7)), which leave the event loop's thread its share of the processors.
+_COMPUTING_NICE, _IDLE_NICE = 5, 10
+#: How long a thread that gave up its CPU slot waits to get one back; then it goes on without one.
+_SLOT_SECONDS = 5.0
 
 
 class Offload:
-    """Bounded executors. Create one per process, in the composition root, and `close` it last."""
+    """Bounded thread pools. The composition root makes one per process, and calls `close` last."""
 
     def __init__(self, workers: int | None = None, disk_workers: int = 16, waiting_workers: int = 8) -> None:
+        """``workers`` is the number of CPU slots, by default one for each processor.
+
+        ``waiting_workers`` more kernel threads exist, because steps give up their slot while they wait for bytes from
+        the upstream, and other steps must be able to compute meanwhile.
+        """
         count = workers or os.cpu_count() or 2
         self.workers = count
-        self._turns, self._serving = threading.Semaphore(count), threading.Semaphore(count)
-        self._mine = _Mine()
-        # Steps may wait for bytes that are on their way from the upstream: others must not wait with them.
-        self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING,))
-        self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING,))
-        self._disk = ThreadPoolExecutor(disk_workers, "disk", _lower_priority, (_COMPUTING,))
-        self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE,))
+        self._cpu_slots, self._serving_slots = threading.Semaphore(count), threading.Semaphore(count)
+        self._thread = _ThreadState()
+        self._kernel = ThreadPoolExecutor(count + waiting_workers, "kernel", _lower_priority, (_COMPUTING_NICE,))
+        self._inner = ThreadPoolExecutor(count, "inner", _lower_priority, (_COMPUTING_NICE,))
+        self._disk = ThreadPoolExecutor(disk_workers, "disk", _lower_priority, (_COMPUTING_NICE,))
+        self._idle = ThreadPoolExecutor(1, "idle", _lower_priority, (_IDLE_NICE,))
         self._queued = 0
 
     @property
@@ -57,65 +64,65 @@ class Offload:
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a kernel worker."""
-        return await self._step(self._turns, function, *args)
+        return await self._step(self._cpu_slots, function, *args)
 
     async def serve(self, function: Callable[..., T], *args: Any) -> T:
-        """As `run`, for what a client waits for: it waits for nobody but its like."""
-        return await self._step(self._serving, function, *args)
+        """Like `run`, but with the serving slots: the step never queues behind uploads."""
+        return await self._step(self._serving_slots, function, *args)
 
     async def io(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` from a disk worker."""
         return await _settled(self._disk, function, *args)
 
     async def background(self, function: Callable[..., T], *args: Any) -> T:
-        """The result of ``function(*args)``, computed when the processors have nothing better to do."""
+        """The result of ``function(*args)`` from the one idle worker, which computes when processors are free."""
         return await _settled(self._idle, function, *args)
 
     def submit(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
-        """``function`` on an inner worker, when there is a turn for it; for code that already runs on a kernel worker.
+        """Starts ``function`` on an inner worker as soon as a CPU slot is free. Only kernel workers may call this.
 
-        Whoever asks for the result before that computes it. Who waits for it lends out the turn and must hold no lock.
+        A caller that asks for the result before a worker has begun computes it itself. A caller that has to wait gives
+        up its own CPU slot meanwhile, so it must hold no lock.
         """
         context = contextvars.copy_context()
         job = _Job(self._waiting, partial(context.run, _called, function, *args, **kwargs))
-        self._inner.submit(self._in_turn, self._turns, _begin, job.call)
+        self._inner.submit(self._with_slot, self._cpu_slots, _begin, job.call)
         return job
 
-    def pause(self) -> None:
-        """Before a step waits for something that is on its way: another one computes meanwhile.
+    def release_cpu_slot(self) -> None:
+        """Gives up this thread's CPU slot for the rest of its step, which is about to wait for bytes.
 
-        The step goes on without a turn. If it waited for one again, it could wait for those who have one and wait for a
-        lock that it holds.
+        The slot is not taken again: the step could wait for a slot whose owner waits for a lock that the step holds.
         """
-        if self._mine.turn is not None:
-            self._mine.turn.release()
-            self._mine.turn = None
+        if self._thread.slot is not None:
+            self._thread.slot.release()
+            self._thread.slot = None
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Lends the turn out meanwhile, if this thread has one."""
-        turns = self._mine.turn
-        self.pause()
+        """Gives up this thread's CPU slot for the block, if it has one."""
+        slots = self._thread.slot
+        self.release_cpu_slot()
         try:
             yield
         finally:
-            if turns is not None and turns.acquire(timeout=_TURN_SECONDS):
-                self._mine.turn = turns
+            if slots is not None and slots.acquire(timeout=_SLOT_SECONDS):
+                self._thread.slot = slots
 
-    async def _step(self, turns: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
+    async def _step(self, slots: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
         self._queued += 1
         try:
-            return await _settled(self._kernel, self._in_turn, turns, function, *args)
+            return await _settled(self._kernel, self._with_slot, slots, function, *args)
         finally:
             self._queued -= 1
 
-    def _in_turn(self, turns: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
-        turns.acquire()
-        self._mine.turn = turns
+    def _with_slot(self, slots: threading.Semaphore, function: Callable[..., T], *args: Any) -> T:
+        slots.acquire()
+        self._thread.slot = slots
         try:
             return function(*args)
         finally:
-            self.pause()
+            self.release_cpu_slot()
 
     def close(self) -> None:
         """Waits for running work and ends the threads."""
@@ -123,17 +130,18 @@ class Offload:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Mine(threading.local):
-    """What a thread knows of itself."""
+class _ThreadState(threading.local):
+    """What `Offload` knows about the calling thread."""
 
-    turn: threading.Semaphore | None = None
-    """Where it has one from."""
+    slot: threading.Semaphore | None = None
+    """The semaphore that the thread's CPU slot is from; None while it has no slot."""
 
 
 class _Job(Future[T]):
-    """A call that one thread makes: a worker, or who asks for its result first.
+    """A call that exactly one thread makes: a worker, or the thread that asks for the result first.
 
-    ``call`` holds it until then. That is all that a worker's queue has of the job: who took the call has its bytes too.
+    The worker's queue holds only the list ``call``, which is emptied by the thread that begins the call. So the
+    arguments, which may be large buffers, are freed as soon as the call has returned.
     """
 
     def __init__(self, waiting: Callable[[], AbstractContextManager[None]], function: Callable[[], T]) -> None:
@@ -155,7 +163,8 @@ class _Job(Future[T]):
             with self._waiting():
                 return super().result(timeout)
         finally:
-            del self  # or an exception, its traceback, this frame and the job would keep each other
+            # Otherwise a raised exception, its traceback, this frame and the job would keep each other alive.
+            del self
 
     def _make(self, function: Callable[[], T]) -> None:
         if not self.set_running_or_notify_cancel():
@@ -164,28 +173,31 @@ class _Job(Future[T]):
             result = function()
         except BaseException as error:
             self.set_exception(error)
-            del self, function  # as in `result`
+            del self, function  # for the same reason as in `result`
         else:
             self.set_result(result)
 
 
 def _begin(call: list[Callable[[], None]]) -> None:
-    """Makes the call here, unless another thread has begun it or it was cancelled."""
+    """Makes the call in this thread, unless another thread has begun it or it was cancelled."""
     try:
         make = call.pop()
     except IndexError:
         return
     make()
-    del make  # as in `_Job.result`
+    del make  # for the same reason as in `_Job.result`
 
 
 def _lower_priority(nice: int) -> None:
-    """Of this thread alone: Linux gives each its own. Never the lowest: now and then it holds the interpreter."""
+    """Sets the nice value of the calling thread alone, since Linux keeps one for each thread.
+
+    The value is never the lowest, because a thread that holds the interpreter's lock must soon get a processor.
+    """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
-    """Awaits the call. A cancelled caller leaves only when the thread is done: nobody frees memory under it."""
+    """The result of a call in the pool. A cancelled caller leaves only when the thread is done with its arguments."""
     future = pool.submit(contextvars.copy_context().run, _called, function, *args)
     wrapped = asyncio.wrap_future(future)
     try:
@@ -196,14 +208,15 @@ async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: 
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([wrapped])
             if future.exception() is None and isinstance(unwanted := future.result(), io.IOBase):
-                unwanted.close()  # a file that nobody will get
+                unwanted.close()  # the caller that wanted this file has been cancelled
         raise
     finally:
-        del future, wrapped  # or an exception, its traceback, this frame and the future would keep each other
+        # Otherwise a raised exception, its traceback, this frame and the future would keep each other alive.
+        del future, wrapped
 
 
 def _called(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """The call's result; a failure leaves nothing behind but itself."""
+    """The call's result. The frames of a failed call are cleared, so that its exception keeps no buffers alive."""
     try:
         return function(*args, **kwargs)
     except BaseException as error:
@@ -212,10 +225,10 @@ def _called(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def clear_frames(error: BaseException) -> None:
-    """Makes the frames through which ``error`` came let go of what they hold: decoders, buffers, mappings.
+    """Clears the local variables of the frames that ``error`` passed through: decoders, buffers, mappings.
 
-    Its traceback would keep these as long as anybody keeps the exception, and if that ends in a reference cycle, it is
-    the garbage collector that ends them. Python 3.11's crashes on memory views that are in use (gh-77894).
+    Its traceback would keep them alive for as long as the exception lives. When that ends in a reference cycle, the
+    garbage collector frees them, and Python 3.11's crashes on memory views that are in use (gh-77894).
     """
     chained: BaseException | None = error
     while chained is not None:

@@ -1,4 +1,4 @@
-"""What the whole process is set to before it serves."""
+"""Settings of the whole process, and what Linux says about the processors that it got."""
 
 from __future__ import annotations
 
@@ -7,38 +7,32 @@ import ctypes
 import gc
 import os
 import platform
+import resource
 import struct
 import sys
 import threading
 
-# Most threads run C code and come back for moments: the event loop must not wait five milliseconds for each.
+#: How long a thread may keep the interpreter's lock while another one waits for it; Python's default is 5 ms. Most
+#: threads run C code without the lock and need it for moments, and the event loop must not wait 5 ms for each of them.
 _SWITCH_SECONDS = 0.0005
-# glibc's mallopt(3). By itself it keeps a heap for every thread, and what was freed from them it keeps as well.
-# Buffers from a MiB on are mapped anew each time. That costs page faults and saves memory: with eight layers at once a
-# threshold of 8 MiB took 784 MiB where 1 MiB took 500 to 570.
+# Parameters of glibc's mallopt(3). Without them glibc keeps a heap for each thread, and also what was freed on it.
+# Buffers of 1 MiB or more are mapped anew each time. That costs page faults and saves memory: with eight layers at once
+# a threshold of 8 MiB took 784 MiB, one of 1 MiB took 500 to 570 MiB.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _TRIM_BYTES, _MMAP_BYTES, _ARENAS = 16 << 20, 1 << 20, 2
-#: Of /proc/stat: enough for the lines of a thousand processors, which come first.
+#: The beginning of /proc/stat that is read. The lines of processors come first, and those of 1,000 fit.
 _STAT_BYTES = 128 << 10
-_TICKS = os.sysconf("SC_CLK_TCK")
-# perf_event_open(2): its number, and an event of the kind PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK. Kernel and
-# hypervisor are left out (the last two bits): so anybody may have it of his own threads. This clock counts all anyway.
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# perf_event_open(2): the number of the system call, and an event of type PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK.
+# The last two bits exclude the kernel and the hypervisor, so no privilege is needed for one's own threads. The task
+# clock counts all time on a processor nevertheless.
 _OPEN_EVENT = {"x86_64": 298, "aarch64": 241}
 _TASK_CLOCK = struct.pack("<IIQQQQQ16x", 1, 64, 1, 0, 0, 0, 1 << 5 | 1 << 6)
 _CLOSE_ON_EXEC = 1 << 3
 
 
-def settle() -> None:
-    """After the start: what exists now stays, and the garbage collector need not look at it again and again.
-
-    It looks at everything while all threads wait; at the modules alone for a tenth of a second.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def tune() -> None:
-    """Gives the event loop its turns, and freed memory back to the system where the C library is glibc."""
+    """Gives the event loop the interpreter's lock soon, and freed memory back to the system (where libc is glibc)."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -46,15 +40,32 @@ def tune() -> None:
             mallopt(name, value)
 
 
-#: Seconds since their start, as Linux counts them: what a thread waited, then what each processor was taken away.
+def freeze_objects() -> None:
+    """Excludes every object that exists now from later garbage collections. Call this when the start is complete.
+
+    A collection stops all threads while it looks at each object, which takes 0.1 s for the imported modules alone.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def raise_file_limit() -> int:
+    """Raises the soft limit of open files to the hard limit, and returns it. Every connection is an open file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+#: Seconds since boot or thread start: how long the thread waited, then how long the host took each processor away.
 Waits = tuple[float, ...]
 
 
-class ProcessorWait:
-    """How long the thread that makes it had no processor while it could have run: another thread had it, or the host
-    took it away from this virtual machine (steal).
+class CpuWait:
+    """Measures how long a thread that could have run had no processor.
 
-    That is a busy machine's doing and not ours. Outside Linux nothing is counted. To be asked by that thread.
+    Either another thread had the processor, or the host took it away from this virtual machine (steal time). Neither is
+    a delay that the program causes. Outside Linux the measure is always 0. Only the thread that made the object may use
+    it.
     """
 
     def __init__(self, machine: str = "/proc/stat") -> None:
@@ -62,27 +73,31 @@ class ProcessorWait:
         self._schedule, self._machine, self._clock = _descriptor(thread), _descriptor(machine), _task_clock()
 
     def so_far(self) -> Waits:
-        """What `since` compares with."""
+        """The counters now, for a later call of `since`."""
         return (*self._waited(), *self._stolen())
 
     def since(self, before: Waits) -> float:
-        """Seconds since ``before``: what the thread itself was kept from, or of all processors the one that was away
-        longest if that is more, since a thread that waits to be woken does not say by which. Not both: it may be the
-        same time."""
+        """Seconds of CPU wait since ``before``: this thread's delay in the run queue or the largest steal of any
+        processor, whichever is more.
+
+        The maximum is taken, not the sum, because both may count the same time. Every processor is looked at, because
+        a thread that waits to be woken does not say which one will run it.
+        """
         return max((now - then for then, now in zip(before, self.so_far(), strict=False)), default=0.0)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the files. Later calls have no effect."""
         for descriptor in (self._schedule, self._machine, self._clock):
             if descriptor is not None:
                 os.close(descriptor)
         self._schedule = self._machine = self._clock = None
 
     def _waited(self) -> Waits:
-        """proc(5), schedstat: nanoseconds that it ran and that it waited in a queue.
+        """Seconds that the thread waited for a processor; empty where the kernel does not count them.
 
-        The host may also take the processor away while the thread is on it. Its task clock goes on then, what it ran
-        does not. Both agree to a hundredth otherwise.
+        ``schedstat`` (proc(5)) has the nanoseconds that the thread ran and that it waited in a queue. The host may also
+        take the processor away while the thread runs: then its task clock goes on, and the time that it ran does not.
+        Otherwise the two agree within 1 %.
         """
         if self._schedule is None:
             return ()
@@ -91,16 +106,18 @@ class ProcessorWait:
         return ((waited + on_processor - ran) / 1e9,)
 
     def _stolen(self) -> Waits:
-        """proc(5), stat: of the lines of processors the eighth number, in ticks."""
+        """Seconds that the host took each processor away: the eighth number of its line in ``stat`` (proc(5))."""
         if self._machine is None:
             return ()
         lines = os.pread(self._machine, _STAT_BYTES, 0).split(b"\n")
-        return tuple(int(line.split()[8]) / _TICKS for line in lines[1:] if line.startswith(b"cpu"))
+        return tuple(int(line.split()[8]) / _TICKS_PER_SECOND for line in lines[1:] if line.startswith(b"cpu"))
 
 
 def _task_clock() -> int | None:
-    """How long the calling thread was on a processor, as the machine's clock goes: 8 bytes, nanoseconds, whenever it is
-    read. None where that cannot be had: it may be forbidden, as containers' default seccomp profile does."""
+    """A descriptor that reads as the nanoseconds that the calling thread was on a processor, in 8 bytes.
+
+    None where it cannot be had: containers' default seccomp profile, for example, forbids the call.
+    """
     number, call = _OPEN_EVENT.get(platform.machine()), getattr(ctypes.CDLL(None), "syscall", None)
     if not sys.platform.startswith("linux") or number is None or call is None:
         return None

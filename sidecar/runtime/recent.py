@@ -1,4 +1,4 @@
-"""The latest of many things."""
+"""Dictionaries that keep a bounded number of entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 def remember(memory: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
-    """Puts ``key`` last, and forgets the first beyond ``limit``."""
+    """Stores ``value`` as the latest entry, and deletes the oldest entries beyond ``limit``."""
     memory[key] = value
     memory.move_to_end(key)
     while len(memory) > limit:

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces: one span for each request, continued from the client's ``traceparent``. Optional.
+"""OpenTelemetry traces: one span for each request, which continues the client's trace (header ``traceparent``).
 
-Needs the extra ``tracing``; without `TracingOptions.endpoint` nothing of OpenTelemetry is imported.
+Traces need the package extra ``tracing``. Without `TracingOptions.endpoint` nothing of OpenTelemetry is imported.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Tracing:
-    """Sends spans to an OTLP collector in the background. `close` sends what is left; it blocks, at most seconds."""
+    """Sends spans to an OTLP collector from a thread of its own. Raises `UsageError` without the extra ``tracing``."""
 
     def __init__(self, options: TracingOptions) -> None:
         self._provider = _provider(options)
         self._tracer = self._provider.get_tracer("reducto", __version__)
 
     def middleware(self) -> Middleware:
-        """What the data port's application is given."""
+        """A middleware for the data port that makes a span of each request."""
         from opentelemetry import propagate
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -48,7 +48,7 @@ class Tracing:
         return traced
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Sends the spans that are left, and ends the thread. Blocks for up to some seconds."""
         self._provider.shutdown()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from sidecar.runtime.process import ProcessorWait
+from sidecar.runtime.process import CpuWait
 from tests.bench.data import dataset
 from tests.bench.report import Report, benchmark
 from tests.support.registries import start_registry
@@ -165,7 +165,7 @@ def _watched(sidecar: Sidecar, action: Callable[[], object]) -> dict[str, float]
 
 def _stolen_seconds() -> float:
     """The seconds that the host took from all processors (steal) since the machine's start."""
-    with closing(ProcessorWait()) as waits:
+    with closing(CpuWait()) as waits:
         _own, *stolen = waits.so_far()
         return sum(stolen)
 

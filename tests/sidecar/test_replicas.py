@@ -16,7 +16,7 @@ from sidecar.push.replicas import FORWARDED_HEADER
 from sidecar.serve import Running, start
 from tests.support.process import free_port
 from tests.trust.sidecars import config_of, layer_of, words
-from tests.trust.test_guards import certificate
+from tests.trust.test_middleware import certificate
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 LAYER = layer_of({f"file-{n}": words(n, 60_000) for n in range(8)})

@@ -13,7 +13,7 @@ from reducto.oci.names import RepositoryName, Tag
 from reducto.trust.signatures import Signer
 from reducto.trust.signed_records import KEY, REPOSITORY, SIGNATURE
 from reducto.values import Descriptor, Digest
-from sidecar.embedded.image_layout import Layout
+from sidecar.embedded.image_layout import ImageLayout
 from sidecar.records.format import IMAGE_TYPE, INDEX_TYPE, INSTRUCTIONS_TYPE, LAYER_TYPE, PACKED_CORPUS_TYPE
 
 Document = dict[str, Any]
@@ -39,7 +39,7 @@ class Forger:
     """Has the registry's storage in its hands, and no key of ours."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
+        self.layout = ImageLayout(root)
         self.stranger = Signer.generate()
 
     def find(self, repository: str, kind: str) -> list[Stored]:

@@ -47,7 +47,7 @@ async def test_a_step_that_waits_lets_another_compute(offload: Offload) -> None:
     arrived = threading.Event()
 
     def wait() -> bool:
-        offload.pause()
+        offload.release_cpu_slot()
         return arrived.wait(10)
 
     waiting = [asyncio.create_task(offload.run(wait)) for _ in range(WORKERS + 1)]
@@ -62,7 +62,7 @@ async def test_a_step_that_has_waited_does_not_wait_for_those_who_wait_for_it(of
     def hold() -> None:
         with lock:
             held.set()
-            offload.pause()
+            offload.release_cpu_slot()
             assert arrived.wait(10)
 
     def need() -> None:
@@ -79,7 +79,7 @@ async def test_a_step_that_has_waited_does_not_wait_for_those_who_wait_for_it(of
 
 async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
     def fail() -> None:
-        offload.pause()
+        offload.release_cpu_slot()
         raise OSError("gone")
 
     for _ in range(2 * WORKERS):
@@ -213,7 +213,7 @@ async def test_a_failure_keeps_nothing_that_only_the_collector_would_end(offload
         gone = weakref.ref(data)
         job = offload.submit(fail, data)
         if who == "a worker":
-            offload.pause()
+            offload.release_cpu_slot()
             wait([job], 10)
         with contextlib.suppress(OSError):
             job.result()
@@ -269,7 +269,7 @@ async def test_workers_have_the_context_of_who_asked(offload: Offload, how: str)
 
 async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
     def pause() -> int:
-        offload.pause()
+        offload.release_cpu_slot()
         return 1
 
     assert pause() == await offload.io(pause) == await asyncio.wrap_future(offload.submit(pause)) == 1

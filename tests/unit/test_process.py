@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.runtime import process
-from sidecar.runtime.process import ProcessorWait
+from sidecar.runtime.process import CpuWait
 
 BURN = "import time\nwhile True: time.process_time()"
 
@@ -32,7 +32,7 @@ def test_waiting_for_a_processor_is_counted() -> None:
 
     def watched() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread alone
-        with contextlib.closing(ProcessorWait()) as wait:
+        with contextlib.closing(CpuWait()) as wait:
             command = [sys.executable, "-c", BURN]
             rival = subprocess.Popen(command)  # on the same processor: it inherits that
             try:
@@ -53,7 +53,7 @@ def test_waiting_for_a_processor_is_counted() -> None:
 def test_what_a_thread_does_itself_is_not_counted(task_clock: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not task_clock:  # as where perf_event_open is forbidden
         monkeypatch.setattr(process, "_OPEN_EVENT", {})
-    with contextlib.closing(ProcessorWait(os.devnull)) as wait:
+    with contextlib.closing(CpuWait(os.devnull)) as wait:
         started, before = time.monotonic(), wait.so_far()
         burn(0.3)
         waited, wall = wait.since(before), time.monotonic() - started
@@ -68,7 +68,7 @@ def test_what_the_host_takes_away_counts_by_processor(tmp_path: Path) -> None:
         machine.write_text("\n".join([f"cpu  9 9 9 9 9 9 9 {sum(stolen)} 0 0", *lines, "intr 9 9 9 9 9 9 9 9 9"]))
 
     tell(100, 200)
-    with contextlib.closing(ProcessorWait(str(machine))) as wait:
+    with contextlib.closing(CpuWait(str(machine))) as wait:
         before = wait.so_far()
         tell(300, 250)
         ticks = os.sysconf("SC_CLK_TCK")

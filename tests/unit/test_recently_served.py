@@ -15,8 +15,7 @@ APP, TOOL = RepositoryName("team/app"), RepositoryName("tool")
 
 
 def record(content: bytes) -> LayerRecord:
-    instructions = Descriptor("application/octet-stream", Digest.of(b"how"), 3)
-    return LayerRecord(digest=Digest.of(content), wire_length=7, instructions=instructions, corpora=())
+    return LayerRecord(Digest.of(content), 7, Descriptor("application/octet-stream", Digest.of(b"how"), 3), ())
 
 
 FIRST, SECOND, THIRD = (record(content) for content in (b"first", b"second", b"third"))

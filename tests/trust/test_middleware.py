@@ -16,8 +16,8 @@ from aiohttp import web
 from reducto.trust import audit_chain
 from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
 from reducto.trust.key_files import generate_key, load_trust
-from sidecar.middleware.access import scope_needed
-from sidecar.middleware.audit import outcome_of, principal
+from sidecar.middleware.api_key_check import scope_needed
+from sidecar.middleware.audit_events import outcome_of, principal
 from sidecar.middleware.client_address import ClientAddresses, group_of
 from sidecar.middleware.rate_limits import CLIENT_LIMIT, RateLimiter, path_complaint
 from tests.support.faulty_proxy import FaultyProxy
@@ -181,7 +181,7 @@ async def test_certificates_are_reloaded_while_connections_stay(tmp_path: Path) 
         return next(name for name in ("first", "second") if name.encode() in der)
 
     async with sidecar(config_of(tmp_path, tmp_path / "store", listen=listen)) as client:
-        running, tls = client.running, client.running.guards.tls
+        running, tls = client.running, client.running.middleware.tls
         assert tls is not None
         reader, writer = await asyncio.open_connection("127.0.0.1", running.data_port, ssl=context)
         assert await names(running.data_port) == await names(running.control_port) == "first"

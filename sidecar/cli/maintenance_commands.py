@@ -1,4 +1,4 @@
-"""The sidecar's commands: `reducto serve` and the maintenance of what it stored."""
+"""Commands that check, tidy or change what sidecars have stored in a registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from reducto.errors import Corrupt, UsageError
+from sidecar.cli.options import add_upstream_option, parse_grace, with_upstream
 
 if TYPE_CHECKING:
     from reducto.cli.context import Context
@@ -16,29 +17,11 @@ if TYPE_CHECKING:
     from sidecar.app import Sidecar
 
 
-class Serve:
-    """``reducto serve``."""
-
-    def configure(self, parser: ArgumentParser) -> None:
-        add_upstream_option(parser)
-        parser.add_argument("--listen", metavar="HOST:PORT", help="where the registry API listens (0.0.0.0:5000)")
-        parser.add_argument("--control-port", type=int, metavar="PORT", help="port of health and metrics (9090)")
-
-    def run(self, arguments: Namespace, context: Context) -> int:
-        from sidecar.serve import run
-
-        config = with_upstream(context.config, arguments)
-        listen = config.listen
-        if arguments.listen:
-            host, port = parse_listen(arguments.listen)
-            listen = dataclasses.replace(listen, address=host or listen.address, data_port=port)
-        if arguments.control_port is not None:
-            listen = dataclasses.replace(listen, control_port=arguments.control_port)
-        return run(dataclasses.replace(config, listen=listen))
-
-
 class _Maintenance:
-    """What the maintenance commands share: repositories as arguments, one document and one text for all of them."""
+    """The base of maintenance commands, which take repositories as arguments.
+
+    `run` calls `work` for each repository, and prints a line for each item and the last line that `summary` gives.
+    """
 
     def configure(self, parser: ArgumentParser) -> None:
         add_upstream_option(parser)
@@ -46,18 +29,18 @@ class _Maintenance:
         self.add_options(parser)
 
     def add_options(self, parser: ArgumentParser) -> None:
-        """Options of the one command."""
+        """Adds the options of this command."""
 
     async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
-        """Does one repository; returns dataclasses that say what was done."""
+        """Does the work in one repository. Returns dataclasses, each of which describes one thing that was done."""
         raise NotImplementedError
 
     async def summary(self, sidecar: Sidecar, items: list[Any], arguments: Namespace) -> tuple[str, int]:
-        """The last line, and the exit code."""
+        """The last line of the output, and the exit code."""
         raise NotImplementedError
 
     def line(self, item: Any) -> str:
-        """One item for people."""
+        """The line of the output for one item of `work`."""
         raise NotImplementedError
 
     def run(self, arguments: Namespace, context: Context) -> int:
@@ -102,13 +85,13 @@ class Gc(_Maintenance):
     async def work(self, sidecar: Sidecar, repository: RepositoryName, arguments: Namespace) -> list[Any]:
         from sidecar.maintenance.gc import collect
 
-        grace = _seconds(arguments.grace)
+        grace = parse_grace(arguments.grace)
         return await collect(sidecar, repository, grace, untagged=arguments.untagged, dry_run=arguments.dry_run)
 
     async def summary(self, sidecar: Sidecar, items: list[Any], arguments: Namespace) -> tuple[str, int]:
         from sidecar.maintenance.gc import sweep
 
-        freed = await sweep(sidecar, _seconds(arguments.grace), dry_run=arguments.dry_run)
+        freed = await sweep(sidecar, parse_grace(arguments.grace), dry_run=arguments.dry_run)
         verb = "would be removed" if arguments.dry_run else "removed"
         return f"{len(items)} records and {freed} bytes {verb}", 0
 
@@ -168,58 +151,15 @@ class Rewrap(_Maintenance):
         return f"{item.repository}: {item.records} records"
 
 
-class Demo:
-    """``reducto demo``."""
-
-    def configure(self, parser: ArgumentParser) -> None:
-        """It has no options."""
-
-    def run(self, arguments: Namespace, context: Context) -> int:
-        import asyncio
-
-        from sidecar.demo import demo
-
-        document, text = asyncio.run(demo())
-        context.console.result(document, text)
-        return 0
-
-
-def add_upstream_option(parser: ArgumentParser) -> None:
-    """``--upstream``, which every command of this package takes."""
-    parser.add_argument(
-        "--upstream", metavar="URL|DIR", help="the registry, or a directory for the embedded store (upstream.url)"
-    )
-
-
-def with_upstream(config: Config, arguments: Namespace) -> Config:
-    """The configuration with the upstream that the command line names."""
-    if not arguments.upstream:
-        return config
-    return dataclasses.replace(config, upstream=dataclasses.replace(config.upstream, url=arguments.upstream))
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``[v6]:port`` or ``:port``. Raises `UsageError`."""
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--listen {text!r} is not host:port")
-    return host.strip("[]"), int(port)
-
-
-def _seconds(text: str) -> float:
-    from reducto.config.fields import parse_seconds
-
-    try:
-        return parse_seconds(text)
-    except ValueError as error:
-        raise UsageError(f"--grace {text!r} {error}") from error
-
-
 def _with_sidecar(config: Config, work: Callable[[Sidecar], Awaitable[int]]) -> int:
+    """The exit code of ``work`` with a sidecar whose ports stay closed. Raises `UsageError` for missing rights."""
     import asyncio
 
     from reducto.oci.errors import Refused
     from sidecar.app import build
+    from sidecar.runtime import logs
+
+    logs.configure("warning", config.logging.format)
 
     async def do() -> int:
         sidecar = await build(config)

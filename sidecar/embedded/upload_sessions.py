@@ -1,4 +1,4 @@
-"""Upload sessions of the embedded store: monolithic, in chunks, streamed, resumed, cancelled, mounted."""
+"""Uploads into the embedded store: at once, in chunks, streamed, resumed or cancelled; and mounts of other blobs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
 from reducto.oci.transport import PIECE_BYTES, Body, RegistryRequest, body_pieces
 from reducto.values import Digest
-from sidecar.embedded.image_layout import Layout
+from sidecar.embedded.image_layout import ImageLayout
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.scratch import ScratchDirectory
 
+#: The most uploads that are open at once.
 _SESSION_LIMIT = 4096
 Answer = tuple[int, dict[str, str]]
 
@@ -38,29 +39,29 @@ class _Session:
 
 
 class EmbeddedUploads:
-    """All open sessions of this process."""
+    """The upload sessions of this process. Made on a disk worker."""
 
-    def __init__(self, layout: Layout, offload: Offload) -> None:
+    def __init__(self, layout: ImageLayout, offload: Offload) -> None:
         self._layout = layout
         self._offload = offload
         self._folder = ScratchDirectory(layout.root / "_uploads")
         self._sessions: dict[str, _Session] = {}
 
     def close(self) -> None:
-        """Drops unfinished uploads."""
+        """Drops unfinished uploads. Blocks: for a disk worker."""
         self._folder.close()
 
     async def handle(
         self, route: routes.Uploads | routes.UploadAt, request: RegistryRequest, query: dict[str, str]
     ) -> Answer:
-        """Status and headers for one request."""
+        """The status and headers that answer one request. Raises `RegistryError`."""
         if isinstance(route, routes.Uploads):
             if request.method != "POST":
                 raise Unsupported(f"{request.method} does not start an upload")
             return await self._start(route.repository, request, query)
         session = self._find(route)
         async with session.lock:
-            self._find(route)  # whoever held the lock before may have finished or cancelled it
+            self._find(route)  # The request that had the lock before may have finished or cancelled the upload.
             match request.method:
                 case "GET" | "HEAD":
                     return 204, self._progress(route.session_id, session)
@@ -97,7 +98,7 @@ class EmbeddedUploads:
         try:
             digest, source = Digest.parse(query["mount"]), RepositoryName.parse(query.get("from", ""))
         except UsageError:
-            return None  # without a source nothing is searched: that would tell what other repositories hold
+            return None  # Searching all repositories would reveal what repositories of others hold.
         if not await self._offload.io(self._layout.mount, repository, digest, source):
             return None
         return 201, _created(repository, digest)
@@ -107,10 +108,10 @@ class EmbeddedUploads:
         if stated is not None:
             chunk = parse_content_range(stated)
             if chunk.start != session.length:
-                raise RangeInvalid(f"the next byte is {session.length}, not {chunk.start}")
+                raise RangeInvalid(f"the chunk begins at byte {chunk.start}, but the next one is {session.length}")
             length = request.headers.get("Content-Length")
             if length is not None and length.isdecimal() and int(length) != len(chunk):
-                raise SizeInvalid(f"{stated} does not have {length} bytes")
+                raise SizeInvalid(f"the range {stated} does not have {length} bytes")
         session.length += await self._write(session, request.body)
 
     async def _write(self, session: _Session, body: Body | None) -> int:
@@ -122,7 +123,7 @@ class EmbeddedUploads:
                 await self._offload.io(handle.write, piece)
                 written += len(piece)
         except BaseException:
-            # A chunk counts whole or not at all, so that its sender may send it again.
+            # An incomplete chunk is removed, so that the client can send it again.
             await self._offload.io(handle.truncate, session.length)
             raise
         finally:
@@ -140,8 +141,8 @@ class EmbeddedUploads:
         await self._append(session, request)
         if await self._offload.io(_hash_file, session.path, digest) != digest:
             await self._drop(session_id, session)
-            raise DigestInvalid(f"the bytes are not {digest}")
-        await self._offload.io(self._layout.keep_blob, session.repository, digest, session.path)
+            raise DigestInvalid(f"the digest of the uploaded bytes is not {digest}")
+        await self._offload.io(self._layout.add_blob, session.repository, digest, session.path)
         self._sessions.pop(session_id, None)
         return 201, _created(session.repository, digest)
 

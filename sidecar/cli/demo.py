@@ -1,7 +1,8 @@
-"""`reducto demo`: two versions of an image through a sidecar, and what that saved. Needs nothing but Python.
+"""`reducto demo`: pushes and pulls two versions of an image, and says what was saved. It needs nothing but Python.
 
 The image is real: its layers are this Python's standard library and the packages installed beside it. The second
-version is what a nightly build makes of it: every mtime is new, some files have changed.
+version differs from the first one like the image of a nightly build: every modification time is new, and 2 % of the
+files have changed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _REPOSITORY = "demo/app"
 
 
 async def demo() -> tuple[dict[str, Any], str]:
-    """Runs the demonstration; returns its figures and a text."""
+    """Runs the demonstration. Returns its figures, and the same in words."""
     with tempfile.TemporaryDirectory(prefix="reducto-demo-") as name:
         folder = Path(name)
         config = Config(
@@ -100,7 +101,7 @@ def _describe(blob: bytes, media_type: str) -> dict[str, Any]:
 
 
 def _layer(root: Path, number: int) -> bytes:
-    """A layer of the files under ``root``, as version ``number`` has them."""
+    """A gzip layer of up to 40 MiB of the files under ``root``, as they are in version ``number``."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for count, path in enumerate(sorted(root.rglob("*"))):

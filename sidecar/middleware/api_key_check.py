@@ -1,4 +1,4 @@
-"""The control port's door: health and metrics are open, everything else needs an API key with the right scope."""
+"""API keys of the control port: health and metrics are open, every other request needs a key with the right scope."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from sidecar.middleware.rate_limits import RateLimiter
 from sidecar.runtime import logs
 
 API_KEY: web.RequestKey[ApiKey] = web.RequestKey("api_key", ApiKey)
-"""The key with which a request was let in."""
+"""The key that a request was admitted with."""
 
 OPEN_PATHS = ("/health", "/health/live", "/health/ready", "/health/startup", "/metrics")
 ADMIN_PREFIX = "/api/v1/admin/"
 #: How often the file of API keys is looked at.
 RELOAD_SECONDS = 1.0
+#: How many wrong keys one client may send: so many each second, after so many at once. More get 429.
 _WRONG_PER_SECOND, _WRONG_AT_ONCE = 1.0, 20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class KeyNeeded(RegistryError):
-    """The request brought no API key, or one that is not good."""
+    """The request has no API key, or one that is unknown, expired or revoked."""
 
     status, code = 401, "UNAUTHORIZED"
 
@@ -43,7 +44,7 @@ class KeyNeeded(RegistryError):
 
 
 class ApiKeyFile:
-    """The API keys of a file, read again when it changes. Without a file nobody has a key."""
+    """The API keys in a file, which is read again when it changes. Without a file no key is valid."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -52,7 +53,7 @@ class ApiKeyFile:
         self.reload()
 
     def reload(self) -> None:
-        """Reads the file if it changed. A file that is gone holds no keys. Raises `UsageError`. Blocks."""
+        """Reads the file if it changed. While the file is missing, no key is valid. Blocks. Raises `UsageError`."""
         if self._path is None:
             return
         try:
@@ -69,7 +70,7 @@ class ApiKeyFile:
         self.keys, self._stamp = ApiKeys.parse(text), stamp
 
     async def reload_logged(self) -> None:
-        """Reloads. A file that cannot be used is logged, and leaves the keys as they were."""
+        """Reads the file if it changed. When it cannot be used, that is logged and the keys stay as they were."""
         try:
             await asyncio.to_thread(self.reload)
         except UsageError as error:
@@ -77,7 +78,7 @@ class ApiKeyFile:
 
 
 def scope_needed(method: str, path: str) -> ApiScope | None:
-    """The scope that a request needs; None when it is open to everybody."""
+    """The scope that a request needs, or None when it needs no API key."""
     if path in OPEN_PATHS and method in ("GET", "HEAD"):
         return None
     if path.startswith(ADMIN_PREFIX):
@@ -85,12 +86,15 @@ def scope_needed(method: str, path: str) -> ApiScope | None:
     return ApiScope.READ if method in ("GET", "HEAD") else ApiScope.WRITE
 
 
-def guarded(
+def key_required(
     file: ApiKeyFile,
     clients: ClientAddresses,
     audit: Callable[[web.Request, ApiKey | None, int], None] = lambda *_: None,
 ) -> Middleware:
-    """Lets in who has a key with the scope. ``audit`` is told of every request that needed one."""
+    """A middleware that admits requests whose API key has the scope that they need.
+
+    ``audit`` is called with the request, its key and the status of the answer, for every request that needed a key.
+    """
     wrong = RateLimiter(_WRONG_PER_SECOND, _WRONG_AT_ONCE)
 
     def admit(request: web.Request) -> ApiKey | None:

@@ -1,7 +1,8 @@
-"""What the audit log says of a request: who did what to which digest, from where, with what outcome. No credentials.
+"""The event that the audit log gets for a request: who did what to which digest, from where, and with what outcome.
 
-``who`` is what the caller claimed; the upstream decides whether it is true, and ``outcome`` tells: ``ok`` (it let the
-caller do it), ``denied`` (401, 403), ``refused`` (other 4xx), ``failed`` (5xx), ``broken`` (the answer did not end).
+``who`` is the identity that the caller claimed. Whether the claim is true is decided by the upstream, whose decision is
+the ``outcome``: ``ok`` (the upstream allowed it), ``denied`` (401, 403), ``refused`` (other 4xx), ``failed`` (5xx) or
+``broken`` (the answer did not end). Events never contain credentials.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from sidecar.middleware.client_address import ClientAddresses
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_TEXT_LIMIT = 256
+_TEXT_LIMIT_CHARS = 256
 _NAME = re.compile(r"[A-Za-z0-9._@+:/|=-]{1,128}")
-#: Beginnings of access tokens that some clients send as a user name.
+#: How access tokens begin that some clients send as a user name; such a name is withheld.
 _TOKEN = re.compile(r"ey[A-Za-z0-9_-]{20,}|gh[opsu]_|github_pat_|gl[a-z]{2,5}-|dckr_|rdk_|xox[a-z]-|npm_|ya29\.")
 
 
-class Sink(Protocol):
-    """Where events go: `sidecar.middleware.audit_log.AuditLog`."""
+class AuditSink(Protocol):
+    """Anything that takes events; `sidecar.middleware.audit_log.AuditLog` does."""
 
     def record(self, event: dict[str, Any]) -> None:
-        """Takes one event without blocking."""
+        """Takes one event, without blocking."""
 
 
-def audited(log: Sink, clients: ClientAddresses) -> Middleware:
-    """Records every request on the data port that reads, writes or asks for something."""
+def audited(log: AuditSink, clients: ClientAddresses) -> Middleware:
+    """A middleware that records requests on the data port, except mere steps of an upload (see `describe`)."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -68,8 +69,8 @@ def audited(log: Sink, clients: ClientAddresses) -> Middleware:
     return middleware
 
 
-def audit_control(log: Sink, clients: ClientAddresses) -> Callable[[web.Request, ApiKey | None, int], None]:
-    """Records requests on the control port that needed a key; for `sidecar.middleware.access.guarded`."""
+def audit_control(log: AuditSink, clients: ClientAddresses) -> Callable[[web.Request, ApiKey | None, int], None]:
+    """Records requests on the control port; the ``audit`` of `sidecar.middleware.api_key_check.key_required`."""
 
     def record(request: web.Request, key: ApiKey | None, status: int) -> None:
         event = {"action": "control", "method": request.method, "path": _short(request.path)}
@@ -81,7 +82,7 @@ def audit_control(log: Sink, clients: ClientAddresses) -> Callable[[web.Request,
 
 
 def describe(request: web.Request, route: routes.Route) -> dict[str, Any] | None:
-    """What was done to what; None for steps that only lead to something (chunks and status of an upload)."""
+    """The action and its object; None for the chunks and the status of an upload."""
     method, query = request.method, request.query
     match route:
         case routes.Base():
@@ -116,7 +117,7 @@ def describe(request: web.Request, route: routes.Route) -> dict[str, Any] | None
 
 
 def principal(headers: CIMultiDictProxy[str]) -> dict[str, str]:
-    """Who the caller claims to be: a user name, or the subject that a token states. Never what proves it."""
+    """The identity that the caller claims: a user name or a token's subject. Passwords and tokens are left out."""
     scheme, _, credential = headers.get("Authorization", "").partition(" ")
     match scheme.lower():
         case "":
@@ -140,7 +141,7 @@ def _context(request: web.Request, clients: ClientAddresses, status: int) -> dic
 
 
 def outcome_of(status: int) -> str:
-    """The outcome in a word; status 0 or 499 is an answer that did not end."""
+    """The outcome in a word. Status 0 or 499 stands for an answer that did not end."""
     if status in (0, 499):
         return "broken"
     if status in (401, 403):
@@ -160,7 +161,7 @@ def _basic_user(credential: str) -> str:
 
 
 def _subject(token: str) -> str:
-    """The ``sub`` of a JSON web token (RFC 7519), unverified; empty for other tokens."""
+    """The unverified ``sub`` of a JSON web token (RFC 7519); empty for other tokens."""
     parts = token.strip().split(".")
     if len(parts) != 3:
         return ""
@@ -173,11 +174,11 @@ def _subject(token: str) -> str:
 
 
 def _safe_name(name: str) -> str:
-    """The name, unless it could be a secret in the wrong place."""
+    """The name, or ``(withheld)`` if it could be a secret that was sent as a name."""
     if not name:
         return ""
     return name if _NAME.fullmatch(name) and not _TOKEN.match(name) else "(withheld)"
 
 
-def _short(text: str, limit: int = _TEXT_LIMIT) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."
+def _short(text: str, limit_chars: int = _TEXT_LIMIT_CHARS) -> str:
+    return text if len(text) <= limit_chars else text[:limit_chars] + "..."

@@ -1,0 +1,1 @@
+"""The sidecar's commands for `reducto.cli`: serve, demo, and the maintenance of what was stored."""
