@@ -1,5 +1,5 @@
-"""Work on what the sidecar stored: checking, cleaning up, going back, and taking in what was there before.
+"""Maintenance of repositories: fsck, gc, rehydrate, adopt, rewrap, and the work for idle hours.
 
-Every command uses the parts of `sidecar.app` without its ports, and speaks to the same upstream with credentials of its
-own (`upstream.credentials_file`). It may run beside a serving sidecar.
+Each command uses the parts of `sidecar.app` without opening ports. It speaks to the same upstream as the sidecar, with
+the service's credentials (`upstream.credentials_file`). It may run while a sidecar serves the same repositories.
 """

@@ -1,4 +1,4 @@
-"""`reducto adopt`: reduces images that were in the repository before the sidecar was."""
+"""`reducto adopt`: reduces images that were pushed to the registry before the sidecar stood in front of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sidecar.runtime import logs
 
 @dataclass(slots=True)
 class Adopted:
-    """What came of one repository, in numbers and bytes."""
+    """What was adopted in one repository, in numbers and bytes."""
 
     repository: str
     images: int = 0
@@ -28,14 +28,14 @@ class Adopted:
     wire_bytes: int = 0
     stored_bytes: int = 0
     unreadable: int = 0
-    """Manifests of kinds that are left as they are, because nobody here knows what they name."""
+    """Manifests that are left as they are, because their kind is unknown."""
 
 
 async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool = False) -> Adopted:
-    """Reduces every layer that pays, then lets records stand for the images.
+    """Reduces every layer for which that saves space, then replaces the manifests of these layers' images by records.
 
-    The originals' manifests are deleted unless ``keep_originals``; their blobs are then the registry's garbage. What is
-    interrupted can be started again. Raises `Refused`, `Unavailable`.
+    The original manifests are deleted unless ``keep_originals``. The registry's garbage collection then removes the
+    original blobs. An adoption that was interrupted can be run again. Raises `Refused`, `Unavailable`.
     """
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
@@ -45,7 +45,7 @@ async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool 
         for blob in manifest.blobs:
             if not blob.foreign and blob.descriptor.size >= sidecar.config.gate.min_blob_size:
                 await _adopt_blob(sidecar, repository, blob.descriptor, result)
-    # Images before the indexes that name them, so that an index finds its children's records.
+    # Images come before the indexes that name them, so that an index finds its children's records.
     for digest in sorted(plain, key=lambda each: plain[each].is_index):
         data = contents.plain[digest].data
         record = await build_record(repository, plain[digest], data, sidecar.pull.restorer.restore)
@@ -56,7 +56,7 @@ async def adopt(sidecar: Sidecar, name: RepositoryName, *, keep_originals: bool 
 
 
 def _readable(contents: Contents, result: Adopted) -> dict[Digest, Manifest]:
-    """The repository's plain manifests of kinds that are known; the others are counted."""
+    """The repository's plain manifests of known kinds, parsed. Others are counted and logged."""
     plain = {}
     for digest, found in contents.plain.items():
         try:
@@ -68,7 +68,7 @@ def _readable(contents: Contents, result: Adopted) -> dict[Digest, Manifest]:
 
 
 async def _adopt_blob(sidecar: Sidecar, repository: Repository, blob: Descriptor, result: Adopted) -> None:
-    """Pushes the blob once more, from the upstream itself: it passes through the same steps as a client's push."""
+    """Pushes the blob again, by the same steps as a client's push. Its bytes come from the upstream."""
     if await repository.layer(blob.digest) is not None:
         return
     sessions = sidecar.push.sessions

@@ -1,4 +1,4 @@
-"""`reducto fsck`: every record rebuilds what it promises, or says which does not and why."""
+"""`reducto fsck`: rebuilds every layer, and checks that every manifest has everything that it names."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from sidecar.records.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked. ``trouble`` is empty when all is well."""
+    """The result of one check."""
 
     repository: str
     kind: str
+    """``layer``, ``image``, ``index``, or ``manifest`` for one that is stored as it came."""
     digest: str
     trouble: str = ""
+    """What is wrong; empty if nothing is."""
 
 
 async def check(sidecar: Sidecar, name: RepositoryName) -> list[Finding]:
-    """Checks every layer, and that every manifest has what it names. Raises `Refused` for the listing."""
+    """Checks the whole repository. Raises `Refused` if its tags or manifests cannot be listed or read."""
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
     layers: dict[tuple[Digest, Digest], LayerRecord] = {}
@@ -47,7 +49,7 @@ async def check(sidecar: Sidecar, name: RepositoryName) -> list[Finding]:
 
 
 async def trouble_of(sidecar: Sidecar, repository: Repository, layer: LayerRecord) -> str:
-    """Why the layer cannot be rebuilt; empty when it was, bit for bit."""
+    """Rebuilds the layer. Returns why it cannot be rebuilt bit for bit, or nothing if it can."""
     hasher, length = layer.digest.hasher(), 0
     try:
         decoder = await sidecar.pull.decoders.decoder(repository, layer)
@@ -61,7 +63,7 @@ async def trouble_of(sidecar: Sidecar, repository: Repository, layer: LayerRecor
     except (Refused, ReductoError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     if length != layer.wire_length or hasher.hexdigest() != layer.digest.hex:
-        return f"{length} bytes were rebuilt, and they are not {layer.digest}"
+        return f"{length} bytes were rebuilt, but they are not {layer.digest}"
     return ""
 
 
@@ -88,7 +90,7 @@ async def _check_indexes(contents: Contents) -> list[Finding]:
 
 
 async def _check_plain(contents: Contents) -> list[Finding]:
-    """Manifests that are stored as they came: each blob and manifest that they name is here, or a record of it is."""
+    """Checks that manifests which are stored as they came have everything that they name, or records of it."""
     known = {each.record.digest for each in contents.records.values()}
     known |= {layer.digest for image in contents.images.values() for layer in image.layers}
     known |= set(contents.plain)
@@ -106,7 +108,7 @@ async def _check_plain(contents: Contents) -> list[Finding]:
 
 
 def _named(found: StoredManifest) -> set[Digest]:
-    """What a manifest needs. Of a kind that nobody here knows: every digest that it spells."""
+    """The digests that a manifest names. If its kind is unknown, these are all digests in its text."""
     try:
         manifest = Manifest.parse(found.data, found.media_type)
     except ManifestInvalid:
@@ -116,5 +118,5 @@ def _named(found: StoredManifest) -> set[Digest]:
 
 
 async def _holds(repository: Repository, digest: Digest) -> bool:
-    """Whether the repository has a blob or a manifest of this digest."""
+    """Whether the repository holds a blob or a manifest with this digest."""
     return await repository.has_blob(digest) or await repository.shows(digest)

@@ -1,6 +1,6 @@
-"""`reducto gc`: removes records of layers that no image names any more.
+"""`reducto gc`: removes the records of layers that no image names any more.
 
-Blobs themselves are the registry's to collect; the embedded store is swept here, since nobody else does it.
+The registry's own garbage collection then removes the blobs. In the embedded store `sweep` does that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidecar.records.format import LayerRecord
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A record that was (or, in a dry run, would be) removed."""
+    """A record that was removed, or would be without ``dry_run``."""
 
     repository: str
     kind: str
@@ -29,9 +29,10 @@ class Removed:
 async def collect(
     sidecar: Sidecar, name: RepositoryName, grace_seconds: float, *, untagged: bool = False, dry_run: bool = False
 ) -> list[Removed]:
-    """Removes records older than the grace that nothing needs. ``untagged`` includes images without a client's tag.
+    """Removes records that nothing needs and that are older than ``grace_seconds``; returns them.
 
-    Raises `Refused` when the registry does not allow to list or to delete.
+    With ``untagged`` an image needs a client's tag, or an index or subject that has one, to be kept. Raises `Refused`
+    if the registry does not allow listing or deleting.
     """
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
@@ -55,7 +56,7 @@ async def collect(
 
 
 async def sweep(sidecar: Sidecar, grace_seconds: float, *, dry_run: bool = False) -> int:
-    """Frees what no manifest of the embedded store names; returns bytes. Zero for a registry, which does it itself."""
+    """Removes blobs that no manifest of the embedded store names; returns their bytes. Returns 0 for a registry."""
     upstream = sidecar.upstream.storage
     if not isinstance(upstream, EmbeddedUpstream):
         return 0
@@ -63,10 +64,10 @@ async def sweep(sidecar: Sidecar, grace_seconds: float, *, dry_run: bool = False
 
 
 def _named_by_originals(contents: Contents, live: set[Digest]) -> set[Digest]:
-    """Every digest that a client's manifest spells which stays, whatever kind of manifest it is.
+    """All digests in the text of clients' manifests that stay. The records of layers with these digests must stay, too.
 
-    An index may name layers, and a kind of manifest that nobody here knows may name blobs in a way of its own.
-    While any of them mentions a layer, the layer's record stays.
+    The text is searched as a whole, because an index may name layers, and a manifest of an unknown kind may name blobs
+    anywhere.
     """
     records = {**contents.images, **contents.indexes}
     originals = [records[each].original for each in live if each in records]
@@ -79,9 +80,9 @@ def _layers_of(contents: Contents, manifest: Digest) -> list[LayerRecord]:
 
 
 def _live_images(contents: Contents) -> set[Digest]:
-    """Records that a client's tag, a live index or a live subject leads to."""
+    """The manifest digests of records that a client's tag, a live index or a live subject leads to."""
     live = {manifest for manifest in contents.records if contents.tags.get(manifest)}
-    originals = {held.record.digest for held in contents.records.values()} | set(contents.plain)
+    originals = {stored.record.digest for stored in contents.records.values()} | set(contents.plain)
     subjects = {manifest: image.subject for manifest, image in contents.images.items()}
     subjects |= {manifest: index.subject for manifest, index in contents.indexes.items()}
     live |= {manifest for manifest, subject in subjects.items() if subject and subject.digest in originals}

@@ -1,7 +1,8 @@
-"""Improves pushed layers when nothing else runs: packs their corpora again (`sidecar.maintenance.recompress`), computes
-token deltas (`sidecar.maintenance.token_deltas`), and puts both into the records by one rewriting.
+"""Improves the stored form of pushed layers when the sidecar is idle.
 
-Each record names all that it needs at every moment, so a crash between two of them loses nothing.
+It packs their corpora again (`sidecar.maintenance.recompress`) and computes token deltas
+(`sidecar.maintenance.token_deltas`). Then one rewriting puts both into the records. At every moment each record names
+everything that it needs, so a crash in the middle loses nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from sidecar.maintenance.walk import contents_of
 from sidecar.records.format import CorpusBlob, LayerRecord, TokenDeltaBlob
 from sidecar.runtime import logs
 
-#: Statuses by which the upstream says for good that the service account may not do this, or that nothing is there.
+#: Statuses after which another try is useless: the service may not do this, or the repository does not exist.
 _FINAL_STATUSES = (401, 403, 404, 405)
 _LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Improved:
-    """What one pass over a repository brought."""
+    """The result of one pass over a repository."""
 
     corpora: int = 0
-    """How many corpora have a smaller blob now."""
+    """The number of corpora that have a smaller blob now."""
     saved_bytes: int = 0
+    """The sum of the differences between old and new blobs, in bytes."""
     token_deltas: int = 0
+    """The number of layers that have a token delta now."""
 
 
 async def improve(sidecar: Sidecar, name: RepositoryName, only: Work | None = None) -> Improved:
@@ -70,9 +73,10 @@ def _current(corpus: CorpusBlob, repacked: dict[CorpusId, CorpusBlob]) -> Corpus
 
 
 async def when_idle(sidecar: Sidecar) -> bool:
-    """Improves what waits in one repository, if the sidecar has been idle for long enough; whether it did.
+    """Does the work that waits for one repository, if the sidecar has been idle for long enough. Returns whether it
+    did.
 
-    Raises what that failed with, after the repository was postponed, so that the next call tries another one.
+    If the work fails, the repository is postponed, so that the next call takes another one, and the error is raised.
     """
     queue, quiet_seconds = sidecar.push.idle_queue, sidecar.runtime.activity.quiet_seconds
     found = queue.next()
@@ -94,10 +98,10 @@ async def when_idle(sidecar: Sidecar) -> bool:
 
 
 def look_seconds(config: Config) -> float:
-    """How often `when_idle` is to be called."""
+    """The seconds between two calls of `when_idle`."""
     return min(config.recompression.idle_after, _LOOK_SECONDS)
 
 
 def _postpone(queue: IdleQueue, name: RepositoryName, error: Exception) -> None:
     pause_seconds = queue.postpone(name)
-    error.add_note(f"repository {name} is recompressed again in {pause_seconds:.0f} s")
+    error.add_note(f"repository {name} is tried again in {pause_seconds:.0f} s")

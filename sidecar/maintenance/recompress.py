@@ -1,6 +1,6 @@
-"""Packs layer corpora again, harder than at push, when nothing else runs.
+"""Packs layer corpora again at a higher zstd level than at push.
 
-A corpus keeps its identity, so instructions stay as they are: only the blob changes that records name for it.
+A corpus keeps its identity, so instructions stay as they are. Only the blob changes that records name for the corpus.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from sidecar.push.commit import digest_file
 from sidecar.records.format import PACKED_CORPUS_TYPE, CorpusBlob, LayerRecord
 from sidecar.records.repository import Repository
 
-#: A corpus that becomes smaller by less than this share keeps its blob, because new records cost requests.
+#: A corpus whose new blob is smaller by less than this share keeps its old one, because new records cost requests.
 _LEAST_GAIN = 0.02
 
 
 async def repack_corpora(
     sidecar: Sidecar, repository: Repository, layers: Iterable[LayerRecord], only: Collection[CorpusId] | None
 ) -> dict[CorpusId, CorpusBlob]:
-    """New blobs, stored in the upstream, for those corpora of ``layers`` that became smaller.
+    """Packs the corpora of ``layers`` again. Returns those whose blob became smaller, with the new blob, which is
+    stored in the upstream.
 
-    ``only``: which of them to try. Raises `Refused`, `Corrupt`.
+    Corpora that are not in ``only`` are left out, if that is given. Raises `Refused`, `Corrupt`.
     """
     corpora = {corpus.corpus_id: (corpus, layer) for layer in layers for corpus in layer.corpora}
     repacked: dict[CorpusId, CorpusBlob] = {}
@@ -40,7 +41,7 @@ async def repack_corpora(
 async def _repack(
     sidecar: Sidecar, repository: Repository, corpus: CorpusBlob, layer: LayerRecord
 ) -> CorpusBlob | None:
-    """The corpus's new blob, stored in the upstream; None when it would hardly be smaller."""
+    """The corpus with its new blob, which is stored in the upstream; None if it would be less than 2 % smaller."""
     offload, references = sidecar.runtime.offload, sidecar.references
     known = await references.corpora.gather(repository, layer.corpora, layer.bases)
     into = sidecar.runtime.scratch.path / f"repack-{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""`reducto rehydrate`: back to plain images, so that leaving is safe."""
+"""`reducto rehydrate`: turns a repository back into plain images, which work without the sidecar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.records.format import ImageRecord, IndexRecord
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A manifest that is plain again."""
+    """A manifest that is stored as it was pushed again."""
 
     repository: str
     digest: str
@@ -22,7 +22,8 @@ class Restored:
 async def rehydrate(sidecar: Sidecar, name: RepositoryName, *, keep_records: bool = False) -> list[Restored]:
     """Stores every blob and manifest of the repository as it was pushed; returns the manifests.
 
-    Records go only after everything they stood for is back. Raises what a rebuild raises: then nothing was removed.
+    Records are deleted, unless ``keep_records``, after everything for which they stand is stored. Raises the errors of
+    a rebuild; no record was deleted then.
     """
     repository = sidecar.repository(name)
     contents = await contents_of(repository)
@@ -51,7 +52,7 @@ async def _restore_manifest(contents: Contents, manifest: Digest, record: ImageR
 
 
 def _children_first(contents: Contents) -> list[Digest]:
-    """Index records, those that others name before the others."""
+    """The manifest digests of index records. Each index comes behind the indexes that it names."""
     ordered: dict[Digest, None] = {}
 
     def visit(manifest: Digest) -> None:

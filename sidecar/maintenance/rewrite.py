@@ -1,8 +1,8 @@
-"""Puts changed records in place of old ones: layers, then images, then the indexes that name those by digest.
+"""Replaces records by changed ones: first those of layers, then of images, then of the indexes that name images.
 
-Pushes go on meanwhile, and none of them may be lost: every stage reads the repository anew, every tag is looked at once
-more before it is set, and while it is set nobody else writes. After a stage nothing that is pushed through this process
-names what it replaced, so the old manifests can go at the end.
+Pushes go on meanwhile, and none may be lost. Therefore each stage reads the repository again, each tag is read again
+just before it is set, and tags are set while no push through this process stores a manifest. After a stage, new pushes
+name only the new records, so the old manifests can be deleted at the end.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName, Tag
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
-from sidecar.maintenance.walk import Contents, contents_of, names
+from sidecar.maintenance.walk import Contents, contents_of, still_names
 from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, record_media_type
 from sidecar.records.repository import Repository
 from sidecar.records.tags import record_tag
 
-#: Indexes may name indexes; nobody nests them deeper than this.
+#: Indexes may name indexes. Deeper nesting than this is not followed.
 _NESTING_LIMIT = 16
 Changed = Callable[[LayerRecord], LayerRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """What `rewrap` did in one repository."""
+    """The result of `rewrap` in one repository."""
 
     repository: str
     records: int
 
 
 async def rewrap(sidecar: Sidecar, name: RepositoryName) -> Rewritten:
-    """Writes every record anew: envelopes under the repository's present key, signatures by the present signer.
+    """Writes every record again, with envelopes under the repository's present key and signatures of the present
+    signer.
 
     Blobs stay as they are. Raises `Refused`, `KeyUnavailable`, `UpstreamBroken`.
     """
@@ -44,9 +45,10 @@ async def rewrap(sidecar: Sidecar, name: RepositoryName) -> Rewritten:
 
 
 async def rewrite(repository: Repository, changed: Changed, *, always: bool = False) -> int:
-    """Stores ``changed`` of every layer record, and what follows from it; returns how many records were written.
+    """Replaces every layer record by ``changed(record)``, and the records of images and indexes accordingly.
 
-    ``always`` also where nothing changes. New records come first; an old manifest goes when its tags name the new one.
+    Returns how many records were written. Records that do not change are written only with ``always``. Old manifests
+    are deleted at the end, when no tag names them any more.
     """
     work = _Rewriting(repository)
     contents = await contents_of(repository)
@@ -73,28 +75,28 @@ async def rewrite(repository: Repository, changed: Changed, *, always: bool = Fa
 
 @dataclass(slots=True)
 class _Rewriting:
-    """One rewriting of a repository."""
+    """The state of one rewriting of a repository."""
 
     repository: Repository
     moved: dict[Digest, Descriptor] = field(default_factory=dict)
-    """What stands in place of old manifests."""
+    """The new manifest for each old one."""
     written: set[Digest] = field(default_factory=set)
-    """New manifests."""
+    """The digests of new manifests."""
 
     async def replace_layer(self, manifest: Digest, layer: LayerRecord) -> None:
-        """Puts a layer's record in place of the one that ``manifest`` is, if that still is the layer's."""
+        """Replaces the layer record with the digest ``manifest``, if the layer's record tag still names it."""
         async with self.repository.rewriting():
-            if await names(self.repository, record_tag(layer.digest), manifest):
+            if await still_names(self.repository, record_tag(layer.digest), manifest):
                 digest = await self.repository.put_layer(layer)
                 self._note(manifest, Descriptor(record_media_type(layer), digest, 0))
 
     async def replace_manifest(self, contents: Contents, manifest: Digest, record: ImageRecord | IndexRecord) -> None:
-        """Puts an image's or index's record in place of ``manifest``, under all tags that still name that."""
+        """Replaces the image or index record with the digest ``manifest``, under all tags that still name it."""
         repository = self.repository
         async with repository.rewriting():
             tags: list[Tag | None] = [*await contents.tags_naming(manifest)]
             if not await repository.shows(manifest):
-                return  # deleted meanwhile
+                return  # A client has deleted the manifest since it was read.
             for reference in tags or [None]:
                 await repository.put_record(record, reference)
             found = await repository.manifest_record(record.digest)
@@ -102,7 +104,7 @@ class _Rewriting:
                 self._note(manifest, Descriptor(record_media_type(record), found.manifest_digest, found.length))
 
     async def remove_old(self) -> None:
-        """Deletes what was replaced, unless another replica has tagged it meanwhile."""
+        """Deletes the old manifests, but not those that another replica has tagged since."""
         old = {manifest for manifest, new in self.moved.items() if new.digest != manifest}
         if old:
             contents = await contents_of(self.repository)
@@ -110,7 +112,7 @@ class _Rewriting:
                 for manifest in old - contents.records.keys():
                     await self.repository.delete_manifest(manifest)
             except Refused as refusal:
-                if refusal.status != 405:  # a registry where nothing can be deleted
+                if refusal.status != 405:  # Some registries do not allow deleting; old manifests then stay.
                     raise
 
     def _note(self, old: Digest, new: Descriptor) -> None:

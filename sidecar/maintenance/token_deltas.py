@@ -1,8 +1,8 @@
-"""Computes token deltas: which deflate tokens of an older layer a newer one keeps.
+"""Computes token deltas, which list the deflate tokens of an older layer that a newer one keeps.
 
-An edge that pulls the newer layer, and has the older one in its cache, copies those tokens out of the older layer's
-compressed bytes and searches matches only for the others. To find out which they are takes both layers, rebuilt: that
-is done once, at the origin, when nothing else runs.
+An edge that pulls the newer layer, and has the older one in its cache, copies these tokens from the older layer's
+compressed bytes and searches for matches only where there are none. To compute a token delta both layers must be
+rebuilt, so it is done once, at the origin, when the sidecar is idle.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.similarity.candidates import most_similar
 
-#: How many older layers are tried as donors; the one that is aligned with most of the newer layer is taken.
-_TRIES = 3
-#: A donor that is aligned with a smaller share of the newer layer is not worth its token delta.
+#: This many older layers are tried as donors. The donor with the largest aligned share of the newer layer is used.
+_CANDIDATES_LIMIT = 3
+#: A donor with a smaller aligned share of the newer layer gets no token delta, because that would save little.
 _LEAST_SHARE = 0.25
 
 
 async def compute_token_deltas(
     sidecar: Sidecar, repository: Repository, layers: Iterable[LayerRecord], new: set[Digest]
 ) -> dict[Digest, TokenDeltaBlob]:
-    """Token deltas of those of the repository's ``layers`` that are ``new``, stored in the upstream, by layer.
+    """Computes and stores token deltas for the ``new`` ones among ``layers``; returns their blobs by layer.
 
-    A layer that cannot be rebuilt here and now goes without.
+    A layer that cannot be rebuilt, or has no good donor, gets none.
     """
     ordered = sorted(layers, key=lambda layer: layer.created, reverse=True)
     found = {}
@@ -44,7 +44,8 @@ async def compute_token_deltas(
         if layer.digest not in new or layer.token_delta is not None:
             continue
         try:
-            delta = await _compute(sidecar, repository, layer, most_similar(layer, ordered[at + 1 :], _TRIES))
+            candidates = most_similar(layer, ordered[at + 1 :], _CANDIDATES_LIMIT)
+            delta = await _compute(sidecar, repository, layer, candidates)
         except (Refused, ReductoError, OSError) as error:
             logs.event("token-delta-skipped", digest=str(layer.digest), error=str(error)[:200])
             continue
@@ -59,22 +60,22 @@ async def _compute(
     if not candidates:
         return None
     offload, codec = sidecar.runtime.offload, sidecar.references.codec
-    async with _decoder(sidecar, repository, layer) as ours:
-        if not await offload.background(codec.can_reuse_tokens, ours):
+    async with _decoder(sidecar, repository, layer) as decoder:
+        if not await offload.background(codec.can_reuse_tokens, decoder):
             return None
         shares = []
         for candidate in candidates:
-            async with _decoder(sidecar, repository, candidate) as theirs:
-                shares.append(await offload.background(codec.aligned_share, ours, theirs))
+            async with _decoder(sidecar, repository, candidate) as candidate_decoder:
+                shares.append(await offload.background(codec.aligned_share, decoder, candidate_decoder))
         share, donor = max(zip(shares, candidates, strict=True), key=itemgetter(0))
         if share < _LEAST_SHARE:
             return None
         async with (
-            _decoder(sidecar, repository, donor) as theirs,
-            _rebuilt(sidecar, layer, ours) as wire,
-            _rebuilt(sidecar, donor, theirs) as donor_wire,
+            _decoder(sidecar, repository, donor) as donor_decoder,
+            _rebuilt(sidecar, layer, decoder) as wire,
+            _rebuilt(sidecar, donor, donor_decoder) as donor_wire,
         ):
-            delta = await offload.background(codec.token_delta, ours, wire, theirs, donor_wire)
+            delta = await offload.background(codec.token_delta, decoder, wire, donor_decoder, donor_wire)
     if not delta:
         return None
     encrypt = sidecar.upstream.protector.encrypt
@@ -99,7 +100,7 @@ async def _decoder(sidecar: Sidecar, repository: Repository, layer: LayerRecord)
 
 @asynccontextmanager
 async def _rebuilt(sidecar: Sidecar, layer: LayerRecord, decoder: LayerDecoder) -> AsyncIterator[Path]:
-    """The layer's file: the cached one, or a scratch file."""
+    """The file of the layer's wire bytes: the cached one, or a scratch file into which the layer is rebuilt."""
     warm = await sidecar.pull.rebuilds.cache.warm(layer.digest, layer.instructions.digest)
     if warm is not None:
         yield warm.path

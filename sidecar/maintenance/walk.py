@@ -1,4 +1,4 @@
-"""Walks a repository: which tags there are, which manifests they stand for, which of these are records."""
+"""Reads a whole repository: its tags, the manifests that they name, and the records among these."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from sidecar.records.tags import is_record_tag
 
 @dataclass(slots=True)
 class Contents:
-    """Everything in one repository, by the digest of the manifest in the upstream."""
+    """The tags, records and plain manifests of one repository, by the digest of the manifest in the upstream."""
 
     repository: Repository
     tags: dict[Digest, list[Tag]] = field(default_factory=lambda: defaultdict(list))
-    """Clients' tags of each manifest."""
+    """The clients' tags that name each manifest."""
     hidden: dict[Digest, list[Tag]] = field(default_factory=lambda: defaultdict(list))
-    """Record tags of each manifest."""
+    """The record tags that name each manifest."""
     records: dict[Digest, StoredRecord] = field(default_factory=dict)
     plain: dict[Digest, StoredManifest] = field(default_factory=dict)
 
     @property
     def layers(self) -> dict[Digest, LayerRecord]:
-        """Layer records by the digest of their manifest."""
+        """The layer records by manifest digest."""
         return {name: each.record for name, each in self.records.items() if isinstance(each.record, LayerRecord)}
 
     @property
     def images(self) -> dict[Digest, ImageRecord]:
-        """Image records by the digest of their manifest."""
+        """The image records by manifest digest."""
         return {name: each.record for name, each in self.records.items() if isinstance(each.record, ImageRecord)}
 
     @property
     def indexes(self) -> dict[Digest, IndexRecord]:
-        """Index records by the digest of their manifest."""
+        """The index records by manifest digest."""
         return {name: each.record for name, each in self.records.items() if isinstance(each.record, IndexRecord)}
 
     async def tags_naming(self, manifest: Digest) -> list[Tag]:
-        """The tags that named the manifest when the repository was read and still do."""
-        return [tag for tag in self.tags.get(manifest, ()) if await names(self.repository, tag, manifest)]
+        """The clients' tags that named the manifest when the repository was read and still name it."""
+        return [tag for tag in self.tags.get(manifest, ()) if await still_names(self.repository, tag, manifest)]
 
 
 async def contents_of(repository: Repository) -> Contents:
-    """Reads every tag, and what indexes name below them. Raises `Refused`, `Unavailable`, `UpstreamBroken`."""
+    """Reads all tagged manifests, and those that indexes name. Raises `Refused`, `Unavailable`, `UpstreamBroken`."""
     contents = Contents(repository)
     async for name in repository.tags():
         tag = Tag(name)
@@ -60,8 +60,8 @@ async def contents_of(repository: Repository) -> Contents:
     return contents
 
 
-async def names(repository: Repository, tag: Tag, manifest: Digest) -> bool:
-    """Whether the tag names this manifest just now: a client may have moved it since `contents_of`."""
+async def still_names(repository: Repository, tag: Tag, manifest: Digest) -> bool:
+    """Whether the tag still names this manifest. A client may have moved the tag since `contents_of` read it."""
     found = await repository.manifest(tag)
     return found is not None and found.digest == manifest
 

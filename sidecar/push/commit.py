@@ -131,13 +131,13 @@ class UploadCommitter:
             if path is not None and reduction.corpus is not None and path != reduction.corpus.packed:
                 await self._offload.io(path.unlink)
         layer = LayerRecord(
-            digest,
-            reduction.wire_length,
-            instructions,
-            (*references, *own),
-            tuple(name for name in reduction.needs if name in self._corpora.bases),
-            reduction.receipt,
-            envelope,
+            digest=digest,
+            wire_length=reduction.wire_length,
+            instructions=instructions,
+            corpora=(*references, *own),
+            bases=tuple(name for name in reduction.needs if name in self._corpora.bases),
+            receipt=reduction.receipt,
+            envelope=envelope,
         )
         if reduction.corpus is not None:
             await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)

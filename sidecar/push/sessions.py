@@ -30,7 +30,7 @@ from sidecar.runtime.offload import Offload
 _PIECES = 1024
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Upload:
     """One blob that is being pushed."""
 
@@ -96,7 +96,13 @@ class UploadSessions:
             spool = await GrowingFile.create(self.folder / f"upload-{session_id}", self._offload)
         except OSError as error:
             raise _disk_trouble(error) from error
-        upload = Upload(session_id, repository, location, spool, Digest.of(b"").hasher())
+        upload = Upload(
+            session_id=session_id,
+            repository=repository,
+            location=location,
+            spool=spool,
+            hasher=Digest.of(b"").hasher(),
+        )
         self._open[session_id] = upload
         self._metrics.uploads_open.set(len(self._open))
         return upload

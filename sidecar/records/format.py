@@ -114,7 +114,7 @@ class TokenDeltaBlob:
         return cls(Digest.parse(annotations[_DELTA_OLDER]), blob, annotations.get(_ENVELOPE, ""))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecord:
     """Says how one layer is rebuilt."""
 
@@ -342,11 +342,11 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
             needs = [name for name in annotations[_NEEDS].split(",") if name]
             layers.append(
                 LayerRecord(
-                    Digest.parse(annotations[_LAYER]),
-                    int(annotations[_LENGTH]),
-                    replace(descriptor_of(item), annotations={}),
-                    tuple(corpora[name] for name in needs if not name.startswith("base:")),
-                    tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
+                    digest=Digest.parse(annotations[_LAYER]),
+                    wire_length=int(annotations[_LENGTH]),
+                    instructions=replace(descriptor_of(item), annotations={}),
+                    corpora=tuple(corpora[name] for name in needs if not name.startswith("base:")),
+                    bases=tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
                     envelope=annotations.get(_ENVELOPE, ""),
                     token_delta=deltas.get(annotations[_LAYER]),
                 )

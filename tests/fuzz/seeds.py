@@ -127,9 +127,16 @@ def _records() -> list[bytes]:
     corpus = CorpusBlob(CorpusId("a" * 64), _descriptor("corpus"), 1000, (CorpusId("b" * 64),), bytes(16), "v1.x")
     parent = CorpusBlob(CorpusId("b" * 64), _descriptor("parent"), 2000)
     layer = LayerRecord(
-        Digest.of(b"layer"), 5, _descriptor("instructions"), (parent, corpus), (CorpusId("c" * 64),), {"ratio": 0.5},
-        "v1.y", 1_700_000_000.125, TokenDeltaBlob(Digest.of(b"older"), _descriptor("tokens"), "v1.z"),
-    )  # fmt: skip
+        digest=Digest.of(b"layer"),
+        wire_length=5,
+        instructions=_descriptor("instructions"),
+        corpora=(parent, corpus),
+        bases=(CorpusId("c" * 64),),
+        receipt={"ratio": 0.5},
+        envelope="v1.y",
+        created=1_700_000_000.125,
+        token_delta=TokenDeltaBlob(Digest.of(b"older"), _descriptor("tokens"), "v1.z"),
+    )
     image = ImageRecord(_image_manifest(), MANIFEST_TYPE, (layer,), (_descriptor("config"),), _descriptor("subject"))
     index = IndexRecord(json.dumps(_index()).encode(), _index()["mediaType"], (_descriptor("child", MANIFEST_TYPE),))
     return [one.to_manifest() for one in (layer, image, index)]

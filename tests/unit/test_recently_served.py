@@ -15,7 +15,8 @@ APP, TOOL = RepositoryName("team/app"), RepositoryName("tool")
 
 
 def record(content: bytes) -> LayerRecord:
-    return LayerRecord(Digest.of(content), 7, Descriptor("application/octet-stream", Digest.of(b"how"), 3), ())
+    instructions = Descriptor("application/octet-stream", Digest.of(b"how"), 3)
+    return LayerRecord(digest=Digest.of(content), wire_length=7, instructions=instructions, corpora=())
 
 
 FIRST, SECOND, THIRD = (record(content) for content in (b"first", b"second", b"third"))
