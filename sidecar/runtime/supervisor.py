@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
@@ -80,11 +80,11 @@ class Supervisor:
         """
 
         async def repeat() -> None:
-            if not (at_once or task.failures):
+            if not (at_once or task.failures.count):
                 await asyncio.sleep(seconds)
             while True:
                 if await step() is not False:
-                    task.end_row_of_failures()
+                    task.failures.end()
                 await asyncio.sleep(seconds)
 
         task = _BackgroundTask(name, repeat, needed_to_serve, good_run_seconds=math.inf)
@@ -95,7 +95,7 @@ class Supervisor:
         return {
             task.name: task.problem
             for task in self._tasks.values()
-            if task.failures >= FAILURES_UNTIL_REPORTED and task.needed_to_serve is needed_to_serve
+            if task.failures.count >= FAILURES_UNTIL_REPORTED and task.needed_to_serve is needed_to_serve
         }
 
     async def stop(self) -> None:
@@ -119,16 +119,39 @@ class Supervisor:
             while True:
                 error = await task.next_failure()
                 self._failures.labels(task=task.name).inc()
-                pause_seconds = self._pauses.after(task.failures)
+                pause_seconds = self._pauses.after(task.failures.count)
                 logs.trouble(
                     "background-task-failed",
                     error,
-                    failures_in_a_row=task.failures,
+                    failures_in_a_row=task.failures.count,
                     restart_seconds=round(pause_seconds, 3),
                 )
                 clear_frames(error)
                 del error
                 await asyncio.sleep(pause_seconds)
+
+
+@dataclass(slots=True)
+class _FailureRow:
+    """Failures without a success between them."""
+
+    count: int = 0
+    since: float = 0.0
+    """`time.monotonic` at the first of them."""
+    latest: str = ""
+    """The error of the latest of them."""
+
+    def add(self, error: Exception) -> None:
+        if not self.count:
+            self.since = time.monotonic()
+        self.count += 1
+        self.latest = f"{type(error).__name__}: {error}"[:_ERROR_LIMIT_CHARS]
+
+    def end(self) -> None:
+        """The task works again, if it did not before."""
+        if self.count:
+            logs.event("background-task-recovered", failures_in_a_row=self.count)
+            self.count = 0
 
 
 @dataclass(slots=True)
@@ -138,12 +161,7 @@ class _BackgroundTask:
     needed_to_serve: bool
     good_run_seconds: float
     running: asyncio.Task[None] | None = None
-    failures: int = 0
-    """Failures in a row."""
-    failing_since: float = 0.0
-    """`time.monotonic` at the first of them."""
-    error: str = ""
-    """The latest of them."""
+    failures: _FailureRow = field(default_factory=_FailureRow)
 
     async def next_failure(self) -> Exception:
         """Calls the work, and returns what it failed with. Raises `CancelledError` when the supervisor stops."""
@@ -158,23 +176,14 @@ class _BackgroundTask:
             error = TaskEnded("something that the task waited for was cancelled")
         except Exception as raised:
             error = raised
-        now = time.monotonic()
-        if now - started >= self.good_run_seconds:
-            self.end_row_of_failures()
-        if not self.failures:
-            self.failing_since = now
-        self.failures += 1
-        self.error = f"{type(error).__name__}: {error}"[:_ERROR_LIMIT_CHARS]
+        if time.monotonic() - started >= self.good_run_seconds:
+            self.failures.end()
+        self.failures.add(error)
         return error
-
-    def end_row_of_failures(self) -> None:
-        """The task works again, if it did not before."""
-        if self.failures:
-            logs.event("background-task-recovered", failures_in_a_row=self.failures)
-            self.failures = 0
 
     @property
     def problem(self) -> str:
         """The failures in words, for `/health/ready`."""
-        seconds = time.monotonic() - self.failing_since
-        return f"failed {self.failures} times in a row, for {seconds:.0f} s; the latest error: {self.error}"
+        row = self.failures
+        seconds = time.monotonic() - row.since
+        return f"failed {row.count} times in a row, for {seconds:.0f} s; the latest error: {row.latest}"
