@@ -1,4 +1,4 @@
-"""Sidecars in processes of their own, started in a moment: every line of input forks one, ready to be killed.
+"""Starts sidecars in processes that a test can kill. Each line of input forks one, which is quicker than a new start.
 
 A line is a folder and an upstream, in JSON. The answer is the sidecar's process id and port.
 """

@@ -1,4 +1,4 @@
-"""What registries hold beside single images, by real clients through the sidecar before every upstream."""
+"""Real clients push and pull indexes, signatures, charts and other artifacts through the sidecar, at every upstream."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def crane(make_client: MakeClient) -> Callable[..., str]:
 
 
 def push_index(crane: Callable[..., str], application: Callable[[int], Path], repository: str) -> str:
-    """An index of two images, ``repository:multi``; its digest."""
+    """Pushes an index of two images as ``repository:multi``, and returns its digest."""
     for version in (1, 2):
         crane("push", application(version), f"{repository}:v{version}")
     crane("index", "append", "-m", f"{repository}:v1", "-m", f"{repository}:v2", "-t", f"{repository}:multi")
@@ -75,7 +75,7 @@ async def check_health(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
-async def test_an_index_and_all_below_it(
+async def test_an_index_and_everything_that_it_names(
     open_sides: OpenSides,
     crane: Callable[..., str],
     make_client: MakeClient,
@@ -111,7 +111,7 @@ async def test_signatures_and_attached_artifacts(
     tmp_path: Path,
     upstream: str,
 ) -> None:
-    """A signature under cosign's tag; a bill of materials that refers to the image, and a signature to that."""
+    """The image has a signature under cosign's tag and a bill of materials as referrer, which has a signature, too."""
     sides, oras = await open_sides(upstream), make_client("oras")
     (tmp_path / "payload.json").write_text(json.dumps({"critical": {"type": "cosign container image signature"}}))
     modules = sorted(Path(json.__file__).parents[1].glob("*.py"))
@@ -137,7 +137,7 @@ async def test_signatures_and_attached_artifacts(
         sbom = attach(f"{app}:v1", "application/spdx+json", "sbom.json")
         attach(sbom, "application/vnd.dev.cosign.artifact.sig.v1+json", "payload.json")
         assert set(crane("ls", app).split()) >= {"v1", tag}
-        # Out to a bare registry and back in, with all that refers to the image.
+        # The image is copied to a bare registry and back, with everything that refers to it.
         for source, target in ((app, f"{sides.bare}/copy/app"), (f"{sides.bare}/copy/app", f"{sides.host}/back/app")):
             oras("cp", "-r", "--no-tty", "--from-plain-http", "--to-plain-http", f"{source}:v1", f"{target}:v1")
             oras("cp", "--no-tty", "--from-plain-http", "--to-plain-http", f"{source}:{tag}", f"{target}:{tag}")
@@ -186,8 +186,8 @@ async def test_mounts_from_another_repository(
         crane("validate", "--remote", f"{sides.host}/two/app:v1")
 
     await asyncio.to_thread(scenario)
-    if upstream != "zot":  # which declines without its cache: then the layers are pushed again
-        # Two layers, twice pushed: without mounts there would be four. On a busy machine one was seen to be sent again.
+    if upstream != "zot":  # Zot declines mounts without its cache, and the client pushes the layers again.
+        # Without mounts, the two layers would be sent four times. On a busy machine one was seen to be sent again.
         assert 2 <= await sides.rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") < 4
     await check_health(sides.rig)
 
@@ -202,7 +202,7 @@ async def test_records_go_straight_from_registry_to_registry(
     small_application: Callable[[int], Path],
     upstream: str,
 ) -> None:
-    """By the tag alone, with tools that know nothing of us; a sidecar at the other end serves the originals."""
+    """Other tools copy an image's record by its tag alone. A sidecar before the other registry serves the originals."""
     sides, skopeo, oras = await open_sides(upstream), make_client("skopeo"), make_client("oras")
     far = await asyncio.to_thread(start_registry, upstream)
     edge = await new_rig(upstream=far.url)

@@ -26,7 +26,7 @@ async def test_digests_are_those_of_the_bare_registry(
     small_application: Callable[[int], Path],
     upstream: str,
 ) -> None:
-    require_root()  # to run what was pulled
+    require_root()  # docker runs the image that was pulled.
     kind = "docker-registry" if upstream == "embedded" else upstream
     bare = (await asyncio.to_thread(start_registry, kind)).host
     behind = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, kind)).url

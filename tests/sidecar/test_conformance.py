@@ -1,4 +1,4 @@
-"""The OCI conformance suites: through the sidecar, with everything reduced, nothing is worse than bare."""
+"""The OCI conformance suites pass through the sidecar, with every blob reduced, as they pass on the bare registry."""
 
 from __future__ import annotations
 

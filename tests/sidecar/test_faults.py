@@ -1,4 +1,4 @@
-"""What goes wrong in the upstream and on disk: nothing acknowledged is lost, nothing wrong is served, nothing stays."""
+"""Faults of the upstream and the disk: no acknowledged blob is lost, no wrong byte served, and no file left behind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ async def behind(new_rig: OpenRig, faulty: FaultyProxy) -> Rig:
 
 
 async def check_clean(rig: Rig, registry: Registry, unknown: int = 0) -> None:
-    """No file in the spool, no session here, none in the registry but those of which nobody was told."""
+    """Checks that no spool file and no session is left, except ``unknown`` sessions whose answer from the registry was
+    lost."""
     for _ in range(100):
         left = await asyncio.to_thread(left_behind, rig.folder / "spool")
         sessions = await asyncio.to_thread(open_sessions, registry)
@@ -69,7 +70,7 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def open_sessions(registry: Registry) -> list[str]:
-    """Upload sessions that stand open in docker-registry's storage."""
+    """The upload sessions that are open in docker-registry's storage."""
     return [path.parent.name for path in registry.storage.rglob("_uploads/*/startedat")]
 
 
@@ -104,7 +105,7 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
     except (
         aiohttp.ClientPayloadError,
         aiohttp.ClientConnectionError,
-    ):  # it had begun, and was broken off: nobody takes that for the whole
+    ):  # The answer had begun and was broken off, so that no client takes it for the whole.
         assert how == "cut"
     faulty.behave()
     assert (await behind.get_blob("app", digest)).body == LAYER
@@ -113,7 +114,7 @@ async def test_a_lasting_fault_gives_an_error_and_nothing_wrong(
 
 @pytest.mark.parametrize("how", ["503", "cut", "lie", "hang"])
 async def test_a_fault_with_manifests(behind: Rig, faulty: FaultyProxy, registry: Registry, how: str) -> None:
-    """By tag and by digest, of what was reduced and of what was not: the right bytes or an error."""
+    """A request for a manifest, reduced or not, by tag or by digest, gives the right bytes or an error."""
     for tag, layer in (("reduced", LAYER), ("plain", b"small")):
         digest, data = await behind.push_image("app", tag, [layer])
         for lasting in (False, True):
@@ -137,7 +138,7 @@ async def test_a_fault_with_manifests(behind: Rig, faulty: FaultyProxy, registry
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("how", ["503", "cut", "hang"])
 async def test_a_push_meets_a_fault(behind: Rig, faulty: FaultyProxy, registry: Registry, how: str, step: str) -> None:
-    """Acknowledged or not: what was acknowledged is there, what was not can be pushed again."""
+    """A blob that was acknowledged in spite of the fault can be pulled; any other can be pushed again."""
     first = await behind.push_blob("app", LAYER)
     for lasting in (False, True):
         data = NEXT if lasting else real_layer(3)
@@ -175,7 +176,7 @@ async def test_a_dead_upstream_is_503_with_retry_after(new_rig: OpenRig, faulty:
 
 
 def damage(folder: Path, how: str) -> int:
-    """Spoils every file of some size below ``folder``; returns how many."""
+    """Damages every file that is not small below ``folder``; returns how many."""
     victims = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 1000]
     for path in victims:
         data = bytearray(path.read_bytes())
@@ -190,7 +191,7 @@ async def test_damaged_cache_files_are_never_served(new_rig: OpenRig, victim: st
     rig = await new_rig()
     digest = await rig.push_blob("app", LAYER)
     assert (await rig.get_blob("app", digest)).body == LAYER
-    if how == "flipped":  # a file that shrinks while it is mapped takes its process along, whatever one does
+    if how == "flipped":  # A mapped file must not shrink: Linux ends a process that reads behind the new end.
         assert await asyncio.to_thread(damage, rig.folder / "cache" / victim, how)
         assert (await rig.get_blob("app", digest)).body == LAYER
     await rig.close()
@@ -210,7 +211,7 @@ def empty(folder: Path) -> None:
 
 
 async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Registry) -> None:
-    """Of what needs it the client is told; the others, and later pushes, go on without it."""
+    """A client that pulls a layer which needs the corpus gets an error. Other pulls and pushes work without it."""
     rig = await new_rig(upstream=registry.url)
     digest = await rig.push_blob("app", LAYER)
     other = await rig.push_blob("other", LAYER)
@@ -226,7 +227,7 @@ async def test_a_layer_corpus_that_is_missing(new_rig: OpenRig, registry: Regist
     assert (await fresh.get_blob("other", other)).body == LAYER
     following = await fresh.push_blob("app", NEXT)
     assert (await fresh.get_blob("app", following)).body == NEXT
-    for side in (rig, fresh):  # who pushes it again mends it, whatever is at hand and whoever knew of it
+    for side in (rig, fresh):  # A repeated push repairs the layer, whatever caches and other sidecars have.
         assert await side.push_blob("app", LAYER) == digest
         last = await new_rig(upstream=registry.url, state=f"last-{side.folder.name}")
         assert (await last.get_blob("app", digest)).body == LAYER
@@ -252,8 +253,10 @@ async def test_a_missing_base_corpus_is_named(new_rig: OpenRig, tmp_path: Path) 
     assert (await rig.get_blob("app", digest)).body == NEXT
 
 
-async def test_an_original_beside_its_record_stands_in_for_it(new_rig: OpenRig, tmp_path: Path) -> None:
-    """At an edge without the base corpus that the record needs."""
+async def test_an_attached_original_is_served_when_its_record_cannot_be_rebuilt(
+    new_rig: OpenRig, tmp_path: Path
+) -> None:
+    """An edge does not have the base corpus that the record needs, and relays the original."""
     path = tmp_path / "base.rc"
     await asyncio.to_thread(write_base, path, gzip.decompress(LAYER))
     rig = await new_rig(corpora=(str(path),), policy=Policy.ATTACH)

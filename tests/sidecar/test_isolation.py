@@ -49,12 +49,12 @@ def bearer(tokens: TokenServer, user: str, *repositories: str) -> dict[str, str]
 
 
 def challenge_of(answer: Answer) -> list[str]:
-    """What a caller is told to ask a token for: docker-registry names scopes and actions in any order."""
+    """The scopes and actions in a challenge, sorted, because docker-registry names them in any order."""
     return sorted(re.split(r'[" ,:]', answer.headers.get("WWW-Authenticate", "")))
 
 
 async def check_same(rig: Rig, guarded: Registry, method: str, path: str, **more: Any) -> Answer:
-    """The sidecar answers as the registry itself does. Returns the answer."""
+    """Checks that the sidecar answers as the registry itself does; returns the answer."""
     bare, through = await rig(method, guarded.url + path, **more), await rig(method, path, **more)
     assert through.status == bare.status, (method, path)
     assert challenge_of(through) == challenge_of(bare), (method, path)
@@ -64,7 +64,7 @@ async def check_same(rig: Rig, guarded: Registry, method: str, path: str, **more
 
 
 async def warm_up(rig: Rig, tokens: TokenServer) -> tuple[Digest, Digest]:
-    """Alice pushes an image and pulls it twice: all of it is at hand. Its manifest's digest and its layer's."""
+    """Alice pushes an image and pulls it twice, so that it is cached. Returns its digest and its layer's."""
     rig.headers = bearer(tokens, "alice", "secret/app")
     manifest, _ = await rig.push_image("secret/app", "v1", [LAYER])
     for _ in range(2):
@@ -115,7 +115,7 @@ async def test_a_mount_from_where_one_may_read(rig: Rig, guarded: Registry, toke
     layer = await rig.push_blob("shared/app", LAYER)
     rig.headers = bearer(tokens, "bob", "shared/app", "bob/app")
     mounted = await rig("POST", f"/v2/bob/app/blobs/uploads/?mount={layer}&from=shared/app")
-    if guarded.kind == "zot":  # declines without its cache
+    if guarded.kind == "zot":  # Zot declines mounts without its cache.
         assert mounted.status == 202
         return
     assert mounted.status == 201

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of pushes and pulls: what was acknowledged is there, what is served is right."""
+"""kill -9 at random moments of pushes and pulls loses no acknowledged blob, and no wrong byte is served."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Starter:
 
 @dataclass
 class Truth:
-    """What was acknowledged."""
+    """The pushes that were acknowledged."""
 
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     tags: dict[str, bytes] = field(default_factory=dict)
@@ -121,7 +121,7 @@ async def test_kill_minus_nine_loses_nothing_acknowledged(starter: Starter) -> N
 
 
 async def moment(truth: Truth, chance: random.Random) -> None:
-    """Some answers later, and a bit: as far on a slow machine as on a fast one."""
+    """Waits for some answers and a random while, so that the kill comes equally far on slow and fast machines."""
     goal = truth.pushes + chance.randrange(16)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
@@ -131,7 +131,7 @@ async def moment(truth: Truth, chance: random.Random) -> None:
 
 
 async def push_forever(session: aiohttp.ClientSession, name: str, layers: list[bytes], truth: Truth) -> None:
-    """Images of a layer that may be known by now and one that never is."""
+    """Pushes images without end. One layer of each may be known already, the other is always new."""
     for number in range(1000):
         tag = f"{name}-{number}"
         layer = layers[(len(name) + 3 * number) % len(layers)]

@@ -1,4 +1,4 @@
-"""Maintenance: what was stored can be checked, cleaned, packed harder, taken in and turned back."""
+"""Maintenance checks repositories, removes records, packs corpora again, adopts plain images and restores them."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_a_restart_before_it_was_idle_forgets_no_recompression(new_rig: Op
 async def test_pushes_during_recompression_are_not_lost(
     new_rig: OpenRig, start_registry: StartRegistry, monkeypatch: pytest.MonkeyPatch, upstream: str
 ) -> None:
-    """A tag that moves, an image that is deleted and one that gets a further tag, at the worst moments."""
+    """At the worst moments a tag moves, an image is deleted, and another image gets a further tag."""
     url = None if upstream == "embedded" else (await asyncio.to_thread(start_registry, upstream)).url
     rig = await new_rig(upstream=url)
     layers = {
@@ -202,8 +202,8 @@ TAGS = ["stays", "deleted", "tagged-again", "moved", "new"]
 
 
 async def meanwhile(rig: Rig, expected: dict[str, bytes], layers: dict[str, bytes], number: int) -> None:
-    """What clients do after the first, second and third look at the repository."""
-    if number == 1:  # images are about to be written
+    """The actions of clients after the repository was read for the first, second and third time."""
+    if number == 1:  # Image records are written next.
         _, expected["moved"] = await rig.push_image("app", "moved", [layers["new"]])
     if number == 0:
         digest = Digest.of(expected["deleted"])
@@ -236,7 +236,10 @@ async def test_recompression_where_nothing_can_be_deleted(new_rig: OpenRig, star
 
 @pytest.mark.integration
 async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_registry: StartRegistry) -> None:
-    """It takes what recompression and deletion left, nothing that is needed; and what it took is not referred to."""
+    """It removes blobs that recompression and deletion left, and none that is needed.
+
+    New layers do not refer to removed blobs.
+    """
     registry = await asyncio.to_thread(start_registry, "docker-registry")
     rig = await new_rig(upstream=registry.url)
     layers = [layer_gzip({f"f{n}": text(300_000, n + number) for n in range(4)}) for number in range(4)]
@@ -253,7 +256,7 @@ async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_regi
         assert (await rig("DELETE", f"/v2/app/blobs/{Digest.of(layer)}")).status == 202
     await asyncio.to_thread(collect_garbage, registry)
     assert await asyncio.to_thread(lambda: registry.stored_bytes) < 10_000
-    for side in (rig, fresh):  # both have corpora at hand that the registry no longer has
+    for side in (rig, fresh):  # Both sidecars have corpora in their caches that the registry no longer has.
         digest, data = await side.push_image("app", "v3", [layers[3]])
     last = await new_rig(upstream=registry.url, state="last")
     assert (await last("GET", f"/v2/app/manifests/{digest}", headers={"Accept": MANIFEST})).body == data

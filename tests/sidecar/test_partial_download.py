@@ -1,4 +1,4 @@
-"""A pull need not wait for the whole of a corpus: it follows the corpus's file while that arrives."""
+"""A pull does not wait for a whole corpus: it reads the corpus's file while that is downloaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAYER = words(12_000_000)
 
 
 class SlowRegistry:
-    """A store whose large blobs stop half-way until `released` is set; then they go on, or break off."""
+    """A store that sends half of each large blob, waits until `released` is set, then goes on or breaks off."""
 
     def __init__(self, upstream: EmbeddedUpstream, offload: Offload) -> None:
         self.upstream = upstream
@@ -72,7 +72,7 @@ async def slow(tmp_path: Path) -> AsyncIterator[SlowRegistry]:
 
 
 async def fresh_puller(new_rig: OpenRig, slow: SlowRegistry) -> tuple[Rig, str]:
-    """A sidecar that holds nothing, and the path of a blob that another one has pushed."""
+    """A sidecar with empty caches, and the path of a blob that was pushed through another one."""
     pusher = await new_rig(upstream=slow.url, state="pusher")
     digest = await pusher.push_blob("app", LAYER)
     assert await pusher.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 1
@@ -99,7 +99,7 @@ async def test_a_corpus_that_stops_arriving_breaks_the_pull_and_leaves_nothing(
         with pytest.raises((aiohttp.ClientPayloadError, asyncio.IncompleteReadError, ConnectionError)):
             await answer.content.readexactly(len(LAYER) - 100_000)
     corpora = rig.folder / "cache" / "corpora"
-    async with asyncio.timeout(20):  # the second attempt has to fail, too
+    async with asyncio.timeout(20):  # The second attempt must fail, too.
         while await asyncio.to_thread(lambda: list(corpora.iterdir())):  # noqa: ASYNC110 (a folder tells nobody)
             await asyncio.sleep(0.05)
     slow.breaks = False
@@ -135,8 +135,9 @@ async def test_a_transfer_waits_for_its_readers_at_first_and_not_for_long() -> N
     ahead = asyncio.create_task(download.advance(1_000_000))
     await asyncio.sleep(0)
     assert not ahead.done()
-    await asyncio.to_thread(download.wait, 999_999)  # is there already, and tells nobody
+    # These bytes are there already, so the reader does not ask for more.
+    await asyncio.to_thread(download.wait, 999_999)
     await asyncio.wait_for(asyncio.gather(ahead, download.reached(1_000_000)), 5)
     further = asyncio.create_task(download.advance(3_000_000))
-    await asyncio.wait_for(further, 5)  # nobody wants that much, but the time is over
+    await asyncio.wait_for(further, 5)  # No reader asked for these bytes, but the throttle has ended.
     await asyncio.wait_for(download.advance(4_000_000), 0.1)

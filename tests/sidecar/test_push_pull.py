@@ -1,4 +1,4 @@
-"""What a client pushes is what it pulls, however it was stored; and what it sees of that storage is nothing."""
+"""A client pulls the bytes that it pushed, however they were stored, and sees nothing of how that was done."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_records_are_hidden_and_refused(rig: Rig) -> None:
     assert (await rig("GET", f"/v2/app/manifests/{record.digest}")).code == "MANIFEST_UNKNOWN"
 
 
-async def test_tag_pages_are_full_although_records_lie_between(rig: Rig) -> None:
+async def test_tag_pages_are_full_although_record_tags_are_left_out(rig: Rig) -> None:
     for tag in ("a1", "b1", "s1", "t1", "u1"):
         await rig.push_image("app", tag, [LAYER + tag.encode()])
     seen, target = [], "/v2/app/tags/list?n=2"
@@ -210,7 +210,7 @@ async def test_a_manifest_near_the_limit(rig: Rig) -> None:
 
 @pytest.mark.integration
 async def test_a_large_manifest_is_gone_when_it_is_deleted(new_rig: OpenRig, start_registry: StartRegistry) -> None:
-    """docker-registry serves a blob as a manifest if it is asked for its digest."""
+    """docker-registry would serve an overflow blob as a manifest if the blob had the manifest's digest."""
     registry = await asyncio.to_thread(start_registry, "docker-registry")
     rig = await new_rig(upstream=registry.url)
     digest, data = await rig.push_image("app", "big", [LAYER], annotations={"big": noise(1_500_000).hex()})
@@ -257,7 +257,7 @@ async def test_a_mount_carries_a_reduced_layer_over(rig: Rig) -> None:
         (Scope.REGISTRY, "others/b", True),
     ],
 )
-async def test_the_scope_bounds_what_is_consulted(new_rig: OpenRig, scope: Scope, other: str, shared: bool) -> None:
+async def test_corpora_of_other_scopes_are_not_used(new_rig: OpenRig, scope: Scope, other: str, shared: bool) -> None:
     rig = await new_rig(scope=scope)
     await rig.push_blob("team/a", LAYER)
     before = await rig.metric("reducto_layer_stored_bytes_total")
@@ -267,7 +267,7 @@ async def test_the_scope_bounds_what_is_consulted(new_rig: OpenRig, scope: Scope
     assert (await rig.get_blob(other, digest)).body == NEXT
 
 
-async def test_a_fresh_sidecar_serves_everything_and_finds_relatives(new_rig: OpenRig) -> None:
+async def test_a_fresh_sidecar_serves_everything_and_finds_similar_corpora(new_rig: OpenRig) -> None:
     first = await new_rig(state="one")
     digest, data = await first.push_image("app", "v1", [LAYER])
     await first.close()
@@ -279,7 +279,7 @@ async def test_a_fresh_sidecar_serves_everything_and_finds_relatives(new_rig: Op
     assert await fresh.metric("reducto_layer_stored_bytes_total") < 80_000
 
 
-async def test_encoders_that_wait_for_corpora_leave_room_for_those_to_be_made(new_rig: OpenRig) -> None:
+async def test_encoders_that_wait_for_corpora_leave_workers_that_make_these(new_rig: OpenRig) -> None:
     old = words(900_000)
     first = await new_rig(state="one")
     await first.push_blob("app", old)

@@ -1,4 +1,4 @@
-"""Clients that are slow or leave, and disks that are full: nothing stays behind, and nobody else notices."""
+"""Clients that are slow or leave, and full disks: no file or session is left, and other clients are not affected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SmallDisk = Callable[[Path, int], None]
 
 @pytest.fixture
 def small_disk() -> Iterator[SmallDisk]:
-    """``small_disk(folder, mebibytes)``: the folder is a disk of its own."""
+    """``small_disk(folder, mebibytes)``: mounts a file system of that size at the folder."""
     require_root()
     mounted: list[Path] = []
 
@@ -47,7 +47,7 @@ def small_disk() -> Iterator[SmallDisk]:
 
 
 async def check_clean(rig: Rig) -> None:
-    """Soon nothing is under way any more, and the spool is empty."""
+    """Checks that all sessions and rebuilds end within seconds, and that the spool is empty then."""
     sidecar = rig.running.sidecar
 
     async def quiet() -> bool:
@@ -59,7 +59,7 @@ async def check_clean(rig: Rig) -> None:
 
 @contextlib.asynccontextmanager
 async def slow_reader(rig: Rig, path: str) -> AsyncIterator[None]:
-    """A client with small buffers that reads the beginning of an answer, then nothing, and at the end is gone."""
+    """A client with small buffers reads the beginning of an answer, then nothing. It disconnects at the block's end."""
     link = socket.socket()
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     link.setblocking(False)
@@ -85,7 +85,7 @@ async def test_a_client_that_hardly_reads_and_then_leaves(new_rig: OpenRig, warm
     async with slow_reader(rig, f"/v2/app/blobs/{digest}"):
         async with asyncio.timeout(20):
             assert (await rig.get_blob("app", digest)).body == layer, "another client gets on"
-        # A client has all of an answer a moment before the sidecar counts it as done.
+        # A client has the whole answer shortly before the sidecar counts the request as ended.
         await until(lambda: rig.running.sidecar.runtime.activity.in_flight <= 1)
         assert rig.running.sidecar.runtime.activity.in_flight == 1, "the first one still waits"
     await check_clean(rig)
@@ -163,8 +163,10 @@ async def test_a_spool_that_is_full(small_disk: SmallDisk, new_rig: OpenRig, tmp
     await check_clean(rig)
 
 
-async def test_a_spool_with_room_for_the_original_only(small_disk: SmallDisk, new_rig: OpenRig, tmp_path: Path) -> None:
-    """The encoder reserves more than there is: the layer is stored as it came."""
+async def test_a_spool_with_space_for_the_original_only(
+    small_disk: SmallDisk, new_rig: OpenRig, tmp_path: Path
+) -> None:
+    """The encoder needs more space than there is, so the layer is stored as it came."""
     small_disk(tmp_path / "state0" / "spool", 3)
     rig = await new_rig()
     digest = await rig.push_blob("app", LAYER)

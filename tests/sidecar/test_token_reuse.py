@@ -1,4 +1,4 @@
-"""An edge that holds an older layer rebuilds the next one beside it, with and without a token delta of the two."""
+"""An edge with an older layer in its cache rebuilds the next one with its tokens, with or without a token delta."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ APP = RepositoryName.parse("app")
 
 @cache
 def layers() -> tuple[bytes, bytes]:
-    """Two versions of a real layer, as docker would compress them."""
+    """Two versions of a real layer, compressed as docker does it."""
     oracle = next(o for o in go_oracles() if o.name == "go-1.26-level6")
     return oracle.encode(library_layer(1).tar), oracle.encode(library_layer(2).tar)
 
 
 @pytest.fixture
 async def origin(new_rig: OpenRig) -> Rig:
-    """A sidecar through which both versions were pushed, and which had time to compare them."""
+    """A sidecar through which both versions were pushed, and that has computed their token delta."""
     origin = await new_rig(state="origin")
     await push_both(origin)
     await improve(origin.running.sidecar, APP)
@@ -48,7 +48,7 @@ async def origin(new_rig: OpenRig) -> Rig:
 
 @pytest.fixture(params=["searched", "stated", "encrypted"])
 async def edge(request: pytest.FixtureRequest, new_rig: OpenRig, tmp_path: Path) -> Rig:
-    """A sidecar that has pulled the first version, and knows of the second what the upstream has."""
+    """A sidecar that has the first version in its cache. The second is in the upstream alone."""
     keys = ()
     if request.param == "encrypted":
         assert main(["keys", "generate", str(tmp_path / "kek.key"), "--kind", "kek"]) == 0
@@ -69,7 +69,7 @@ async def push_both(origin: Rig) -> None:
 
 
 async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
-    """The second version's."""
+    """The record of the second version."""
     layer = await rig.running.sidecar.repository(RepositoryName.parse(repository)).layer(Digest.of(layers()[1]))
     assert layer is not None
     return layer
@@ -108,7 +108,9 @@ async def test_an_unreadable_list_of_served_layers_is_replaced(edge: Rig, new_ri
     assert json.loads(served.read_bytes())["repositories"] == {"app": [str(Digest.of(each)) for each in layers()]}
 
 
-async def test_help_that_never_comes_is_not_waited_for(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_for_donors_that_never_ends_is_not_waited_for(
+    edge: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def wait(*_: object) -> None:
         await asyncio.sleep(3600)
 
@@ -141,7 +143,7 @@ async def test_a_token_delta_that_is_lost_or_damaged_costs_only_time(
 async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
     origin: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By whoever can write records: the layer is rebuilt without it."""
+    """Anybody who can write records can write a false token delta. The layer is then rebuilt without it."""
     monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     sidecar, layer = origin.running.sidecar, await record_of(origin)
     assert layer.token_delta is not None
@@ -167,7 +169,7 @@ async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
 
 
 async def test_an_image_record_carries_the_token_delta(origin: Rig, new_rig: OpenRig) -> None:
-    """What another tool copies by the image's tag alone is as fast at the other end."""
+    """An image that another tool copied by its tag alone is rebuilt as fast from the other registry."""
     digest, _ = await origin.push_image("app", "v2", [layers()[1]])
     held = await origin.running.sidecar.repository(APP).manifest_record(digest)
     assert held is not None
@@ -201,7 +203,7 @@ async def test_a_layer_of_another_repository_does_not(edge: Rig, new_rig: OpenRi
 
 
 async def test_a_damaged_older_layer_is_never_passed_on(edge: Rig) -> None:
-    """It is met while bytes flow: then the answer breaks off, and the next one is right."""
+    """The damage is noticed while bytes are sent. That answer breaks off, and the next one is right."""
     digest, newer = Digest.of(layers()[0]), layers()[1]
     await asyncio.to_thread(_damage, edge.folder / "cache" / "blobs" / "sha256" / digest.hex)
     for attempt in range(2):
@@ -216,7 +218,7 @@ async def test_a_damaged_older_layer_is_never_passed_on(edge: Rig) -> None:
 
 
 def _damage(path: Path) -> None:
-    """Flips bits all over a file, of which its times and length tell nothing."""
+    """Flips bits all over a file, whose times and length stay the same."""
     state, data = path.stat(), bytearray(path.read_bytes())
     for at in range(1000, len(data) - 1000, 5000):
         data[at] ^= 4

@@ -1,4 +1,4 @@
-"""A manifest may name reduced layers in a way that no record can stand for: nothing that it names may get lost."""
+"""Manifests of kinds for which no record can stand may name reduced layers. None of these layers may get lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 
 def cache_index() -> bytes:
-    """An index that names layers, as BuildKit's cache export makes it with image-manifest=false."""
+    """An index that names layers, as BuildKit writes its cache with image-manifest=false."""
     config = {"mediaType": "application/vnd.buildkit.cacheconfig.v0", "digest": str(Digest.of(b"{}")), "size": 2}
     named = [*(descriptor(layer, LAYER_TYPE) for layer in LAYERS), config]
     return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": named}).encode()
@@ -54,7 +54,7 @@ async def push_layers(rig: Rig) -> None:
 
 
 async def collect_everything(rig: Rig) -> None:
-    """Removes what Reducto's own garbage collection considers superfluous, however young it is."""
+    """Removes all records and blobs of any age that Reducto's garbage collection finds unneeded."""
     await collect(rig.running.sidecar, APP, -10.0)
     await sweep(rig.running.sidecar, -10.0)
 
@@ -76,7 +76,7 @@ async def test_layers_that_only_an_index_names_outlive_garbage_collection(new_ri
 
 
 async def test_a_record_stays_while_any_manifest_in_the_upstream_names_its_layer(new_rig: OpenRig) -> None:
-    """As after a push through a version that acknowledged such an index without a look at what it names."""
+    """The index was stored without restoring the layers that it names, as earlier versions did it."""
     rig = await new_rig(state="one")
     await push_layers(rig)
     await rig.repository("app").put_manifest(Tag("cache"), cache_index(), INDEX)

@@ -1,4 +1,4 @@
-"""Every upstream keeps the same promises: the embedded store here, real registries beside it."""
+"""One suite for every upstream: the embedded store and real registries."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_blobs(client: RegistryClient, tmp_path: Path) -> None:
 
 
 class NotedDownload(PartialDownload):
-    """Notes what its readers are told."""
+    """Notes the progress that is reported to readers."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
@@ -81,7 +81,7 @@ class NotedDownload(PartialDownload):
 
 async def test_a_slow_links_short_pieces_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, short = noise(1_024_000), 2048
-    # Many times what a piece takes to come, also on a machine that has other things to do.
+    # This is many times longer than a piece needs, also on a busy machine.
     monkeypatch.setattr("reducto.oci.client._REST_SECONDS", 0.05)
 
     async def dribble(request: web.Request) -> web.StreamResponse:
@@ -123,7 +123,7 @@ async def test_mounts(client: RegistryClient) -> None:
     digest = Digest.of(data)
     await client.repository(WHO, APP).put_blob(digest, data)
     location = await client.repository(WHO, OTHER).mount_blob(digest, APP)
-    if location is not None:  # a registry may decline and open a session instead: zot without its cache does
+    if location is not None:  # A registry may decline and open a session instead, as zot does without its cache.
         await client.repository(WHO, OTHER).put_blob(digest, data, location)
     assert await client.repository(WHO, OTHER).has_blob(digest)
     missing = Digest.of(b"missing")

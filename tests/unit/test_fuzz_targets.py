@@ -1,4 +1,4 @@
-"""The fuzz targets on their seeds and on some thousand variations of these, the same in every run."""
+"""The fuzz targets run on their seeds and on some thousand variations of these, the same in each run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_variations_are_refused_or_understood(name: str) -> None:
 
 
 def test_files_with_correct_hashes_are_valid() -> None:
-    """Otherwise the fuzzers would only ever see hashes that are wrong."""
+    """Otherwise the fuzzers would always stop at a wrong hash."""
     whole = seed_inputs()["instructions"]
     assert [instructions_with_correct_hashes(data)[:12] for data in whole[2:]] == [data[:12] for data in whole[:2]]
     (corpus,) = seed_inputs()["mapped_corpus"]

@@ -1,4 +1,4 @@
-"""A file with one writer and readers that follow it."""
+"""A growing file has one writer, and readers that read it while it grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidecar.runtime.offload import Offload
 
 
 def written(folder: Path, offset: int, pieces: Iterable[bytes | memoryview]) -> bytes:
-    """What the file holds after its writer wrote ``pieces``."""
+    """The file's content after its writer wrote ``pieces``."""
 
     async def run() -> bytes:
         offload = Offload()
@@ -45,7 +45,7 @@ def test_a_write_that_ends_early_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     real, rng = os.pwritev, random.Random(1)
 
     def short(descriptor: int, pieces: list[memoryview], offset: int) -> int:
-        """As a system may do it: fewer bytes than there are."""
+        """Writes fewer bytes than it was given, as an operating system may."""
         data = b"".join(pieces)
         return real(descriptor, [data[: rng.randrange(1, len(data) + 1)]], offset)
 

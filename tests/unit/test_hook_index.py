@@ -1,4 +1,4 @@
-"""One suite for every form of the hook index; the shared one against a real server."""
+"""One suite for every form of the hook index. The shared form runs against a real server."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_the_corpus_with_most_hooks_comes_first(index: HookIndex) -> None:
     assert index.rank("a/b", [], 8) == []
 
 
-def test_of_equals_the_later_comes_first(index: HookIndex) -> None:
+def test_among_equal_corpora_the_later_comes_first(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(1, 2), b"")
     index.add("a/b", NEW, hooks(1, 2), b"")
     assert index.rank("a/b", hooks(1, 2), 8) == [NEW, OLD]
 
 
-def test_scopes_know_nothing_of_each_other(index: HookIndex) -> None:
+def test_scopes_are_separate(index: HookIndex) -> None:
     index.add("tenant-a", OLD, hooks(1), b"secret")
     assert index.rank("tenant-b", hooks(1), 8) == []
     assert index.source("tenant-b", OLD) is None
@@ -68,7 +68,7 @@ def test_scopes_know_nothing_of_each_other(index: HookIndex) -> None:
     assert index.source("tenant-a", OLD) == b"secret"
 
 
-def test_forgotten_is_forgotten(index: HookIndex) -> None:
+def test_a_forgotten_corpus_is_not_found(index: HookIndex) -> None:
     index.add("a/b", OLD, hooks(1, 2), b"one")
     index.forget("a/b", OLD)
     assert index.rank("a/b", hooks(1, 2), 8) == []
@@ -93,7 +93,7 @@ def test_large_corpora_are_sampled_alike(index: HookIndex) -> None:
 
 
 @pytest.mark.integration
-def test_replicas_share_it_and_a_flush_is_harmless(redis_url: str) -> None:
+def test_replicas_share_the_index_and_a_flush_is_harmless(redis_url: str) -> None:
     import redis
 
     one, two = RedisHookIndex(redis_url), RedisHookIndex(redis_url)
@@ -106,7 +106,7 @@ def test_replicas_share_it_and_a_flush_is_harmless(redis_url: str) -> None:
     two.close()
 
 
-def test_a_server_that_is_away_costs_no_push() -> None:
+def test_a_server_that_cannot_be_reached_fails_no_push() -> None:
     index = RedisHookIndex(f"redis://127.0.0.1:{free_port()}/0")
     index.add("a/b", OLD, hooks(1), b"")
     assert index.rank("a/b", hooks(1), 8) == []

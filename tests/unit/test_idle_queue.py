@@ -1,4 +1,4 @@
-"""What waits until nothing else runs, and outlives the process."""
+"""The queue of work for idle hours, which outlives the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CORPUS, OTHER = CorpusId("a" * 64), CorpusId("b" * 64)
 FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"first", b"second", b"third"))
 
 
-def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
+def test_the_format_of_the_file_does_not_change(tmp_path: Path) -> None:
     waiting = IdleQueue(tmp_path / "waiting.json", wanted=True)
     waiting.note(TOOL, [], THIRD)
     waiting.note(APP, [OTHER], SECOND)
@@ -43,7 +43,7 @@ def test_a_later_process_goes_on(tmp_path: Path) -> None:
     assert again.next() == waiting.next()
 
 
-def test_what_came_meanwhile_still_waits(tmp_path: Path) -> None:
+def test_work_that_was_added_meanwhile_still_waits(tmp_path: Path) -> None:
     waiting = IdleQueue(tmp_path / "waiting.json", wanted=True)
     waiting.note(APP, [CORPUS], FIRST)
     found = waiting.next()
@@ -55,7 +55,7 @@ def test_what_came_meanwhile_still_waits(tmp_path: Path) -> None:
     assert waiting.next() is None
 
 
-def test_where_nobody_does_the_work_nothing_is_kept(tmp_path: Path) -> None:
+def test_a_queue_that_is_not_wanted_stays_empty(tmp_path: Path) -> None:
     shutil.copy(GOLDEN, tmp_path / "waiting.json")
     waiting = IdleQueue(tmp_path / "waiting.json", wanted=False)
     waiting.restore()
@@ -68,7 +68,7 @@ def test_where_nobody_does_the_work_nothing_is_kept(tmp_path: Path) -> None:
     "content",
     [b"", b"[]", b'{"version": 2, "repositories": {}}', b'{"version": 1, "repositories": {"app": {"corpora": ["x"]}}}'],
 )
-def test_an_unreadable_file_counts_for_nothing(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "waiting.json"
     path.write_bytes(content)
     waiting = IdleQueue(path, wanted=True)

@@ -1,4 +1,4 @@
-"""What an encode or a rebuild held is gone with it, and not when the garbage collector comes: it holds much."""
+"""The memory of an encoder or decoder, often hundreds of MB, is freed at its end and not by the garbage collector."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BLOBS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class One:
-    """One corpus to refer to."""
+class OneCorpus:
+    """A reference finder that has one corpus."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
@@ -36,7 +36,7 @@ class One:
 
 
 def left_to_the_collector(action: Callable[[], object]) -> list[str]:
-    """The kinds of objects of ours that ``action`` leaves behind in cycles."""
+    """The names of Reducto's classes of which ``action`` leaves objects behind in reference cycles."""
     gc.collect()
     gc.disable()
     try:
@@ -62,7 +62,7 @@ def test_nothing_is_left_to_the_garbage_collector(kind: str, tmp_path: Path) -> 
     outcomes: list[Reduction | Stored] = []
 
     def encode() -> None:
-        encoder = codec.encoder(One(corpus), tmp_path)
+        encoder = codec.encoder(OneCorpus(corpus), tmp_path)
         for at in range(0, len(blob), 100_003):
             encoder.feed(blob[at : at + 100_003])
         outcomes.append(encoder.finish(Digest.of(blob)))

@@ -1,4 +1,4 @@
-"""Read-write locks: pushes share one, a rewriting holds it alone, and a cancelled waiter leaves no trace."""
+"""Read-write locks: pushes share a lock, a rewriting holds it alone, and a cancelled waiter leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.records.locks import ReadWriteLocks
 APP, OTHER = RepositoryName("app"), RepositoryName("other")
 
 
-async def test_writers_share_and_one_is_alone() -> None:
+async def test_pushes_share_the_lock_and_a_rewriting_is_alone() -> None:
     locks, log = ReadWriteLocks(), []
 
     async def write(name: str) -> None:
@@ -39,7 +39,7 @@ async def test_writers_share_and_one_is_alone() -> None:
     assert log[5:] == ["alone begins", "alone ends", "c begins", "c ends"]
 
 
-async def test_who_gives_up_leaves_no_trace() -> None:
+async def test_a_cancelled_waiter_leaves_the_lock_unchanged() -> None:
     locks = ReadWriteLocks()
     async with locks.shared(APP):
         waiting = asyncio.create_task(locks.exclusive(APP).__aenter__())

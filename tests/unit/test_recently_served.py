@@ -1,4 +1,4 @@
-"""The list of served layers that outlives the process."""
+"""The list of recently served layers, which outlives the process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def everything(_: Digest) -> bool:
     return True
 
 
-def test_the_file_is_as_it_always_was(tmp_path: Path) -> None:
+def test_the_format_of_the_file_does_not_change(tmp_path: Path) -> None:
     served = RecentlyServed(tmp_path / "served.json")
     served.note(APP, FIRST)
     served.note(TOOL, THIRD)
@@ -48,13 +48,13 @@ def test_a_later_process_asks_for_records_and_keeps_the_order(tmp_path: Path) ->
     assert served.earlier(APP) == [FIRST.digest, SECOND.digest]
     assert not list(served.layers(APP))
     served.note(APP, THIRD)
-    served.recall(APP, [SECOND])  # the first has no record any more
+    served.recall(APP, [SECOND])  # The first layer has no record any more.
     assert list(served.layers(APP)) == [THIRD, SECOND]
     assert served.earlier(APP) == []
     assert served.earlier(TOOL) == [THIRD.digest]
 
 
-def test_what_nobody_asked_for_stays_in_the_file(tmp_path: Path) -> None:
+def test_digests_that_were_not_recalled_stay_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "served.json"
     shutil.copy(GOLDEN, path)
     served = RecentlyServed(path)
