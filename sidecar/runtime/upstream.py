@@ -1,4 +1,4 @@
-"""The upstream registry as the configuration describes it, and what is counted of it."""
+"""The options of the connection to the upstream registry, and the metrics that count its requests and bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST_PAUSE_SECONDS = 0.2
 
 
 def http_options(config: UpstreamOptions) -> HttpOptions:
-    """How to reach the upstream registry over HTTP. Answers that ask for patience are left to the client."""
+    """How to reach the upstream registry over HTTP. Answers with status 429 are passed on, so that clients wait."""
     return HttpOptions(
         url=config.url,
         ca_file=config.ca_file,

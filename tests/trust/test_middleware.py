@@ -1,4 +1,4 @@
-"""What stands before the ports: rates, paths, addresses, API keys, TLS, the audit log, in a running sidecar."""
+"""Rates, paths, addresses, API keys, TLS and the audit log in a running sidecar."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_honest_paths_pass(path: str) -> None:
 
 
 async def raw_status(port: int, request: bytes) -> int:
-    """The status that the bytes get; 0 when the connection is closed without an answer."""
+    """The status of the answer to these bytes; 0 when the connection is closed without an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
@@ -144,7 +144,7 @@ async def test_the_control_port_asks_for_a_key(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.1)
         else:
-            pytest.fail("a revoked key still opens the door")
+            pytest.fail("a revoked key is still accepted")
         assert {await ask("GET", "/x", "rdk_wrong") for _ in range(40)} == {401, 429}, "guessing is slowed down"
 
 

@@ -1,4 +1,4 @@
-"""Worker threads: no more compute at once than there are workers, and who waits does not count."""
+"""Worker threads: at most as many compute at once as there are CPU slots; a thread that waits gives up its slot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def offload() -> AsyncIterator[Offload]:
     await asyncio.to_thread(made.close)
 
 
-async def test_steps_take_turns(offload: Offload) -> None:
+async def test_steps_share_the_cpu_slots(offload: Offload) -> None:
     guard, running, most = threading.Lock(), 0, 0
     meeting = threading.Barrier(WORKERS)
 
@@ -43,7 +43,7 @@ async def test_steps_take_turns(offload: Offload) -> None:
     assert most == WORKERS
 
 
-async def test_a_step_that_waits_lets_another_compute(offload: Offload) -> None:
+async def test_a_step_that_releases_its_slot_lets_another_compute(offload: Offload) -> None:
     arrived = threading.Event()
 
     def wait() -> bool:
@@ -56,7 +56,7 @@ async def test_a_step_that_waits_lets_another_compute(offload: Offload) -> None:
     assert all(await asyncio.gather(*waiting))
 
 
-async def test_a_step_that_has_waited_does_not_wait_for_those_who_wait_for_it(offload: Offload) -> None:
+async def test_a_step_takes_no_slot_again_so_that_it_cannot_deadlock(offload: Offload) -> None:
     lock, held, arrived = threading.Lock(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -77,7 +77,7 @@ async def test_a_step_that_has_waited_does_not_wait_for_those_who_wait_for_it(of
     await asyncio.wait_for(asyncio.gather(holder, *waiting), 10)
 
 
-async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
+async def test_a_slot_is_released_after_a_failure(offload: Offload) -> None:
     def fail() -> None:
         offload.release_cpu_slot()
         raise OSError("gone")
@@ -89,7 +89,7 @@ async def test_a_turn_is_given_back_after_a_failure(offload: Offload) -> None:
 
 
 class _Crowd:
-    """Counts how many are inside at once."""
+    """Counts how many threads are inside `work` at once."""
 
     def __init__(self) -> None:
         self._guard, self._inside, self.most = threading.Lock(), 0, 0
@@ -103,7 +103,7 @@ class _Crowd:
             self._inside -= 1
 
 
-async def test_steps_and_what_they_hand_out_share_the_turns(offload: Offload) -> None:
+async def test_steps_and_the_jobs_they_submit_share_the_slots(offload: Offload) -> None:
     crowd = _Crowd()
 
     def step() -> int:
@@ -115,12 +115,12 @@ async def test_steps_and_what_they_hand_out_share_the_turns(offload: Offload) ->
     assert crowd.most == WORKERS
 
 
-async def test_who_asks_for_a_result_computes_it_if_no_worker_has_begun(offload: Offload) -> None:
+async def test_a_caller_computes_a_result_that_no_worker_has_begun(offload: Offload) -> None:
     met, free = threading.Barrier(WORKERS + 1), threading.Event()
 
     def step(number: int) -> int:
         met.wait(10)
-        if number:  # keeps its turn
+        if number:  # this step keeps its slot
             return free.wait(10)
         try:
             job = offload.submit(threading.get_ident)
@@ -134,7 +134,7 @@ async def test_who_asks_for_a_result_computes_it_if_no_worker_has_begun(offload:
     assert await asyncio.wait_for(asyncio.gather(*steps), 10) == [True] * WORKERS
 
 
-async def test_who_waits_for_a_worker_lends_out_the_turn(offload: Offload) -> None:
+async def test_a_caller_that_waits_for_a_worker_gives_up_its_slot(offload: Offload) -> None:
     begun, free = threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -142,7 +142,7 @@ async def test_who_waits_for_a_worker_lends_out_the_turn(offload: Offload) -> No
         return free.wait(10)
 
     def step() -> bool:
-        jobs = [offload.submit(work) for _ in range(WORKERS - 1)]  # with the step's own, that is all turns
+        jobs = [offload.submit(work) for _ in range(WORKERS - 1)]  # with the step's own slot, these are all
         assert begun.wait(10)
         return all([job.result() for job in jobs])
 
@@ -152,7 +152,7 @@ async def test_who_waits_for_a_worker_lends_out_the_turn(offload: Offload) -> No
     assert await waiting
 
 
-async def test_what_a_client_waits_for_waits_only_for_its_like(offload: Offload) -> None:
+async def test_serving_steps_queue_only_behind_serving_steps(offload: Offload) -> None:
     inside, free = threading.Semaphore(0), threading.Event()
 
     def hold() -> bool:
@@ -172,10 +172,10 @@ async def test_what_a_client_waits_for_waits_only_for_its_like(offload: Offload)
 
 
 class _Bytes:
-    """Stands for what a job reads, or makes."""
+    """Stands for a buffer that a job reads, or makes."""
 
 
-async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offload: Offload) -> None:
+async def test_a_cancelled_job_frees_its_arguments(offload: Offload) -> None:
     def step() -> bool:
         offload.submit(time.sleep, 0)
         data = _Bytes()
@@ -191,7 +191,7 @@ async def test_a_job_that_was_cancelled_lets_go_of_what_it_would_have_read(offlo
     assert await asyncio.wait_for(asyncio.gather(*(offload.run(step) for _ in range(4))), 10) == [True] * 4
 
 
-async def test_a_failure_reaches_who_asks(offload: Offload) -> None:
+async def test_a_failure_is_raised_by_result(offload: Offload) -> None:
     def fail() -> None:
         raise OSError("gone")
 
@@ -204,7 +204,7 @@ async def test_a_failure_reaches_who_asks(offload: Offload) -> None:
 
 
 @pytest.mark.parametrize("who", ["who asks", "a worker"])
-async def test_a_failure_keeps_nothing_that_only_the_collector_would_end(offload: Offload, who: str) -> None:
+async def test_a_failure_leaves_no_reference_cycle(offload: Offload, who: str) -> None:
     def fail(_: _Bytes) -> None:
         raise OSError("gone")
 
@@ -227,7 +227,7 @@ async def test_a_failure_keeps_nothing_that_only_the_collector_would_end(offload
         gc.enable()
 
 
-async def test_what_was_computed_here_does_not_wait_for_a_turn_to_be_freed(offload: Offload) -> None:
+async def test_a_result_computed_by_the_caller_is_freed_without_a_slot(offload: Offload) -> None:
     met, free = threading.Barrier(WORKERS), threading.Event()
 
     def hold() -> bool:
@@ -253,8 +253,8 @@ CAUSE: ContextVar[str] = ContextVar("cause", default="nobody")
 
 
 @pytest.mark.parametrize("how", ["run", "serve", "io", "background", "submit"])
-async def test_workers_have_the_context_of_who_asked(offload: Offload, how: str) -> None:
-    """Context variables name the request in every line of the log."""
+async def test_workers_run_in_a_copy_of_the_callers_context(offload: Offload, how: str) -> None:
+    """Context variables carry the request's id into every line of the log."""
 
     async def ask(cause: str) -> str:
         CAUSE.set(cause)
@@ -267,7 +267,7 @@ async def test_workers_have_the_context_of_who_asked(offload: Offload, how: str)
     assert await offload.io(CAUSE.get) == "nobody"
 
 
-async def test_pausing_is_nothing_elsewhere(offload: Offload) -> None:
+async def test_releasing_a_slot_does_nothing_on_other_threads(offload: Offload) -> None:
     def pause() -> int:
         offload.release_cpu_slot()
         return 1

@@ -1,4 +1,4 @@
-"""What Linux says of a thread that wants a processor."""
+"""How long a thread that could have run had no processor, as Linux counts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BURN = "import time\nwhile True: time.process_time()"
 
 
 def burn(seconds: float) -> float:
-    """Wall seconds that so much processor time takes this thread."""
+    """Computes for ``seconds`` of processor time; returns the wall seconds that this took."""
     started, until = time.monotonic(), time.thread_time() + seconds
     while time.thread_time() < until:
         pass
@@ -31,10 +31,10 @@ def test_waiting_for_a_processor_is_counted() -> None:
     found: dict[str, float] = {}
 
     def watched() -> None:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread alone
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # affects this thread alone
         with contextlib.closing(CpuWait()) as wait:
             command = [sys.executable, "-c", BURN]
-            rival = subprocess.Popen(command)  # on the same processor: it inherits that
+            rival = subprocess.Popen(command)  # the child inherits the affinity, so it competes for the same processor
             try:
                 before = wait.so_far()
                 found["wall"] = burn(0.3)
@@ -50,7 +50,7 @@ def test_waiting_for_a_processor_is_counted() -> None:
 
 
 @pytest.mark.parametrize("task_clock", [True, False])
-def test_what_a_thread_does_itself_is_not_counted(task_clock: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_is_not_counted(task_clock: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not task_clock:  # as where perf_event_open is forbidden
         monkeypatch.setattr(process, "_OPEN_EVENT", {})
     with contextlib.closing(CpuWait(os.devnull)) as wait:
@@ -60,7 +60,7 @@ def test_what_a_thread_does_itself_is_not_counted(task_clock: bool, monkeypatch:
         assert waited <= wall - 0.3 + 0.01 * wall
 
 
-def test_what_the_host_takes_away_counts_by_processor(tmp_path: Path) -> None:
+def test_steal_time_counts_for_the_processor_that_lost_most(tmp_path: Path) -> None:
     machine = tmp_path / "stat"
 
     def tell(*stolen: int) -> None:

@@ -1,4 +1,4 @@
-"""Several tasks at once: an error is told when nothing runs any more."""
+"""Several tasks at once: an error is raised when all of them have ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from sidecar.runtime.tasks import together
 
 
-async def test_an_error_waits_for_those_who_still_run() -> None:
+async def test_an_error_is_raised_when_all_have_ended() -> None:
     ended = []
 
     async def fail() -> str:
