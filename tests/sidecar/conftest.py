@@ -18,7 +18,7 @@ OpenRig = Callable[..., Awaitable[Rig]]
 @pytest.fixture(autouse=True)
 def _never_blocks() -> Iterator[BlockBuster]:
     """A blocking call on the event loop, from the sidecar's own code, fails the test."""
-    with blockbuster_ctx("sidecar") as blocking:
+    with blockbuster_ctx(["sidecar", "reducto.oci"]) as blocking:
         # A performance counter's descriptor gives 8 bytes that the kernel has at hand; nothing waits for them.
         blocking.functions["os.read"].can_block_in("sidecar/runtime/process.py", "_waited")
         yield blocking
