@@ -18,16 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from reducto.cli.console import format_bytes
 from reducto.config import CacheOptions, Config, ListenOptions, SpoolOptions, UpstreamOptions
-from reducto.values import Digest
+from reducto.oci.client import RegistryClient, RepositoryClient
+from reducto.oci.http import HttpOptions, HttpTransport
+from reducto.oci.manifest import OCI_MANIFEST
+from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.transport import Caller
+from reducto.values import Descriptor, Digest
 from sidecar.serve import start
 
 _LAYER_LIMIT_BYTES = 40 << 20
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_REPOSITORY = "demo/app"
+_REPOSITORY = RepositoryName("demo/app")
 
 
 async def demo() -> tuple[dict[str, Any], str]:
@@ -42,8 +44,13 @@ async def demo() -> tuple[dict[str, Any], str]:
         )
         running = await start(config)
         try:
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{running.data_port}") as session:
-                results = [await _version(session, running.sidecar.runtime.metrics, number) for number in (1, 2)]
+            parts = running.sidecar.runtime
+            transport = HttpTransport(HttpOptions(url=f"http://127.0.0.1:{running.data_port}"), parts.offload)
+            try:
+                repository = RegistryClient(transport, parts.offload).repository(Caller(), _REPOSITORY)
+                results = [await _version(repository, parts.metrics, number) for number in (1, 2)]
+            finally:
+                await transport.close()
         finally:
             await running.stop()
     return {"versions": [dataclasses.asdict(result) for result in results]}, _text(results)
@@ -58,46 +65,40 @@ class _Result:
     pull_seconds: float
 
 
-async def _version(session: aiohttp.ClientSession, metrics: Any, number: int) -> _Result:
+async def _version(repository: RepositoryClient, metrics: Any, number: int) -> _Result:
+    """Pushes and pulls one version of the image. Raises `WrongContent` when a layer comes back changed."""
     layers = [_layer(Path(sysconfig.get_path(which)), number) for which in ("stdlib", "purelib")]
     before = metrics.registry.get_sample_value("reducto_layer_stored_bytes_total") or 0
-    started = time.monotonic()
-    manifest = await _push(session, layers, f"v{number}")
+    started, tag = time.monotonic(), Tag(f"v{number}")
+    manifest = await _push(repository, layers, tag)
     pushed = time.monotonic()
     for layer in layers:
-        async with session.get(f"/v2/{_REPOSITORY}/blobs/{Digest.of(layer)}") as answer:
-            if Digest.of(await answer.read()) != Digest.of(layer):
-                raise RuntimeError("a layer came back changed")
-    async with session.get(f"/v2/{_REPOSITORY}/manifests/v{number}", headers={"Accept": _MANIFEST}) as answer:
-        if await answer.read() != manifest:
-            raise RuntimeError("the manifest came back changed")
+        await repository.read_blob(_describe(layer, ""), len(layer))
+    found = await repository.manifest(tag)
+    if found is None or found.data != manifest:
+        raise RuntimeError("the manifest came back changed")
     stored = (metrics.registry.get_sample_value("reducto_layer_stored_bytes_total") or 0) - before
     return _Result(number, sum(map(len, layers)), int(stored), pushed - started, time.monotonic() - pushed)
 
 
-async def _push(session: aiohttp.ClientSession, layers: list[bytes], tag: str) -> bytes:
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {"version": tag}}}).encode()
+async def _push(repository: RepositoryClient, layers: list[bytes], tag: Tag) -> bytes:
+    """Pushes an image and returns its manifest."""
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": {"version": str(tag)}}}).encode()
     for blob in [*layers, config]:
-        async with session.post(f"/v2/{_REPOSITORY}/blobs/uploads/") as answer:
-            answer.raise_for_status()
-            location = answer.headers["Location"]
-        async with session.put(location, params={"digest": str(Digest.of(blob))}, data=io.BytesIO(blob)) as answer:
-            answer.raise_for_status()
+        await repository.put_blob(Digest.of(blob), blob)
     document = {
         "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": _describe(config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [_describe(layer, "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers],
+        "mediaType": OCI_MANIFEST,
+        "config": _describe(config, "application/vnd.oci.image.config.v1+json").to_json(),
+        "layers": [_describe(layer, "application/vnd.oci.image.layer.v1.tar+gzip").to_json() for layer in layers],
     }
     manifest = json.dumps(document).encode()
-    headers = {"Content-Type": _MANIFEST}
-    async with session.put(f"/v2/{_REPOSITORY}/manifests/{tag}", data=manifest, headers=headers) as answer:
-        answer.raise_for_status()
+    await repository.put_manifest(tag, manifest, OCI_MANIFEST)
     return manifest
 
 
-def _describe(blob: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": str(Digest.of(blob)), "size": len(blob)}
+def _describe(blob: bytes, media_type: str) -> Descriptor:
+    return Descriptor(media_type, Digest.of(blob), len(blob))
 
 
 def _layer(root: Path, number: int) -> bytes:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reducto.files import link_or_copy, move, sync_directory, sync_file, write_atomically
-from reducto.oci.manifest import digests_in
+from reducto.oci.manifest import OCI_INDEX, digests_in
 from reducto.oci.names import Reference, RepositoryName, Tag
 from reducto.values import Descriptor, Digest
 
@@ -236,7 +236,7 @@ class ImageLayout:
             change(entries)
             document = {
                 "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "mediaType": OCI_INDEX,
                 "manifests": entries,
             }
             write_atomically(self._home(repository) / "index.json", json.dumps(document).encode())

@@ -30,7 +30,7 @@ from reducto.oci.errors import (
     Unsupported,
     is_full,
 )
-from reducto.oci.manifest import Manifest
+from reducto.oci.manifest import OCI_INDEX, Manifest
 from reducto.oci.names import Tag
 from reducto.oci.ranges import parse_range
 from reducto.oci.transport import (
@@ -47,7 +47,6 @@ from sidecar.runtime.offload import Offload
 
 #: The largest manifest that the store takes.
 MANIFEST_LIMIT_BYTES = 4 << 20
-_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class EmbeddedUpstream:
@@ -153,8 +152,8 @@ class EmbeddedUpstream:
         if kind := query.get("artifactType"):
             found = [item for item in found if item.get("artifactType") == kind]
             headers["OCI-Filters-Applied"] = "artifactType"
-        document = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}
-        return BytesResponse(200, _json(document), _INDEX, **headers)
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
+        return BytesResponse(200, _json(document), OCI_INDEX, **headers)
 
     # -- changing
 
