@@ -21,10 +21,10 @@ FRAME_LIMIT_BYTES = 128 << 20
 #: The longest delta base of a frame that a reader accepts. An encoder takes 24 MiB.
 DELTA_BASE_LIMIT_BYTES = 64 << 20
 WINDOW_LOG_LIMIT = 27
-# Hash and chain tables of 4 million entries. zstd's own tables at levels 1 to 6 are too small to remember a prefix of
-# megabytes: with 12 MiB of delta base, level 6 gives more than twice the bytes of level 9.
+# Hash and chain tables of 4 million entries. zstd's own tables at low levels are too small to remember a prefix of
+# megabytes: with them, level 6 made 16.7 MB of a Python layer with six newer packages, and level 9 made 6.5 MB.
 _DELTA_HASH_LOG = 22
-# Below this level the fast strategy is used for deltas: with wide tables it comes within 15 % of level 9.
+# Below this level the fast strategy is used for deltas: with wide tables it made 7.5 MB of the same layer.
 _FIRST_SLOW_LEVEL = 4
 # From this level on there is time to look for differences first.
 _DIFFERENCE_LEVEL = 9

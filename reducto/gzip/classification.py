@@ -16,7 +16,7 @@ TRIAL_BYTES = 256 << 10
 _NEXT_TRIAL_BYTES = 1 << 20
 #: Plain bytes behind a trial that a model may look at; no model looks further.
 LOOKAHEAD_BYTES = 1 << 16
-#: Models that are kept when several come near: planning tries all of them on every segment.
+#: Models that are kept when several come near. Planning tries them on each segment until one is exact.
 _MOST_CHOICES = 3
 
 

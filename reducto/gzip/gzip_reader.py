@@ -25,8 +25,8 @@ from reducto.workers import Submit
 #: Segments that are planned as one task: as many as have 1 MiB of plain bytes together, and at most 256.
 BATCH_PLAIN_BYTES = 1 << 20
 _BATCH_SEGMENTS = 256
-#: The recipe is compressed, so a quarter of the bytes of the corrections is expected of them in it.
-_EXPECTED_RATIO = 4
+#: Corrections may shrink to a quarter when the recipe is compressed. Only beyond that is a blob refused early.
+_BEST_RATIO = 4
 
 
 @dataclass(slots=True)
@@ -195,7 +195,7 @@ class GzipReader:
             self._planned.append(planned)
             self._reader.learn_from(planned)
             self._corrections_bytes += len(planned.corrections)
-        self._check_recipe_bytes(self._corrections_bytes // _EXPECTED_RATIO, self._wire_length)
+        self._check_recipe_bytes(self._corrections_bytes // _BEST_RATIO, self._wire_length)
 
     def _check_recipe_bytes(self, recipe_bytes: int, wire_length: int) -> None:
         most = max(self._limits.recipe_floor_bytes, int(wire_length * self._limits.recipe_percent / 100))

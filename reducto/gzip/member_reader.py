@@ -15,7 +15,7 @@ from reducto.kernel.buffers import copied, copy_bytes, uncleared
 
 #: Plain bytes looked at before the encoder is named.
 SAMPLE_BYTES = 4 << 20
-#: Length of the window of plain bytes: the longest segment with its warm-up, and as much again.
+#: Length of the window of plain bytes. It grows only for a longer deflate block.
 WINDOW_BYTES = 12 << 20
 #: A segment also ends at a block boundary after so many wire bytes, because empty blocks are wire bytes without plain.
 SEGMENT_WIRE_BYTES = 8 << 20
