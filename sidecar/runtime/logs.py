@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 import traceback
 from contextlib import AbstractContextManager
@@ -46,12 +47,22 @@ def configure(level: str, form: str) -> None:
 
     Lines of other libraries are shown from ``warning`` on. Call once, from the command line.
     """
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(_formatter(_json_line if form == "json" else _text_line))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [*(each for each in root.handlers if not isinstance(each, _StandardError)), handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     _STANDARD.setLevel(level.upper())
+
+
+class _StandardError(logging.Handler):
+    """Writes to what `sys.stderr` is at the moment, which a program that embeds this one may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
 
 
 class _ProtocolFilter(logging.Filter):
