@@ -2,8 +2,8 @@
 
 from reducto.codec.blob_decoder import BlobDecoder
 from reducto.codec.blob_encoder import BlobEncoder
+from reducto.codec.encode_options import CORPORA_LIMIT, EncodeOptions
 from reducto.codec.instructions import BlobMeta, Instructions
-from reducto.codec.options import CORPORA_LIMIT, EncodeOptions
 from reducto.codec.receipt import Receipt
 from reducto.codec.reduced import Reduced
 from reducto.codec.references import FixedSelector, ReferenceCorpus, ReferenceSelector, hooks_of

@@ -21,12 +21,12 @@ from pathlib import Path
 from blake3 import blake3
 
 from reducto.codec.chosen_references import ChosenReferences
+from reducto.codec.encode_options import EncodeOptions
 from reducto.codec.frame_builder import FrameBuilder
 from reducto.codec.frames import NEED_DELTA_BASE
 from reducto.codec.gate import GateDecision, GateSample, decide
 from reducto.codec.instructions import BlobMeta, Instructions, operations_section, serialise, with_corpus
 from reducto.codec.new_bytes import NewBytesSpool
-from reducto.codec.options import EncodeOptions
 from reducto.codec.pack import pack_new_bytes
 from reducto.codec.packed import PackedTable
 from reducto.codec.plain_window import WINDOW_BYTES, PlainWindow

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reducto.codec.difference_frame import DIFFERENCE_LIMIT_BYTES
+from reducto.codec.encode_options import EncodeOptions
 from reducto.codec.frame_maker import FrameMaker
 from reducto.codec.frames import FrameKind, cut_ranges, join_ranges
 from reducto.codec.new_bytes import NewBytesSpool
-from reducto.codec.options import EncodeOptions
 from reducto.codec.references import ReferenceCorpus
 from reducto.codec.similar_base import LEAST_BYTES, extent_near, find_similar_base
 from reducto.corpus.corpus_format import SEGMENT_BYTES

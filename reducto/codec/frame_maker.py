@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from reducto.codec.encode_options import EncodeOptions
 from reducto.codec.frame_reader import prove_frame
 from reducto.codec.frames import (
     Frame,
@@ -19,7 +20,6 @@ from reducto.codec.frames import (
     compress_literal,
 )
 from reducto.codec.new_bytes import NewBytesSpool
-from reducto.codec.options import EncodeOptions
 from reducto.codec.references import ReferenceCorpus
 from reducto.kernel.buffers import copied
 from reducto.kernel.matching import OWN, Extent
