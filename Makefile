@@ -1,8 +1,10 @@
-# make run | test | lint | bench | demo: everything a developer or a first user needs.
+# make run | demo: for a first user. make setup | check | test | lint | coverage | bench: for developers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Two stamps: RUN_STAMP says that `reducto` runs, DEV_STAMP that tests and linters are there as well.
+RUN_STAMP := $(VENV)/.runs
+DEV_STAMP := $(VENV)/.installed
 C_SOURCES := $(wildcard cext/*.h cext/*/*.[ch] cext/*.py)
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reducto/version.py)
@@ -15,17 +17,44 @@ IMAGE_BUILDER ?= buildah build --timestamp $(SOURCE_DATE_EPOCH)
 IMAGE_ARGS ?=
 IMAGE ?= reducto:$(VERSION)
 
-.PHONY: setup run test lint bench bench-gzip fuzz generate demo clean dist dist-source dist-packages image
-setup: $(STAMP)
+.PHONY: setup run check check-lowest test lint coverage bench bench-gzip fuzz generate lock demo clean dist dist-source dist-packages image
 
-$(STAMP): pyproject.toml setup.py $(C_SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[test,lint]'
-	touch $@
+# For developers: Reducto with the packages for tests and linters.
+setup: $(DEV_STAMP)
 
-run: setup
+$(DEV_STAMP): pyproject.toml setup.py $(C_SOURCES)
+	@PYTHON=$(PYTHON) .ci/venv test,lint
+	@touch $(RUN_STAMP) $@
+
+# For users: only what `reducto` itself needs.
+$(RUN_STAMP): pyproject.toml setup.py $(C_SOURCES)
+	@PYTHON=$(PYTHON) .ci/venv
+	@touch $@
+
+run: $(RUN_STAMP)
 	$(BIN)/reducto serve
 
+demo: $(RUN_STAMP)
+	$(BIN)/reducto demo
+
+# Before each commit: lint, and the tests that need nothing but Python and gcc; under two minutes on two idle cores.
+# The tests are those that carry neither of two markers (pyproject.toml explains both):
+#   integration  needs a server, a client or an encoder of somebody else: docker, a registry, Go, pigz, ...
+#   slow         takes longer than about two seconds, or more than ten together with its variants
+# One process for each core runs them; which process gets a test is decided while they run.
+QUICK := -m "not slow and not integration" --numprocesses auto --dist worksteal
+check: lint
+	$(BIN)/python -m pytest $(QUICK)
+
+# The quick tests once more, in an environment of its own, with the lowest versions that pyproject.toml allows.
+check-lowest:
+	.ci/check-lowest
+
+# The quick tests, and the share of lines that they run.
+coverage: setup
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered
+
+# Everything; a test that needs what this machine lacks is skipped and says so.
 test: setup
 	$(BIN)/python -m pytest
 
@@ -39,6 +68,13 @@ lint: setup
 
 generate: setup
 	$(BIN)/python -m tests.chart.generate
+
+# The versions that the image is built with: what pyproject.toml allows, as far as possible those locked before.
+lock: setup
+	$(BIN)/pip install --quiet uv
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --extra redis --extra tracing --output-file requirements.lock pyproject.toml -
 
 # All benchmarks, or those named: make bench NAMES='kernel series'
 bench: setup
@@ -54,9 +90,6 @@ fuzz: setup
 	cext/fuzz/run.sh $(SECONDS)
 	$(BIN)/pip install --quiet '.[fuzz]' || true  # without it the search is blind
 	$(BIN)/python -m tests.fuzz $(SECONDS)
-
-demo: setup
-	$(BIN)/reducto demo
 
 dist: dist-packages image
 
@@ -85,4 +118,4 @@ image: dist-source
 	  --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) build/source
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info reducto/_kernel*
+	rm -rf $(VENV) .venv-lowest build dist *.egg-info reducto/_kernel*

@@ -1,1 +1,1 @@
-"""Measurements on real data; ``make bench`` runs them all and writes docs/benchmarks.md."""
+"""Measurements on real data; ``make bench`` runs them all and writes docs/benchmarks."""

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [NAME...]``: runs benchmarks, writes docs/benchmarks/NAME.json and docs/benchmarks.md.
+"""``python -m tests.bench [NAME...]``: runs benchmarks, writes their results and pages into docs/benchmarks.
 
 Without names all benchmarks run. On one machine only one run measures at a time; others wait for it.
 """
@@ -7,7 +7,6 @@ import argparse
 import compileall
 import fcntl
 import importlib
-import json
 import signal
 import sys
 import tempfile
@@ -15,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.report import BENCHMARKS, RESULTS, ROOT, markdown
+from tests.bench.pages import write_pages
+from tests.bench.report import BENCHMARKS, RESULTS, ROOT
 
 
 def main() -> int:
@@ -23,11 +23,14 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="names of the benchmarks to run (default: all)")
     parser.add_argument("--list", action="store_true", help="list all benchmarks")
     parser.add_argument("--strict", action="store_true", help="exit with code 1 if a promised figure does not hold")
+    parser.add_argument("--pages", action="store_true", help="make the pages of the present results; measure nothing")
     arguments = parser.parse_args()
-    for module in sorted(Path(__file__).parent.glob("bench_*.py")):
-        importlib.import_module(f"tests.bench.{module.stem}")
+    abouts = load_benchmarks()
     if arguments.list:
         print("\n".join(f"{each.name:16} {each.title}" for each in BENCHMARKS.values()))
+        return 0
+    if arguments.pages:
+        write_pages(RESULTS, abouts)
         return 0
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
@@ -45,14 +48,15 @@ def main() -> int:
         print(report.text(), flush=True)
         report.write()
         promises_hold &= all(bar.holds for bar in report.bars)
-        write_markdown()
+        write_pages(RESULTS, abouts)
     return 0 if promises_hold or not arguments.strict else 1
 
 
-def write_markdown() -> None:
-    """docs/benchmarks.md from every result there is."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    (RESULTS.parent / "benchmarks.md").write_text(markdown(results))
+def load_benchmarks() -> dict[str, str]:
+    """Imports every module with benchmarks; returns what each benchmark is about, by its name."""
+    for module in sorted(Path(__file__).parent.glob("bench_*.py")):
+        importlib.import_module(f"tests.bench.{module.stem}")
+    return {name: each.about for name, each in BENCHMARKS.items()}
 
 
 @contextmanager

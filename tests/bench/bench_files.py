@@ -17,6 +17,7 @@ OURS = {"compress": 500, "decompress": 1200}
 
 @benchmark("files", "A 2 GiB disk image against its previous version")
 def files(report: Report) -> None:
+    """`reducto compress` and `decompress` of a disk image of 2 GiB, given a corpus of its previous version."""
     images = dataset("disk-images").ensure()
     with scratch() as folder:
         corpus = corpus_of(images / "old.img", folder / "old.rc")

@@ -138,9 +138,14 @@ def inflate_ratio(plain: bytes, wire: bytes) -> float:
     return min(gzip_6_seconds(plain) for _ in range(3)) / min(seconds)
 
 
+def reference_oracle() -> Oracle | None:
+    """Go at its default level, with which docker compresses layers; None where no such Go is installed."""
+    return next((each for each in all_oracles() if each.model == "go-1.19-level-6" and each.find()), None)
+
+
 def time_figures(plain: dict[str, bytes], end: float) -> None:
     """Measures `two_thread_gain` and `inflate_ratio` on each tar, compressed by Go's default level."""
-    reference = next((each for each in all_oracles() if each.model == "go-1.19-level-6" and each.find()), None)
+    reference = reference_oracle()
     for tar, data in plain.items():
         if reference is None or store().figures(tar) or time.monotonic() > end:
             continue
@@ -156,7 +161,7 @@ def first_bar(bars: tuple[tuple[re.Pattern[str], float], ...], model: str) -> fl
 
 @benchmark("gzip", "gzip layers rebuilt bit for bit, per encoder, version and level")
 def gzip_models(report: Report) -> None:
-    """Measures every oracle on every tar, and reports."""
+    """Three tars of 50 MB, compressed by every gzip encoder, version and level that can be had, and rebuilt."""
     end = time.monotonic() + SECONDS
     plain = tars(MEGABYTES)
     pairs = [(tar, oracle) for oracle in oracles() for tar in plain]

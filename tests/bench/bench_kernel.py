@@ -18,6 +18,7 @@ _ROUNDS = 9
 
 @benchmark("kernel", "Chunking on one core")
 def kernel(report: Report) -> None:
+    """256 MiB of a Python application's layer cut into chunks on one core, in turns with pyfastcdc."""
     layers = dataset("image-series").ensure() / "layers"
     with (layers / "app.tar").open("rb") as file:
         data = memoryview(file.read(_SAMPLE_BYTES))

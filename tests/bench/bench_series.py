@@ -66,6 +66,7 @@ def bench(archive: Path, settings: dict[str, object] | None = None) -> Iterator[
 
 @benchmark("series", "Five images of one application: storage")
 def series(report: Report) -> None:
+    """A Debian base, a Python application on it and updates of both, pushed by docker with a sidecar and without."""
     with bench(dataset("image-series").ensure() / "images.tar", IDLE_AFTER) as running:
         rows, idle = push_all(running, IMAGES)
         layers = layer_growth(running)
@@ -150,6 +151,7 @@ def manifest(url: str, tag: str, repository: str = REPOSITORY) -> dict[str, list
 
 @benchmark("nightly", "Ten nightly rebuilds: storage per night")
 def nightly(report: Report) -> None:
+    """Ten nightly rebuilds of an application, pushed by docker with a sidecar and without."""
     with bench(dataset("nightly").ensure() / "images.tar", IDLE_AFTER) as running:
         rows, idle = push_all(running, NIGHTS)
     labels = [str(number) for number in range(1, len(rows) + 1)]
@@ -161,6 +163,9 @@ def nightly(report: Report) -> None:
         [list(row) for row in zip(labels, bare, reduced, added, strict=True)],
         note=f"After idle recompression: {idle / 1e6:.0f} MB.",
     )
+    report.figure("storage after ten nights, bare", bare[-1], "MB")
+    report.figure("storage after ten nights, through the sidecar", reduced[-1], "MB")
+    report.figure("storage after ten nights and idle recompression", idle / 1e6, "MB")
     report.plot(
         "Registry storage over ten nights",
         "nightly.svg",

@@ -111,6 +111,7 @@ def engines(*names: str) -> Iterator[list[DockerEngine]]:
 
 @benchmark("transfer", "docker push: time")
 def transfer(report: Report) -> None:
+    """`docker push` of an image's update through a sidecar, beside the same push to the bare registry."""
     pushes: list[list[list[float]]] = []
     with engines("builder") as (builder,):
         for _ in range(ROUNDS):
@@ -124,6 +125,7 @@ def transfer(report: Report) -> None:
 
 @benchmark("pull", "docker pull: time")
 def pulling(report: Report) -> None:
+    """`docker pull` of a whole image through a sidecar with an empty cache and a full one, beside the bare registry."""
     pulls: list[list[float]] = []
     first: list[tuple[float, int]] = []
     with engines("builder", "node") as (builder, node), pushed_series(builder) as (bare, sidecar, _seconds):
@@ -249,6 +251,7 @@ def _push_as_others(builder: DockerEngine, hosts: Sequence[str], folder: Path) -
 
 @benchmark("slow-link", "Pulling an updated image over 100 Mbit/s")
 def slow_link(report: Report) -> None:
+    """An image's update pulled over 100 Mbit/s through a sidecar beside the node that has served the older image."""
     layers: list[list[Any]] = []
     copies: list[list[Any]] = []
     pulls: list[list[Any]] = []
@@ -311,5 +314,8 @@ def slow_link(report: Report) -> None:
     for what in dict.fromkeys(row[1] for row in layers):
         slowest = min(row[2] / row[3] for row in layers if row[1] == what)
         report.at_least(f"pull of an updated image over 100 Mbit/s, layers of {what}", slowest, 4)
-    report.at_least("the same by skopeo copy", min(row[1] / row[2] for row in copies), 4)
-    report.at_least("the same by docker pull, with its unpacking", min(row[1] / row[2] for row in pulls), 4)
+    report.at_least(
+        "pull of an updated image over 100 Mbit/s by skopeo copy", min(row[1] / row[2] for row in copies), 4
+    )
+    slowest = min(row[1] / row[2] for row in pulls)
+    report.at_least("pull of an updated image over 100 Mbit/s by docker pull, with its unpacking", slowest, 4)

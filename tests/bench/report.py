@@ -1,11 +1,12 @@
-"""What a benchmark says: tables, bars that must hold, plots; as text for a terminal, JSON and Markdown.
+"""What a benchmark says: tables, figures, bars that must hold, plots; as text for a terminal and as JSON.
 
 A benchmark is a function ``measure(report)`` decorated with ``@benchmark(name, title)`` in a module
-``tests/bench/bench_*.py``; ``python -m tests.bench NAME`` runs it.
+``tests/bench/bench_*.py``; ``python -m tests.bench NAME`` runs it. ``tests.bench.pages`` makes Markdown of the JSON.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -48,6 +49,15 @@ class Bar:
 
 
 @dataclass
+class Figure:
+    """A figure of which nothing was promised."""
+
+    what: str
+    measured: float
+    unit: str
+
+
+@dataclass
 class Plot:
     """Lines over a common axis; ``file`` is the SVG beside the results."""
 
@@ -64,6 +74,7 @@ class Report:
     command: str
     tables: list[Table] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "") -> None:
@@ -78,6 +89,10 @@ class Report:
         """A promise that ``measured`` is not below ``limit``."""
         self.bars.append(Bar(what, measured, limit, unit, "higher"))
 
+    def figure(self, what: str, measured: float, unit: str) -> None:
+        """A figure for the page of conclusions, of which nothing was promised."""
+        self.figures.append(Figure(what, measured, unit))
+
     def plot(self, title: str, file: str, svg: str) -> None:
         """A picture, written beside the results."""
         RESULTS.mkdir(parents=True, exist_ok=True)
@@ -90,7 +105,8 @@ class Report:
         for table in self.tables:
             parts.append(f"\n{table.title}\n{_aligned(table)}")
             parts += [table.note] if table.note else []
-        parts += [f"{'holds' if bar.holds else 'FALLS SHORT'}: {_sentence(bar)}" for bar in self.bars]
+        parts += [f"{figure.what}: {shown(figure.measured)} {figure.unit}" for figure in self.figures]
+        parts += [f"{'holds' if bar.holds else 'FALLS SHORT'}: {sentence(bar)}" for bar in self.bars]
         return "\n".join(parts)
 
     def write(self) -> Path:
@@ -99,7 +115,7 @@ class Report:
         facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "machine": machine(), "commit": commit()}
         bars = [{**asdict(bar), "holds": bar.holds} for bar in self.bars]
         path = RESULTS / f"{self.name}.json"
-        path.write_text(json.dumps({**asdict(self), "bars": bars, **facts}, indent=1) + "\n")
+        path.write_text(as_json({**asdict(self), "bars": bars, **facts}) + "\n")
         return path
 
 
@@ -108,8 +124,11 @@ Measure = Callable[[Report], None]
 
 @dataclass(frozen=True)
 class Benchmark:
+    """A named measurement; ``about`` says in one paragraph what is measured and on what data."""
+
     name: str
     title: str
+    about: str
     measure: Measure
 
     def run(self) -> Report:
@@ -122,10 +141,13 @@ BENCHMARKS: dict[str, Benchmark] = {}
 
 
 def benchmark(name: str, title: str) -> Callable[[Measure], Measure]:
-    """Makes ``measure`` known under ``name``."""
+    """Makes ``measure`` known under ``name``; the first paragraph of its docstring says what is measured, on what."""
 
     def decorate(measure: Measure) -> Measure:
-        BENCHMARKS[name] = Benchmark(name, title, measure)
+        about = " ".join((inspect.getdoc(measure) or "").split("\n\n")[0].split())
+        if not about:
+            raise ValueError(f"the benchmark {name} has no docstring")
+        BENCHMARKS[name] = Benchmark(name, title, about, measure)
         return measure
 
     return decorate
@@ -146,53 +168,37 @@ def commit() -> str:
     return subprocess.run(described, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
-def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """``docs/benchmarks.md`` from the JSON of all benchmarks."""
-    parts = [
-        "# Benchmarks\n",
-        "Made by `make bench`; do not edit. Each part says what made it, when, where and of what.\n",
-    ]
-    short = [(result["title"], bar) for result in results for bar in result["bars"] if not bar["holds"]]
-    if short:
-        parts.append("Promises that do not hold yet:\n")
-        parts += [f"- {title}: {_sentence(_bar(bar))}" for title, bar in short] + [""]
-    for result in results:
-        parts.append(f"## {result['title']}\n")
-        facts = f"`{result['command']}`, {result['date']}, commit {result['commit']}, on {result['machine']}."
-        parts.append(facts + "\n")
-        for table in result["tables"]:
-            parts.append(f"### {table['title']}\n\n{_markdown_table(Table(**table))}\n")
-            parts += [table["note"] + "\n"] if table["note"] else []
-        parts += [f"![{plot['title']}](benchmarks/{plot['file']})\n" for plot in result["plots"]]
-        if result["bars"]:
-            parts += [
-                f"- {'holds' if bar['holds'] else '**falls short**'}: {_sentence(_bar(bar))}" for bar in result["bars"]
-            ]
-            parts.append("")
-    return "\n".join(parts).rstrip() + "\n"
+def as_json(value: Any, indent: str = "") -> str:
+    """JSON with one line for each row, figure and bar, so that two results can be compared line by line."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not any(isinstance(each, dict | list) for each in inner):
+        return json.dumps(value)
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items, (first, last) = [f"{json.dumps(key)}: {as_json(each, deeper)}" for key, each in value.items()], "{}"
+    else:
+        items, (first, last) = [as_json(each, deeper) for each in value], "[]"
+    return f"{first}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{last}"
 
 
-def _bar(facts: dict[str, Any]) -> Bar:
-    return Bar(**{key: value for key, value in facts.items() if key != "holds"})
+def edge(bar: Bar) -> str:
+    """The limit as words: ``at most 0.5``."""
+    return f"{'at most' if bar.better == 'lower' else 'at least'} {bar.limit:.4g}"
 
 
-def _sentence(bar: Bar) -> str:
-    edge = "at most" if bar.better == "lower" else "at least"
-    return f"{bar.what}: {_shown(bar.measured)} {bar.unit} ({edge} {_shown(bar.limit)})"
+def sentence(bar: Bar) -> str:
+    """What was measured and promised, in one line."""
+    return f"{bar.what}: {shown(bar.measured)} {bar.unit} ({edge(bar)})"
 
 
-def _shown(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
+    """A cell as text: numbers below 1000 with three significant digits, larger ones without fraction."""
     if isinstance(cell, float):
         return f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
     return "" if cell is None else str(cell)
 
 
 def _aligned(table: Table) -> str:
-    lines = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
+    lines = [table.columns, *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.columns))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-
-
-def _markdown_table(table: Table) -> str:
-    head = "| " + " | ".join(table.columns) + " |\n|" + " --- |" * len(table.columns)
-    return "\n".join([head, *("| " + " | ".join(map(_shown, row)) + " |" for row in table.rows)])

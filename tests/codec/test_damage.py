@@ -36,6 +36,7 @@ def outcome(data: bytes, corpus: Corpus, directory: Path, wire: ByteRange | None
         return None
 
 
+@pytest.mark.slow
 def test_every_byte_flipped(small: tuple[bytes, bytes, Corpus, Path]) -> None:
     blob, data, corpus, directory = small
     refused = 0

@@ -94,6 +94,7 @@ def test_threads_and_piece_lengths_change_nothing(tmp_path: Path) -> None:
             assert encode(new, [corpus], tmp_path, workers=workers, piece=piece) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framed", [False, True])
 def test_bytes_in_the_write_buffer_give_the_same_result(framed: bool, tmp_path: Path) -> None:
     old = words(3_000_000, seed=5)
@@ -359,6 +360,7 @@ def test_a_closed_decoder_follows_nobody(tmp_path: Path) -> None:
     assert newer.reused_bytes == 0
 
 
+@pytest.mark.slow
 def test_wrong_bytes_of_the_older_blob_never_pass(tmp_path: Path) -> None:
     corpora, blobs, instructions = _two_versions(tmp_path)
     given = {corpus.id: corpus for corpus in corpora}

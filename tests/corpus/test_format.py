@@ -154,6 +154,7 @@ def test_the_identity_depends_on_plain_bytes_and_dictionary_only(tmp_path: Path)
 # -- damage --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.rc"
     write_small(path, signer=SIGNER, plain=noise(2000) + bytes(1000))

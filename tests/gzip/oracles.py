@@ -106,3 +106,8 @@ def all_oracles() -> list[Oracle]:
 
     go = [*go_oracles(), *klauspost.go_oracles()]
     return [*go, *klauspost.klauspost_oracles(), *zlib_family.all_of_zlib()]
+
+
+def named(name: str) -> Oracle:
+    """The oracle ``encoder-version-level``, or ``encoder-level`` for programs of which a machine has one version."""
+    return next(oracle for oracle in all_oracles() if name in (oracle.name, f"{oracle.encoder}-{oracle.level}"))

@@ -15,12 +15,15 @@ from tests.gzip.helpers import assert_exact, read_container, workers
 NAMES = (
     *("go-1.26-level0", "go-1.26-level3", "go-1.26-level5", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6"),
     *("klauspost-1.15.12-level4", "pgzip-1.15.12-level5", "pgzip-1.18.0-level2"),
-    *("gnu-gzip-1.12-level4", "gnu-gzip-1.12-level9", "pigz-2.6-level6", "pigz-2.6-independent-level6"),
+    *("gnu-gzip-level4", "gnu-gzip-level9", "pigz-level6", "pigz-independent-level6"),
+    *("zlib-level2", "zlib-level5", "zlib-level7"),
 )
-CHOSEN = [oracle for oracle in oracles.all_oracles() if oracle.name in NAMES or oracle.encoder == "zlib"]
-SOME = [oracle for oracle in CHOSEN if oracle.encoder != "zlib" or oracle.level in ("level2", "level5", "level7")]
+SOME = [oracles.named(name) for name in NAMES]
+LONG = [oracles.named(f"{name}-level1") for name in ("pgzip-1.15.12", "pigz", "go-1.27")]
+LONG.append(oracles.named("pgzip-1.15.12-level5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", SOME, ids=lambda oracle: oracle.name)
 @pytest.mark.parametrize("quiet", [samples.noise, samples.constant], ids=lambda kind: kind.__name__)
 def test_a_beginning_that_tells_nothing_costs_little(oracle: oracles.Oracle, quiet) -> None:
@@ -32,6 +35,7 @@ def test_a_beginning_that_tells_nothing_costs_little(oracle: oracles.Oracle, qui
     assert exact.recipe_bytes < 1000
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", [samples.words, samples.noise, samples.archive], ids=lambda kind: kind.__name__)
 def test_members_by_many_encoders_need_no_corrections(kind) -> None:
     parts, wire = [], b""
@@ -55,10 +59,9 @@ def test_naming_an_encoder_costs_little_time(length: int) -> None:
     assert min(seconds) < 0.1 + length / 10e6
 
 
-@pytest.mark.parametrize("name", ["pgzip-1.15.12-level1", "pgzip-1.15.12-level5", "pigz-2.6-level1", "go-1.27-level1"])
-def test_long_streams_are_cut_into_segments(name: str) -> None:
+@pytest.mark.parametrize("oracle", LONG, ids=lambda oracle: oracle.name)
+def test_long_streams_are_cut_into_segments(oracle: oracles.Oracle) -> None:
     """A blob longer than the window, with empty blocks where segments may end."""
-    oracle = next(oracle for oracle in oracles.all_oracles() if oracle.name == name)
     plain = samples.archive(3_000_000) * 10
     with workers() as submit:
         exact = assert_exact(oracle.model, plain, oracle.encode(plain), submit=submit)

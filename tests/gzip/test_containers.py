@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import shutil
 import struct
 import subprocess
 import zlib
@@ -15,6 +14,7 @@ from reducto.gzip import GzipRecipe
 from tests.gzip import samples
 from tests.gzip.helpers import PlainBytes, assert_exact, read_container
 from tests.gzip.oracles_zlib import deflate
+from tests.support.requirements import require_tool
 
 FTEXT, FHCRC, FEXTRA, FNAME, FCOMMENT = 1, 2, 4, 8, 16
 
@@ -90,6 +90,7 @@ def exact_or_stored(plain: bytes, wire: bytes) -> None:
         assert len(outcome.to_bytes()) <= len(wire) // 100 + 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1, 6, 9])
 @pytest.mark.parametrize("module", ["zlib_ng.zlib_ng", "isal.isal_zlib"])
 def test_forks_of_zlib_are_exact_or_stored(module: str, level: int) -> None:
@@ -99,10 +100,10 @@ def test_forks_of_zlib_are_exact_or_stored(module: str, level: int) -> None:
     exact_or_stored(plain, compressor.compress(plain) + compressor.flush())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("level", [1, 6, 9, 12])
 def test_libdeflate_is_exact_or_stored(level: int) -> None:
-    if shutil.which("libdeflate-gzip") is None:
-        pytest.skip("libdeflate-gzip is missing")
+    require_tool("libdeflate-gzip")
     plain = samples.archive(1_500_000)
     command = ["libdeflate-gzip", "-c", f"-{level}"]
     exact_or_stored(plain, subprocess.run(command, input=plain, stdout=subprocess.PIPE, check=True).stdout)

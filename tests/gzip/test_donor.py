@@ -78,6 +78,7 @@ def test_whatever_was_edited_the_bits_are_the_same(
     assert rebuilt == new_wire
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
 def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
     old = kind(PLAIN_BYTES)
@@ -88,6 +89,7 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
         assert rebuilt == new_wire
 
 
+@pytest.mark.integration
 def test_most_of_an_archive_is_rebuilt_with_the_donors_tokens() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 30, 1, 0)
@@ -97,6 +99,7 @@ def test_most_of_an_archive_is_rebuilt_with_the_donors_tokens() -> None:
     assert donor.reused_bytes > 0.9 * len(old)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("at", [0, 1, 2, 3, PLAIN_BYTES - 2, PLAIN_BYTES - 1])
 def test_a_single_byte_at_either_end(at: int) -> None:
     old = samples.words(PLAIN_BYTES)
@@ -116,6 +119,7 @@ def test_other_encoders_reuse_nothing(oracle: oracles.Oracle) -> None:
     assert donor.reused_bytes == 0
 
 
+@pytest.mark.integration
 def test_an_older_blob_of_another_level_is_no_donor() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 5, 1, 0)
@@ -125,6 +129,7 @@ def test_an_older_blob_of_another_level_is_no_donor() -> None:
     assert donor.reused_bytes == 0
 
 
+@pytest.mark.integration
 def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
     parts = [samples.archive(900_000, 5), samples.noise(500_000), samples.archive(900_000, 6)]
     old_wire, old = b"".join(SIX.encode(part) for part in parts), b"".join(parts)
@@ -135,6 +140,7 @@ def test_an_older_blob_with_several_members_and_stored_blocks() -> None:
     assert donor.reused_bytes > 0.5 * len(old)
 
 
+@pytest.mark.integration
 def test_a_donor_that_cannot_be_read_is_not_used() -> None:
     class Broken:
         reads = 0

@@ -43,6 +43,7 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     assert exact.correction_bytes <= budget
 
 
+@pytest.mark.integration
 def test_more_than_one_segment_with_workers() -> None:
     plain = samples.archive(9_000_000, 6)
     oracle = next(oracle for oracle in CURRENT if oracle.level == "level6")
@@ -51,6 +52,7 @@ def test_more_than_one_segment_with_workers() -> None:
     assert len(exact.recipe.members[0].segments) >= 8
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("level", [1, 6])
 @pytest.mark.parametrize("write_bytes", [512, 4096, 40_000, 1 << 20])
 def test_write_size_does_not_matter(level: int, write_bytes: int) -> None:
@@ -64,6 +66,7 @@ def test_write_size_does_not_matter(level: int, write_bytes: int) -> None:
     assert assert_exact(f"go-1.19-level-{level}", plain, wire).correction_bytes <= 16
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("level", [-2, 0, 1, 2, 6, 9])
 def test_flushed_streams_cost_little(level: int) -> None:
     plain = samples.archive(2_000_000, 8)

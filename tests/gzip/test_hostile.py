@@ -31,6 +31,7 @@ def go_file(level: int = 6) -> bytes:
     return next(path for path in GOLDEN if path.stem.endswith(f"level{level}")).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 6])
 def test_flipped_bytes_are_exact_or_stored(level: int) -> None:
     wire = go_file(level)
@@ -222,6 +223,7 @@ def bomb() -> bytes:
     return pieces[0] + pieces[1] * (BOMB_PLAIN_BYTES // (1 << 20) - 1) + b"\x03\0" + trailer
 
 
+@pytest.mark.slow
 def test_ten_gigabyte_bomb_is_stored_within_memory_and_time(tmp_path: Path) -> None:
     """With the default limits, in a process of its own so that its peak of memory can be read."""
     file = tmp_path / "bomb.gz"

@@ -102,6 +102,7 @@ def test_more_than_one_segment_with_workers(oracle: oracles.Oracle) -> None:
     assert len(exact.recipe.members[0].segments) >= 4
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("encoder", ["gzip", "pgzip"])
 @pytest.mark.parametrize("write_bytes", [512, 40_000, 1 << 20])
 def test_write_size_does_not_matter(encoder: str, write_bytes: int) -> None:
@@ -111,6 +112,7 @@ def test_write_size_does_not_matter(encoder: str, write_bytes: int) -> None:
     assert assert_exact(f"{name}-1.15.11-level-5", plain, wire).correction_bytes == 0
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("encoder", ["gzip", "pgzip"])
 @pytest.mark.parametrize("level", [1, 5, 6])
 def test_flushed_streams_cost_little(encoder: str, level: int) -> None:

@@ -10,15 +10,15 @@ from reducto.values import ByteRange
 from tests.gzip import oracles, samples
 from tests.gzip.helpers import PlainBytes, read_container, workers
 
+NAMES = (
+    *("go-1.26-level1", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6", "pgzip-1.15.12-level5"),
+    *("zlib-level1", "zlib-level6", "gnu-gzip-level1", "pigz-level1", "pigz-level6"),
+)
 
-@pytest.mark.parametrize(
-    "name",
-    ["go-1.26-level1", "go-1.26-level6", "go-1.27-level1", "go-1.27-level6", "pgzip-1.15.12-level5", "zlib-level1",
-     "zlib-level6", "gnu-gzip-level1", "pigz-level1", "pigz-level6"],
-)  # fmt: skip
-def test_range_from_the_middle_rebuilds_one_segment_before_its_first_byte(name: str) -> None:
-    encoder, level = name.rsplit("-", 1)
-    oracle = next(o for o in oracles.all_oracles() if o.name.startswith(encoder) and o.level == level)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("oracle", [oracles.named(name) for name in NAMES], ids=lambda oracle: oracle.name)
+def test_range_from_the_middle_rebuilds_one_segment_before_its_first_byte(oracle: oracles.Oracle) -> None:
     part = samples.archive(3_000_000, 21)
     plain = b"".join(bytes([number]) * 1000 + part for number in range(10))
     wire = oracle.encode(plain)
@@ -36,8 +36,9 @@ def test_range_from_the_middle_rebuilds_one_segment_before_its_first_byte(name: 
     assert source.lowest > len(plain) // 4
 
 
+@pytest.mark.integration
 def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
-    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    oracle = oracles.named("go-1.26-level6")
     plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
     recipe, _ = read_container(wire)
@@ -53,8 +54,9 @@ def test_every_segment_can_be_begun_at_any_of_its_bytes() -> None:
                 assert b"".join(recipe.rebuild(PlainBytes(plain), span)) == wire[span.start : span.stop]
 
 
+@pytest.mark.integration
 def test_abandoned_rebuild_leaves_no_work_behind() -> None:
-    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    oracle = oracles.named("go-1.26-level6")
     plain = samples.archive(3_000_000, 22) + samples.archive(3_000_000, 21)[:2_000_000]
     wire = oracle.encode(plain)
     recipe, _ = read_container(wire)
@@ -65,9 +67,10 @@ def test_abandoned_rebuild_leaves_no_work_behind() -> None:
         pieces.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.integration
 def test_workers_that_read_do_not_wait_for_each_other() -> None:
     """Readers and planners on the pool that they submit to must not wait for tasks that cannot start."""
-    oracle = next(o for o in oracles.go_oracles() if o.version == "1.26" and o.level == "level6")
+    oracle = oracles.named("go-1.26-level6")
     plain = samples.archive(3_000_000, 23) * 3
     wire = oracle.encode(plain)
     with workers(2) as submit:

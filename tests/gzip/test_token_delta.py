@@ -51,6 +51,7 @@ def test_whatever_was_edited_the_bits_are_the_same(
         assert rebuilt == new_wire
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
 def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
     old = kind(PLAIN_BYTES)
@@ -66,6 +67,7 @@ def test_kinds_of_content(kind) -> None:  # type: ignore[no-untyped-def]
             assert rebuilt == new_wire
 
 
+@pytest.mark.integration
 def test_a_delta_is_small_and_stands_for_most_of_the_blob() -> None:
     old = samples.archive(PLAIN_BYTES, 5)
     edited = edit(old, 30, 1, 0)
@@ -78,6 +80,7 @@ def test_a_delta_is_small_and_stands_for_most_of_the_blob() -> None:
     assert len(delta.to_bytes()) < 0.01 * len(new_wire)
 
 
+@pytest.mark.integration
 def test_several_members_and_stored_blocks() -> None:
     parts = [samples.archive(900_000, 5), samples.noise(500_000), samples.archive(900_000, 6)]
     old_wire, old = b"".join(SIX.encode(part) for part in parts), b"".join(parts)
@@ -96,6 +99,7 @@ def test_there_is_none_against_another_encoder_or_level(oracle: oracles.Oracle) 
     assert made(oracle.encode(old), SIX.encode(edited.plain), edited) is None
 
 
+@pytest.mark.integration
 def test_there_is_none_where_little_is_the_same() -> None:
     old, new = samples.archive(PLAIN_BYTES, 5), samples.archive(PLAIN_BYTES, 6)
     at = PLAIN_BYTES - 100_000
@@ -113,12 +117,14 @@ def test_a_damaged_delta_is_refused() -> None:
         TokenDelta.from_bytes(data[:8] + b"\x02" + data[9:])
 
 
+@pytest.mark.integration
 def test_a_delta_of_another_blob_is_refused() -> None:
     wire = SIX.encode(samples.words(100_000))
     with pytest.raises(Corrupt, match="another blob"):
         SMALL.by_segment_start(recipe_of(wire))
 
 
+@pytest.mark.integration
 def test_deltas_that_do_not_fit_are_not_used() -> None:
     """Random steps either do not fit the segment, which is then rebuilt without them, or give other bits."""
     old = samples.archive(PLAIN_BYTES, 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import zlib
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from reducto.kernel.gzip import models
 from tests.gzip import oracles, oracles_zlib, samples
 from tests.gzip.helpers import assert_exact, workers
+from tests.support.requirements import require_tool
 
 ORACLES = oracles_zlib.all_of_zlib()
 #: Window sizes and strategies differ only in parameters, so the long tests take a few of them.
@@ -56,6 +56,7 @@ def test_archive_is_exact_without_corrections(oracle: oracles.Oracle) -> None:
     assert exact.correction_bytes == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", MAIN, ids=lambda oracle: oracle.name)
 @pytest.mark.parametrize("kind", samples.KINDS, ids=lambda kind: kind.__name__)
 def test_edge_lengths_are_exact(oracle: oracles.Oracle, kind) -> None:
@@ -78,6 +79,7 @@ def test_random_mixtures_are_exact(oracle: oracles.Oracle, length: int, seed: in
     assert exact.correction_bytes <= (64 + len(wire) // 1_000 if oracle.encoder == "pigz" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 2, 3, 6, 9])
 @pytest.mark.parametrize("memory", range(1, 10))
 def test_memory_level_is_read_off_the_blocks(level: int, memory: int) -> None:
@@ -95,6 +97,7 @@ def test_write_size_does_not_matter(level: int, every: int) -> None:
     assert assert_exact(f"zlib-level-{level}", plain, wire + compressor.flush()).correction_bytes == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH, zlib.Z_PARTIAL_FLUSH], ids=str)
 @pytest.mark.parametrize("level", [1, 4, 6, 9])
 def test_flushed_streams_cost_little(level: int, mode: int) -> None:
@@ -103,22 +106,26 @@ def test_flushed_streams_cost_little(level: int, mode: int) -> None:
     assert assert_exact(None, plain, wire).recipe_bytes < len(wire) / 100
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("block_kib", [32, 64, 128, 256, 1000])
 @pytest.mark.parametrize("level", [1, 6])
 def test_any_block_size_of_pigz(level: int, block_kib: int) -> None:
-    if shutil.which("pigz") is None:
-        pytest.skip("pigz is missing")
+    require_tool("pigz")
     plain = samples.archive(5_000_000, 9)
     command = ["pigz", "-nc", "-p2", f"-{level}", "-b", str(block_kib)]
     wire = subprocess.run(command, input=plain, stdout=subprocess.PIPE, check=True).stdout
     assert assert_exact(f"pigz-level-{level}", plain, wire).correction_bytes == 0
 
 
-@pytest.mark.parametrize("name", ["zlib-level-6", "zlib-level-1", "gnu-gzip-level-6", "pigz-level-6", "pigz-level-1"])
-def test_segments_restart_without_corrections(name: str) -> None:
-    oracle = next(oracle for oracle in ORACLES if oracle.model == name)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "oracle",
+    [oracles.named(f"{encoder}-level{level}") for encoder in ("zlib", "gnu-gzip", "pigz") for level in (1, 6)],
+    ids=lambda oracle: oracle.name,
+)
+def test_segments_restart_without_corrections(oracle: oracles.Oracle) -> None:
     plain = samples.archive(9_000_000, 6)
     with workers() as submit:
-        exact = assert_exact(name, plain, oracle.encode(plain), submit=submit)
+        exact = assert_exact(oracle.model, plain, oracle.encode(plain), submit=submit)
     assert len(exact.recipe.members[0].segments) >= 2
     assert exact.correction_bytes == 0

@@ -114,4 +114,6 @@ def test_gzip_continues_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.M
     assert {row[2] for table in made.tables for row in table.rows} == {"yes"}
     measured = {bar.what: bar.measured for bar in made.bars}
     assert measured["encoders, versions and levels on three tars, measured"] == 4
-    assert all(measured[f"rebuild on two threads, {tar}"] > 0 for tar in small)
+    timed = {f"rebuild on two threads, {tar}" for tar in small} & measured.keys()
+    assert len(timed) == (len(small) if bench_gzip.reference_oracle() else 0), "they need Go, whose files they are"
+    assert all(measured[what] > 0 for what in timed)

@@ -14,9 +14,11 @@ from reducto.cli.command_table import COMMANDS, CommandEntry
 from tests.chart.generate import ROOT
 from tests.chart.helm import VALUE_SETS, containers, pod_specs, render
 
-PAGES = sorted([ROOT / "README.md", ROOT / "charts/reducto/README.md", *(ROOT / "docs").glob("*.md")])
+#: Every document of the project; its folders are named, so that what lies in `.venv` or `build` does not count.
+FOLDERS = ("docs", "cext", "charts", "sidecar", "reducto", "corpus_builder", "tests")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
 
 
 def typed(page: Path) -> Iterator[str]:
@@ -59,10 +61,34 @@ def test_commands_in_documents_exist(page: Path) -> None:
             parse(words)
 
 
+def anchors(page: Path) -> set[str]:
+    """What links may name behind a `#`: a page's headings as its readers' software spells them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_in_documents_lead_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in LINK.findall(page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_in_documents_exist(page: Path) -> None:
+    known = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^\$ )make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    assert named <= known
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"^\| (\d+) \| \[([^]]+)\]\(([^)]+)\) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    pages = sorted(folder.glob("[0-9]*.md"))
+    titles = [page.read_text().splitlines()[0] for page in pages]
+    assert [f"# {number}. {title}" for number, title, _ in listed] == titles
+    assert [name for _, _, name in listed] == [page.name for page in pages]
 
 
 @pytest.mark.integration

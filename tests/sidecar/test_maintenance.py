@@ -263,6 +263,7 @@ async def test_the_registrys_own_garbage_collection(new_rig: OpenRig, start_regi
     assert await pull(last, Digest.of(layers[3])) == layers[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["fsck"], ["gc", "--dry-run"], ["rehydrate"], ["adopt"]])
 async def test_the_commands_run(new_rig: OpenRig, tmp_path: Path, command: list[str]) -> None:
     import asyncio

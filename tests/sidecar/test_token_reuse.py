@@ -75,6 +75,7 @@ async def record_of(rig: Rig, repository: str = "app") -> LayerRecord:
     return layer
 
 
+@pytest.mark.slow
 async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "_DONOR_WAIT_SECONDS", 20)
     assert await edge.metric(FOLLOWED) == 0
@@ -84,6 +85,7 @@ async def test_an_older_layer_in_the_cache_helps(edge: Rig, monkeypatch: pytest.
     assert stated > 0.8 * len(library_layer(2).tar) if (await record_of(edge)).token_delta else stated == 0
 
 
+@pytest.mark.slow
 async def test_an_older_layer_helps_after_a_restart(
     edge: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +96,7 @@ async def test_an_older_layer_helps_after_a_restart(
     assert await again.metric(FOLLOWED) > 0.8 * len(library_layer(2).tar)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"", b'{"version": 2, "repositories": {}}', b'{"version": 1, "repositories": [7]}']
 )
@@ -108,6 +111,7 @@ async def test_an_unreadable_list_of_served_layers_is_replaced(edge: Rig, new_ri
     assert json.loads(served.read_bytes())["repositories"] == {"app": [str(Digest.of(each)) for each in layers()]}
 
 
+@pytest.mark.slow
 async def test_a_search_for_donors_that_never_ends_is_not_waited_for(
     edge: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +124,7 @@ async def test_a_search_for_donors_that_never_ends_is_not_waited_for(
     assert await edge.metric(FOLLOWED) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 async def test_a_token_delta_that_is_lost_or_damaged_costs_only_time(
     origin: Rig, new_rig: OpenRig, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
@@ -140,6 +145,7 @@ async def test_a_token_delta_that_is_lost_or_damaged_costs_only_time(
     assert not [each.trouble for each in await check(edge.running.sidecar, APP) if each.trouble]
 
 
+@pytest.mark.slow
 async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
     origin: Rig, new_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +174,7 @@ async def test_a_false_token_delta_is_met_before_the_last_bytes_leave(
     raise AssertionError("the layer cannot be had")
 
 
+@pytest.mark.slow
 async def test_an_image_record_carries_the_token_delta(origin: Rig, new_rig: OpenRig) -> None:
     """An image that another tool copied by its tag alone is rebuilt as fast from the other registry."""
     digest, _ = await origin.push_image("app", "v2", [layers()[1]])
@@ -196,12 +203,14 @@ async def test_token_deltas_can_be_switched_off(new_rig: OpenRig) -> None:
     assert (await record_of(origin)).token_delta is None
 
 
+@pytest.mark.slow
 async def test_a_layer_of_another_repository_does_not(edge: Rig, new_rig: OpenRig) -> None:
     await edge.push_blob("other", layers()[1])
     assert (await edge.get_blob("other", Digest.of(layers()[1]))).body == layers()[1]
     assert await edge.metric(FOLLOWED) == 0
 
 
+@pytest.mark.slow
 async def test_a_damaged_older_layer_is_never_passed_on(edge: Rig) -> None:
     """The damage is noticed while bytes are sent. That answer breaks off, and the next one is right."""
     digest, newer = Digest.of(layers()[0]), layers()[1]

@@ -295,6 +295,7 @@ async def test_upload_sessions_are_limited(tmp_path: Path) -> None:
     assert answers[-1][1] is not None
 
 
+@pytest.mark.slow
 async def test_slow_heads_are_closed_and_honest_clients_served(server: Server) -> None:
     stop = time.monotonic() + 12
 

@@ -6,12 +6,17 @@ import asyncio
 import base64
 import json
 import ssl
-import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from reducto.trust import audit_chain
 from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
@@ -161,10 +166,13 @@ async def test_without_a_file_nobody_has_a_key(tmp_path: Path) -> None:
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     folder.mkdir(exist_ok=True)
     crt, key = folder / "tls.crt", folder / "tls.key"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command = ["openssl", "req", "-x509", *curve, "-nodes", "-days", "2"]
-    command += ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(crt)]
-    subprocess.run(command, check=True, capture_output=True)
+    private, now = generate_private_key(SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))
+    crt.write_bytes(builder.sign(private, SHA256()).public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return crt, key
 
 

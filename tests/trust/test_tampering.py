@@ -148,6 +148,7 @@ def changed(forger: Forger, kind: str, change: str) -> tuple[Stored, bytes]:
     return ours[0], CHANGES[change](ours[0].data, *others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", OBJECTS)
 async def test_other_bytes_under_the_same_name(pushed: Pushed, tmp_path: Path, kind: str, change: str) -> None:
@@ -168,6 +169,7 @@ SIGNATURES: dict[str, Callable[[Forger, bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", SIGNATURES)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", BLOBS)

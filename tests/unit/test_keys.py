@@ -33,6 +33,7 @@ from reducto.trust.signatures import (
     message,
     purpose_of,
 )
+from tests.support.requirements import require_tool
 
 FIELDS = st.lists(st.binary(max_size=20), max_size=4)
 
@@ -98,6 +99,7 @@ SIGNER = Signer.generate()
         (SIGNER.key_id, b"x" * 63, "wrong"),
         (SIGNER.key_id, b"x" * 64, "wrong"),
     ],
+    ids=["none", "without a key", "of a stranger", "too short", "of other bytes"],
 )
 def test_missing_and_wrong_signatures_say_why(key_id: str, signature: bytes, words: str) -> None:
     with pytest.raises(Untrusted, match=words):
@@ -187,7 +189,9 @@ def test_rotation_does_not_revive_a_revoked_key(tmp_path) -> None:
     assert states[files.signer.key_id] is KeyState.REVOKED
 
 
+@pytest.mark.integration
 def test_openssl_reads_ours_and_writes_ours(tmp_path) -> None:
+    require_tool("openssl")
     files = generate_key(tmp_path / "ours.pem", "with a preamble")
     seen = subprocess.run(
         ["openssl", "pkey", "-pubin", "-in", files.public, "-pubout", "-outform", "DER"],

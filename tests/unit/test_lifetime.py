@@ -51,6 +51,7 @@ def left_to_the_collector(action: Callable[[], object]) -> list[str]:
         gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BLOBS)
 def test_nothing_is_left_to_the_garbage_collector(kind: str, tmp_path: Path) -> None:
     files = {f"usr/lib/{number}.py": words(30_000, seed=number) for number in range(30)}

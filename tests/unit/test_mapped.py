@@ -54,6 +54,7 @@ def test_what_cannot_be_mapped_leaves_no_descriptor(tmp_path: Path) -> None:
     assert descriptors() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_a_cycle", [False, True])
 def test_nothing_stays_open(tmp_path: Path, in_a_cycle: bool) -> None:
     gc.collect()
