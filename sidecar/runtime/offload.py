@@ -192,8 +192,10 @@ def _lower_priority(nice: int) -> None:
     """Sets the nice value of the calling thread alone, since Linux keeps one for each thread.
 
     The value is never the lowest, because a thread that holds the interpreter's lock must soon get a processor.
+    A process that was started with `nice` may have a higher value already, which only root may lower: it stays.
     """
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 async def _settled(pool: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -273,3 +275,24 @@ async def test_releasing_a_slot_does_nothing_on_other_threads(offload: Offload) 
         return 1
 
     assert pause() == await offload.io(pause) == await asyncio.wrap_future(offload.submit(pause)) == 1
+
+
+def test_a_process_of_low_priority_keeps_it() -> None:
+    """Only root may raise a priority, so workers of a process that was started with `nice` must not try."""
+    program = """
+import asyncio, os, threading
+from sidecar.runtime.offload import Offload
+
+def priority() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+async def main() -> None:
+    offload = Offload(1)
+    print(await offload.run(priority), await offload.io(priority))
+    offload.close()
+
+os.nice(19)
+asyncio.run(main())
+"""
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert printed.split() == ["19", "19"]
