@@ -13,7 +13,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-ROOMS = ("matching", "deflate")
+FOLDERS = ("matching", "deflate")
 
 
 def include_folders() -> list[str]:
@@ -28,7 +28,7 @@ def include_folders() -> list[str]:
     return [own, f"{own}/stable_abi"]
 
 
-_SOURCES = sorted(path for room in ROOMS for path in (HERE / room).glob("*.c"))
+_SOURCES = sorted(path for folder in FOLDERS for path in (HERE / folder).glob("*.c"))
 
 ffibuilder = FFI()
 for declarations in sorted((HERE / "api").glob("*.h")):

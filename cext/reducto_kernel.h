@@ -1,8 +1,14 @@
 /* Reducto's C kernel: the public header.
  *
- * Rules of every function here: it takes pointers with lengths, returns a status (RDK_OK or a negative RDK_E_*),
- * never prints, exits or allocates beyond what its documentation says, bounds every output, and keeps no globals,
- * so that any number of threads may run it at once without the interpreter's lock. */
+ * Rules for every function here. It takes pointers with lengths; a pointer may be NULL only where its length is 0 or
+ * its comment says so, and lengths count items of the pointer's type. It returns a status (RDK_OK or a negative
+ * RDK_E_*) or, where its comment says so, a number that is not negative. It reads and writes only what its arguments
+ * name, never prints or exits, allocates only what its comment says, and keeps no globals. So any number of threads may
+ * run it at once without the interpreter's lock, as long as none writes what another one uses. After an error outputs
+ * are undefined unless a comment says otherwise.
+ *
+ * "Plain bytes" are a blob's bytes after decompression, "wire bytes" those that clients see; docs/glossary.md defines
+ * all terms. */
 #ifndef REDUCTO_KERNEL_H
 #define REDUCTO_KERNEL_H
 

@@ -1,17 +1,31 @@
-/* Go compress/flate 1.19 to 1.26: BestSpeed (1), NoCompression (0) and HuffmanOnly (-2). All three work on chunks of
+/* Go's compress/flate 1.19 to 1.26: BestSpeed (1), NoCompression (0) and HuffmanOnly (-2). All three take chunks of
  * 65,535 bytes.
  *
- * BestSpeed keeps one table of 2^14 entries (position and four bytes) over all chunks, probes ever more sparsely while
- * nothing matches, and stops matching 15 bytes before a chunk's end; matches may begin in the chunk before but never
- * cross the chunk's end. Chunks with few matches are written as literals only or stored, so their tokens are hidden. A
- * last chunk under 128 bytes is not searched at all. */
-#include "go.h"
+ * BestSpeed (deflatefast.go, after Snappy) keeps one table of positions and their four bytes over all chunks, probes
+ * ever more sparsely while nothing matches, and searches up to 15 bytes before a chunk's end. Matches may begin in the
+ * chunk before but never cross the chunk's end. Chunks with few matches are written as literals only or stored, so
+ * their tokens are hidden. A last chunk under 128 bytes is not searched at all. */
+#include "encoder.h"
+#include "go_blocks.h"
 
-enum { TABLE_BITS = 14, FARTHEST = 32768, MARGIN = 15, SMALL_CHUNK = 128, TINY_CHUNK = 16, NOWHERE = 2 * FARTHEST };
+enum {
+    CHUNK = RDK_GO_STORED_BYTES_MAX, /* maxStoreBlockSize */
+    TABLE_BITS = 14,                 /* tableBits */
+    MARGIN = 15,                     /* inputMargin */
+    /* encSpeed: shorter input before a flush is written as literals, the shortest is stored. */
+    SMALL_CHUNK = 128,
+    TINY_CHUNK = 16,
+    /* Entries are indexes plus this, so that an empty entry, 0, is more than a window away from every position. */
+    PRESENT = 2 * RDK_WINDOW,
+    /* Which positions are in the table depends on the parse of the chunk before, whose parse depends on the one before
+     * that. After three chunks a simulation has mostly met the real parse; where it has not, the recipe has
+     * corrections. */
+    WARMUP = 3 * CHUNK
+};
 
 typedef struct entry {
     uint32_t bytes;
-    uint32_t place; /* index + NOWHERE, so that an empty entry is too far from everywhere */
+    uint32_t position; /* plus PRESENT */
 } entry;
 
 typedef struct state {
@@ -21,7 +35,7 @@ typedef struct state {
 static inline uint32_t hash(uint32_t bytes) { return (bytes * 0x1e35a7bdu) >> (32 - TABLE_BITS); }
 
 static inline bool usable(entry candidate, uint32_t bytes, uint32_t position) {
-    return position + NOWHERE - candidate.place <= FARTHEST && candidate.bytes == bytes;
+    return position + PRESENT - candidate.position <= RDK_WINDOW && candidate.bytes == bytes;
 }
 
 /* Finds the next match from *position on, entering what it passes; false: none before `last`. */
@@ -35,7 +49,7 @@ static inline bool scan(state *s, const uint8_t *plain, uint32_t *position, uint
         if (next > last) return false;
         entry candidate = s->table[slot];
         uint32_t ahead = rdk_load32(plain + next);
-        s->table[slot] = (entry){bytes, at + NOWHERE};
+        s->table[slot] = (entry){bytes, at + PRESENT};
         slot = hash(ahead);
         if (usable(candidate, bytes, at)) {
             *found = candidate;
@@ -59,17 +73,17 @@ static uint32_t encode_chunk(rdk_run *run, state *s, uint32_t position, uint32_t
         uint32_t reached = rdk_emit_literals(run, emitted, position);
         bool again = reached == position;
         while (again) {
-            uint32_t place = found.place - NOWHERE,
-                     most = stop - position < RDK_MATCH_MAX ? stop - position : RDK_MATCH_MAX;
-            uint32_t length = 4 + rdk_common(plain + position + 4, plain + place + 4, most - 4);
-            reached = rdk_emit_match(run, position, length, position - place);
+            uint32_t from = found.position - PRESENT,
+                     limit = stop - position < RDK_MATCH_MAX ? stop - position : RDK_MATCH_MAX;
+            uint32_t length = 4 + rdk_equal_short(plain + position + 4, plain + from + 4, limit - 4);
+            reached = rdk_emit_match(run, position, length, position - from);
             if (reached != position + length || reached >= last) break;
             position = reached;
             uint64_t bytes = rdk_load64(plain + position - 1);
-            s->table[hash((uint32_t)bytes)] = (entry){(uint32_t)bytes, position - 1 + NOWHERE};
+            s->table[hash((uint32_t)bytes)] = (entry){(uint32_t)bytes, position - 1 + PRESENT};
             uint32_t here = (uint32_t)(bytes >> 8), slot = hash(here);
             found = s->table[slot];
-            s->table[slot] = (entry){here, position + NOWHERE};
+            s->table[slot] = (entry){here, position + PRESENT};
             again = usable(found, here, position);
         }
         if (rdk_done(run)) return reached;
@@ -83,7 +97,7 @@ static uint32_t encode_chunk(rdk_run *run, state *s, uint32_t position, uint32_t
 static void simulate(rdk_run *run) {
     uint32_t position = run->begin;
     while (position < run->stop && !rdk_done(run)) {
-        uint32_t stop = rdk_chunk_stop(run, position, GO_CHUNK_BYTES);
+        uint32_t stop = rdk_chunk_stop(run, position, CHUNK);
         if (run->model->parameter == 1) position = encode_chunk(run, run->state, position, stop);
         else position = rdk_emit_literals(run, position, stop);
         if (position >= stop) rdk_end_block(run, position);
@@ -113,9 +127,9 @@ static const rdk_model models[] = {
      .name = "go-1.19-level-1",
      .level = 1,
      .flags = RDK_GRID | RDK_HIDES,
-     .warmup_bytes = 3 * GO_CHUNK_BYTES,
+     .warmup_bytes = WARMUP,
      .segment_bytes = 4 << 20,
-     .grid_bytes = GO_CHUNK_BYTES,
+     .grid_bytes = CHUNK,
      .state_bytes = sizeof(state),
      .parameter = 1,
      .simulate = simulate,
@@ -130,7 +144,7 @@ static const rdk_model models[] = {
      .choose = choose},
     {.id = 0x010a,
      .name = "go-1.19-huffman-only",
-     .level = 255,
+     .level = RDK_NO_LEVEL,
      .flags = RDK_GRID | RDK_HIDES,
      .segment_bytes = 1 << 20,
      .parameter = -2,

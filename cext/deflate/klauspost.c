@@ -1,5 +1,7 @@
 /* The models of the klauspost family, and how its fast levels walk over the plain bytes chunk by chunk. */
-#include "klauspost.h"
+#include "klauspost_choose.h"
+#include "klauspost_emit.h"
+#include "klauspost_matchers.h"
 
 static void simulate(rdk_run *run);
 
@@ -7,10 +9,13 @@ static void simulate(rdk_run *run);
 
 enum {
     MIB = 1 << 20,
-    /* The tables forget a cold start after a few chunks; the sparser a level inserts, the longer old entries live. */
+    LAZY_TOKENS = 1 << 15, /* maxFlateBlockTokens: a block of levels 7 to 9 */
+    /* After a cold start the tables are what they would be after a few chunks, because newer entries replace older
+     * ones; the sparser a level inserts, the longer old entries stay. Where that is too early, the recipe has
+     * corrections. */
     WARM = 3 * KP_CHUNK,
     WARM_SPARSE = 7 * KP_CHUNK,
-    WARM_LAZY = 5 * KP_WINDOW /* one of them for the chains */
+    WARM_LAZY = 5 * RDK_WINDOW /* the chains need one window, the search the others */
 };
 
 #define FAST(ID, NAME, LEVEL, FLAGS, WARMUP, SEGMENT) \
@@ -152,62 +157,6 @@ static const rdk_model models[] = {
 
 const rdk_family rdk_family_klauspost = {models, sizeof models / sizeof *models};
 
-/* ---- emitting -------------------------------------------------------------------------------------------------- */
-
-/* The encoder splits what is longer than one token so that three bytes are left for the last. */
-static int32_t token_length(int32_t left) {
-    if (left <= RDK_MATCH_MAX) return left;
-    return left > RDK_MATCH_MAX + RDK_MATCH_MIN ? RDK_MATCH_MAX : RDK_MATCH_MAX - RDK_MATCH_MIN;
-}
-
-/* Another token than the predicted one was emitted, and ends at chunk->emitted. */
-static bool take_other(kp_chunk *chunk, kp_match *match, int32_t *next) {
-    if (rdk_done(chunk->run)) {
-        *next = chunk->emitted = chunk->stop;
-        return false;
-    }
-    rdk_token token = chunk->run->next[-1]; /* still there: in a grid model's run emitting does not close the chunk */
-    if (rdk_token_length(token) == 0) {
-        if (*next < chunk->emitted) *next = chunk->emitted;
-        return false;
-    }
-    match->length = (int32_t)rdk_token_length(token);
-    match->at = chunk->emitted - match->length;
-    match->from = match->at - (int32_t)rdk_token_distance(token);
-    *next = chunk->emitted - 1;
-    chunk->anchor = chunk->emitted;
-    return true;
-}
-
-bool kp_emit(kp_chunk *chunk, kp_match *match, int32_t *next) {
-    int32_t at = match->at, left = match->length, distance = match->at - match->from;
-    if (chunk->state->muted) {
-        chunk->anchor = chunk->emitted = at + left;
-        return true;
-    }
-    if (chunk->emitted < at) {
-        chunk->emitted = (int32_t)rdk_emit_literals(chunk->run, (uint32_t)chunk->emitted, (uint32_t)at);
-        if (chunk->emitted != at) return take_other(chunk, match, next);
-    }
-    while (left > 0) {
-        int32_t length = token_length(left);
-        chunk->emitted = (int32_t)rdk_emit_match(chunk->run, (uint32_t)at, (uint32_t)length, (uint32_t)distance);
-        at += length;
-        left -= length;
-        if (chunk->emitted != at) return take_other(chunk, match, next);
-    }
-    chunk->anchor = chunk->emitted;
-    return true;
-}
-
-void kp_emit_rest(kp_chunk *chunk) {
-    while (!chunk->state->muted && chunk->emitted < chunk->stop && !rdk_done(chunk->run)) {
-        int32_t reached = (int32_t)rdk_emit_literals(chunk->run, (uint32_t)chunk->emitted, (uint32_t)chunk->stop);
-        if (reached <= chunk->emitted) return; /* the run has failed */
-        chunk->emitted = reached;
-    }
-}
-
 /* ---- chunks ---------------------------------------------------------------------------------------------------- */
 
 static void search(kp_chunk *chunk) {
@@ -229,6 +178,7 @@ static bool is_lazy(const rdk_run *run) { return level_of(run) >= 7 && level_of(
 static bool is_fast(const rdk_run *run) { return level_of(run) >= 1 && level_of(run) <= 6; }
 static uint32_t chunk_bytes(const rdk_run *run) { return level_of(run) == KP_HUFFMAN ? KP_HUFFMAN_CHUNK : KP_CHUNK; }
 
+/* The encoder begins anew at `position`. */
 static void forget(rdk_run *run, uint32_t position) {
     kp_state *state = run->state;
     memset(state->tables, 0, run->model->state_bytes - sizeof *state);
@@ -236,12 +186,13 @@ static void forget(rdk_run *run, uint32_t position) {
     state->history = (int32_t)position;
 }
 
-/* The encoder appends chunks to a buffer of five; when it is full it keeps the last window. Only level 4 can tell. */
+/* The encoder appends chunks to a buffer of five (allocHistory); when that is full it keeps the last window. Only level
+ * 4 shows where the buffer begins. */
 static void make_history(kp_state *state, uint32_t start, uint32_t stop) {
-    if ((int32_t)stop - state->history > 5 * KP_CHUNK) state->history = (int32_t)start - KP_WINDOW;
+    if ((int32_t)stop - state->history > 5 * KP_CHUNK) state->history = (int32_t)start - RDK_WINDOW;
 }
 
-/* Codes plain[start .. stop) and returns where the run then stands. */
+/* Codes plain[start, stop); returns where the run then is. */
 static uint32_t run_chunk(rdk_run *run, uint32_t start, uint32_t stop) {
     kp_state *state = run->state;
     make_history(state, start, stop);
@@ -263,13 +214,13 @@ static uint32_t run_chunk(rdk_run *run, uint32_t start, uint32_t stop) {
     return (uint32_t)chunk.emitted;
 }
 
-/* Chunks from `position` to `stop`, where a flush, a marker or the end follows. */
+/* Codes chunks from `position` to `stop`, where a flush, a marker or the end follows. */
 static uint32_t run_chunks(rdk_run *run, uint32_t position, uint32_t stop) {
     kp_state *state = run->state;
     while (position < stop && !rdk_done(run)) {
-        uint32_t most = stop - position < chunk_bytes(run) ? stop - position : chunk_bytes(run);
-        uint32_t end = rdk_chunk_stop(run, position, most);
-        state->flushed = end == stop || end == rdk_horizon(run, position);
+        uint32_t limit = stop - position < chunk_bytes(run) ? stop - position : chunk_bytes(run);
+        uint32_t end = rdk_chunk_stop(run, position, limit);
+        state->flushed = end == stop || end == rdk_input_end(run, position);
         uint32_t reached = run_chunk(run, position, end);
         if (reached <= position) return position; /* the run has failed */
         rdk_end_block(run, reached);
@@ -280,11 +231,12 @@ static uint32_t run_chunks(rdk_run *run, uint32_t position, uint32_t stop) {
 
 /* ---- a member -------------------------------------------------------------------------------------------------- */
 
-/* Where the buffer of the encoder began when it came to the chunk at `offset`, a multiple of the grid. */
+/* Returns where the encoder's buffer began when it came to the chunk at `offset`, a multiple of the grid: it is full
+ * after five chunks, then after every four. */
 static uint64_t history_at(uint64_t offset) {
     uint64_t number = offset / KP_CHUNK;
     if (number < 5) return 0;
-    return (number - (number - 5) % 4) * KP_CHUNK - KP_WINDOW;
+    return (number - (number - 5) % 4) * KP_CHUNK - RDK_WINDOW;
 }
 
 static void simulate_fast(rdk_run *run) {
@@ -298,19 +250,19 @@ static void simulate_lazy(rdk_run *run) {
     kp_state *state = run->state;
     uint32_t history = run->begin, warmup = run->start - run->begin;
     uint32_t position =
-        run->offset + run->begin == 0 ? run->begin : run->begin + (warmup < KP_WINDOW ? warmup : KP_WINDOW);
+        run->offset + run->begin == 0 ? run->begin : run->begin + (warmup < RDK_WINDOW ? warmup : RDK_WINDOW);
     while (!rdk_done(run)) {
-        uint32_t end = rdk_horizon(run, position);
+        uint32_t end = rdk_input_end(run, position);
         position = kp_lazy(run, -(int64_t)run->offset, history, position, end);
         if (position != end || position == run->length) return;
         rdk_end_block(run, position);
         memset(state->tables, 0, KP_LAZY_BYTES);
-        history = position < KP_WINDOW ? 0 : position - KP_WINDOW;
+        history = position < RDK_WINDOW ? 0 : position - RDK_WINDOW;
     }
 }
 
-/* Searches [from, to) like chunks, to fill the tables; what comes out is dropped. */
-static void take_in(rdk_run *run, uint32_t from, uint32_t to) {
+/* Searches [from, to) like chunks, to fill the tables; the tokens are dropped. */
+static void warm_tables(rdk_run *run, uint32_t from, uint32_t to) {
     kp_state *state = run->state;
     state->muted = true;
     for (uint32_t stop; from < to; from = stop) {
@@ -320,35 +272,35 @@ static void take_in(rdk_run *run, uint32_t from, uint32_t to) {
     state->muted = false;
 }
 
-/* A block of pgzip begins: the end of the one before is its dictionary. */
+/* A block of pgzip begins, with the end of the one before as dictionary. `available`: bytes at hand before it. */
 static void begin_block(rdk_run *run, uint32_t position, uint32_t available) {
     uint32_t tail = available < KP_PGZIP_TAIL ? available : KP_PGZIP_TAIL;
     if (!is_fast(run)) return;
     forget(run, position - tail);
-    take_in(run, position - tail, position);
+    warm_tables(run, position - tail, position);
 }
 
-/* A segment may begin inside a block (before the encoder is known): at one of its chunks. */
+/* The segment begins inside a block, at one of its chunks: so it may be before the encoder is known. */
 static void begin_inside(rdk_run *run, uint32_t into_block) {
     uint32_t available = run->start - run->begin;
     if (!is_fast(run)) return;
     if (available >= into_block) {
         begin_block(run, run->start - into_block, available - into_block);
-        take_in(run, run->start - into_block, run->start);
+        warm_tables(run, run->start - into_block, run->start);
     } else {
         uint32_t from = run->start - available / KP_CHUNK * KP_CHUNK;
         forget(run, from);
-        take_in(run, from, run->start);
+        warm_tables(run, from, run->start);
     }
 }
 
-/* The rest of a block from `position`, which is `into_block` bytes in it, to `stop`. */
+/* Levels 7 to 9: codes the rest of a block from `position`, which is `into_block` bytes in it, to `stop`. */
 static uint32_t run_block_lazy(rdk_run *run, uint32_t position, uint32_t into_block, uint32_t stop) {
     kp_state *state = run->state;
     int64_t origin = (int64_t)position - into_block, history;
     if (run->offset + (uint64_t)origin > 0) origin -= KP_PGZIP_TAIL;
     history = origin > (int64_t)run->begin ? origin : run->begin;
-    if (position - history > KP_WINDOW) history = position - KP_WINDOW;
+    if (position - history > RDK_WINDOW) history = position - RDK_WINDOW;
     memset(state->tables, 0, KP_LAZY_BYTES);
     return kp_lazy(run, origin, (uint32_t)history, position, stop);
 }
@@ -357,11 +309,13 @@ static void simulate_pgzip(rdk_run *run) {
     uint32_t position = run->start, stop, into_block = (uint32_t)((run->offset + run->start) % KP_PGZIP_BLOCK);
     bool full;
     if (is_lazy(run) && into_block) { /* the driver's warm-up leads up to the start */
-        uint32_t back = position - run->begin > KP_WINDOW ? position - run->begin - KP_WINDOW : 0;
+        uint32_t back = position - run->begin > RDK_WINDOW ? position - run->begin - RDK_WINDOW : 0;
         position -= back < into_block ? back : into_block;
         into_block -= run->start - position;
     } else if (run->begin < run->start) {
-        rdk_emit_literal(run, run->start - 1); /* ends the driver's warm-up; here the dictionary is muted */
+        rdk_emit_literal(run,
+                         run->start -
+                             1); /* so that the driver sees the end of the warm-up; the dictionary emits nothing here */
     }
     if (into_block) begin_inside(run, into_block);
     do {
@@ -377,7 +331,7 @@ static void simulate_pgzip(rdk_run *run) {
 }
 
 static void simulate(rdk_run *run) {
-    if (is_lazy(run)) run->block_tokens = KP_LAZY_TOKENS;
+    if (is_lazy(run)) run->block_tokens = LAZY_TOKENS;
     if (run->model->parameter & KP_PGZIP) simulate_pgzip(run);
     else if (is_lazy(run)) simulate_lazy(run);
     else simulate_fast(run);

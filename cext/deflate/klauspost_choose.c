@@ -1,25 +1,35 @@
 /* How the family writes a chunk: stored, with fixed codes, with a new table, or going on with the open block's table.
  */
-#include "klauspost.h"
+#include "klauspost_choose.h"
+
+#include "block_header.h"
 
 #include <float.h>
 
 /* The entropy estimate must round to float after every operation: no wider registers, no fused multiply-add. GCC does
- * not fuse under -std=c11. An encoder on a machine whose Go does fuse may decide otherwise; such chunks get a note. */
+ * not fuse under -std=c11. An encoder on a machine whose Go does fuse may decide otherwise; such chunks get a
+ * directive. */
 _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic in float");
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+/* Constants of huffman_bit_writer.go and deflate.go. */
 enum {
-    FEW_TOKENS = 250,     /* fixed codes are considered below this */
-    GUESSED_HEADER = 560, /* bits; what the literal writer takes a header to cost */
-    STORED_MOST = 32      /* tiny input up to this is stored unseen */
+    PREDEFINED_TOKENS_MAX = 250,  /* maxPredefinedTokens: fixed codes are considered below this */
+    GUESSED_HEADER_BITS = 70 * 8, /* guessHeaderSizeBits of the literal writer */
+    STORED_UNSEEN_MAX = 32,       /* storeFast: tiny input up to this is stored without a look */
+    RANDOM_MIN = 1024,            /* writeBlockHuff: longer input is looked at for randomness */
+    /* logNewTablePenalty: a new table must save this share of the new size, as a power of two, to be worth it. */
+    PENALTY_LOG_FAST = 7,
+    PENALTY_LOG_LAZY = 8,
+    PENALTY_LOG_HUFFMAN = 10,
+    CODE_BITS_LIMIT = 15 /* of the estimate: no symbol counts more */
 };
 
 /* ---- estimates ------------------------------------------------------------------------------------------------- */
 
-/* Logarithm as the encoder takes it: exponent, and a parabola for the mantissa. Frozen. */
+/* mFastLog2: the logarithm from the exponent, and a parabola for the mantissa. Frozen. */
 static float log2_near(float value) {
     int32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -34,18 +44,21 @@ static float log2_near(float value) {
     return whole + slope;
 }
 
+/* Adds to `sum` the bits that the symbols take at their entropy, each at least one; `inverse` is 1 / (sum of the
+ * counts). The order of operations is the encoder's, because float sums depend on it. */
 static float entropy(float sum, const uint32_t *counts, uint32_t symbols, float inverse) {
     for (uint32_t i = 0; i < symbols; i++) {
         if (counts[i] == 0) continue;
         float count = (float)counts[i], bits = -log2_near(count * inverse);
         if (bits < 1) bits = 1;
-        if (bits > 15) bits = 15;
+        if (bits > CODE_BITS_LIMIT) bits = CODE_BITS_LIMIT;
         bits = bits * count;
         sum = sum + bits;
     }
     return sum;
 }
 
+/* EstimatedBits. */
 static int64_t estimated_bits(const rdk_block *block, uint32_t tokens) {
     float sum = 0;
     int64_t extra = 0;
@@ -53,7 +66,7 @@ static int64_t estimated_bits(const rdk_block *block, uint32_t tokens) {
     if (tokens > 0) {
         float inverse = 1.0f / (float)tokens;
         sum = entropy(sum, block->literal_counts, 256, inverse);
-        sum = sum + 15; /* the end of the block */
+        sum = sum + CODE_BITS_LIMIT; /* the end of the block */
         sum = entropy(sum, block->literal_counts + 257, 29, inverse);
     }
     for (uint32_t i = 0; i < 29; i++) {
@@ -65,15 +78,16 @@ static int64_t estimated_bits(const rdk_block *block, uint32_t tokens) {
     return (int64_t)sum + extra;
 }
 
+/* Tells whether every symbol that occurs has a code. */
 static bool covers(const uint32_t *counts, const uint8_t *lengths, uint32_t symbols) {
     for (uint32_t i = 0; i < symbols; i++)
         if (counts[i] && !lengths[i]) return false;
     return true;
 }
 
-/* Of storing the chunk; INT64_MAX when the encoder could not: what has left its buffer, or is longer than a stored
- * block. A pgzip block's dictionary is counted in at levels 7 to 9 (it would be stored, too, and the file be broken).
- */
+/* Returns the size of the chunk as a stored block, or INT64_MAX when the encoder could not store it: because it has
+ * left its buffer, or is too long. At levels 7 to 9 the dictionary of a pgzip block is counted in (if it were taken the
+ * dictionary would be stored as well, and the file be broken). */
 static int64_t stored_bits(const rdk_run *run, const rdk_block *block) {
     int64_t length = block->plain_length;
     int parameter = run->model->parameter;
@@ -83,29 +97,29 @@ static int64_t stored_bits(const rdk_run *run, const rdk_block *block) {
         if ((parameter & KP_PGZIP) && block->plain_offset > 0 && block->plain_offset % KP_PGZIP_BLOCK == 0)
             length += KP_PGZIP_TAIL;
     }
-    return length > 65535 ? INT64_MAX : (length + 5) * 8;
+    return length > RDK_STORED_BYTES_MAX ? INT64_MAX : (length + 5) * 8;
 }
 
 static int64_t fixed_bits(const rdk_block *block, int64_t extra) {
-    static const uint8_t five[30] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
-                                     5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
     return 3 + (int64_t)rdk_symbol_bits(block->literal_counts, rdk_fixed_literal_lengths, RDK_LITERAL_CODES) +
-           (int64_t)rdk_symbol_bits(block->distance_counts, five, RDK_DISTANCE_CODES) + extra;
+           (int64_t)rdk_symbol_bits(block->distance_counts, rdk_fixed_distance_lengths, RDK_DISTANCE_CODES) + extra;
 }
 
-/* What a new table must save to be worth it, as a share of the new size: 1/128 for the fast levels. */
+/* Returns what a new table must save to be worth it, as the logarithm of a share of the new size. */
 static int penalty_log(const rdk_run *run) {
     int level = run->model->parameter & KP_LEVEL;
-    return level == KP_HUFFMAN ? 10 : level >= 7 ? 8 : 7;
+    return level == KP_HUFFMAN ? PENALTY_LOG_HUFFMAN : level >= 7 ? PENALTY_LOG_LAZY : PENALTY_LOG_FAST;
 }
 
 /* ---- tables ---------------------------------------------------------------------------------------------------- */
 
+/* Returns the number of symbols up to the last one that occurs. */
 static uint32_t last_used(const uint32_t *counts, uint32_t symbols) {
     while (symbols > 0 && counts[symbols - 1] == 0) symbols--;
     return symbols;
 }
 
+/* Makes a dynamic block from the block's counts. */
 static void make_dynamic(rdk_block *block, bool trimmed) {
     uint32_t literals = RDK_LITERAL_CODES, distances = RDK_DISTANCE_CODES;
     if (trimmed) {
@@ -120,6 +134,8 @@ static void make_dynamic(rdk_block *block, bool trimmed) {
     rdk_joint_header(block, literals, distances);
 }
 
+/* Counts the plain bytes as literals, four counters at a time, because a counter that was just stored is not ready to
+ * be loaded again. */
 static void count_bytes(rdk_block *block) {
     uint32_t counts[4][256] = {{0}};
     uint32_t i = 0;
@@ -131,6 +147,8 @@ static void count_bytes(rdk_block *block) {
     for (int b = 0; b < 256; b++) block->literal_counts[b] = counts[0][b] + counts[1][b] + counts[2][b] + counts[3][b];
 }
 
+/* Makes code lengths for the plain bytes as literals. One distance code of one bit, without use, as the encoder writes
+ * it (huffOffset). */
 static void make_literal_lengths(rdk_block *block) {
     count_bytes(block);
     block->literal_counts[RDK_END_OF_BLOCK] = 1;
@@ -142,11 +160,11 @@ static void make_literal_lengths(rdk_block *block) {
 
 /* ---- decisions ------------------------------------------------------------------------------------------------- */
 
-/* Byte counts so even that coding them cannot pay: the sum of squared distances from the mean is under twice the
- * length. In units of 1/256 to stay exact. */
+/* Tells whether bytes are spread so evenly that coding them cannot pay (writeBlockHuff): the sum of squared distances
+ * from the mean count is under twice the length. In units of 1/256, to stay exact. */
 static bool looks_random(const rdk_block *block) {
     uint64_t sum = 0;
-    if (block->plain_length <= 1024) return false;
+    if (block->plain_length <= RANDOM_MIN) return false;
     for (int b = 0; b < 256; b++) {
         int64_t difference = (int64_t)block->literal_counts[b] * 256 - block->plain_length;
         sum += (uint64_t)(difference * difference);
@@ -154,13 +172,13 @@ static bool looks_random(const rdk_block *block) {
     return sum < (uint64_t)block->plain_length * 2 * 65536;
 }
 
-/* The literal writer. Leaves the table in `block` when the answer is LITERALS. */
+/* writeBlockHuff. Leaves the codes in `block` when the answer is LITERALS. */
 static uint8_t decide_literals(const rdk_run *run, rdk_block *block) {
     const kp_state *state = run->state;
     make_literal_lengths(block);
     if (looks_random(block)) return RDK_STORED;
     int64_t estimate = (int64_t)rdk_symbol_bits(block->literal_counts, block->literal_lengths, RDK_END_OF_BLOCK + 1);
-    estimate += state->open ? state->header_bits : GUESSED_HEADER;
+    estimate += state->open ? state->header_bits : GUESSED_HEADER_BITS;
     estimate += estimate >> penalty_log(run);
     if (stored_bits(run, block) <= estimate) return RDK_STORED;
     if (state->open && covers(block->literal_counts, state->literal_lengths, 256) &&
@@ -170,13 +188,15 @@ static uint8_t decide_literals(const rdk_run *run, rdk_block *block) {
     return RDK_LITERALS;
 }
 
-/* STORED or FIXED when they are smaller than `size`, else AUTO. */
+/* Returns STORED or FIXED when they are smaller than `size`, else AUTO. `ties`: FIXED also when it is equal. Where
+ * fixed codes are small enough, a stored block wins up to `limit`. */
 static uint8_t simpler(int64_t stored, int64_t fixed, int64_t size, bool ties, uint32_t tokens, int64_t limit) {
-    if (tokens < FEW_TOKENS && (ties ? fixed <= size : fixed < size)) return stored <= limit ? RDK_STORED : RDK_FIXED;
+    if (tokens < PREDEFINED_TOKENS_MAX && (ties ? fixed <= size : fixed < size))
+        return stored <= limit ? RDK_STORED : RDK_FIXED;
     return stored <= size ? RDK_STORED : RDK_AUTO;
 }
 
-/* Is the open table good enough? REUSE, STORED or FIXED, or AUTO for a new table. */
+/* Tells whether the open table is good enough: REUSE, STORED or FIXED; AUTO for a new table. */
 static uint8_t decide_open(const rdk_run *run, rdk_block *block, uint32_t tokens, int64_t extra) {
     const kp_state *state = run->state;
     int64_t renewed = state->header_bits + estimated_bits(block, tokens);
@@ -190,13 +210,14 @@ static uint8_t decide_open(const rdk_run *run, rdk_block *block, uint32_t tokens
     return kind != RDK_AUTO ? kind : renew ? RDK_AUTO : RDK_REUSE;
 }
 
+/* Tells whether there is a match, by the counts of distances. */
 static bool has_match(const rdk_block *block) {
     for (uint32_t i = 0; i < RDK_DISTANCE_CODES; i++)
         if (block->distance_counts[i]) return true;
     return false;
 }
 
-/* The token writer. Leaves the table in `block` when the answer is DYNAMIC. */
+/* writeBlockDynamic. Leaves the codes in `block` when the answer is DYNAMIC. */
 static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
     const kp_state *state = run->state;
     bool trimmed = state->flushed || (run->model->parameter & KP_TRIMMED);
@@ -221,6 +242,7 @@ static uint8_t decide_tokens(const rdk_run *run, rdk_block *block) {
     return kind != RDK_AUTO ? kind : RDK_DYNAMIC;
 }
 
+/* storeFast, storeHuff and the writer of levels 7 to 9. */
 static uint8_t decide(const rdk_run *run, rdk_block *block) {
     uint32_t length = block->plain_length;
     bool tiny = length < KP_TINY;
@@ -229,7 +251,7 @@ static uint8_t decide(const rdk_run *run, rdk_block *block) {
     if (level == 0) return RDK_STORED;
     if (level == KP_HUFFMAN) return decide_literals(run, block);
     if (level >= 7) return decide_tokens(run, block);
-    if (tiny && length <= STORED_MOST) return RDK_STORED;
+    if (tiny && length <= STORED_UNSEEN_MAX) return RDK_STORED;
     if (!tiny && !has_match(block)) return RDK_STORED;
     if (tiny || block->token_count > length - (length >> 4)) return decide_literals(run, block);
     return decide_tokens(run, block);

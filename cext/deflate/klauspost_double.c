@@ -1,8 +1,9 @@
 /* Levels 4 to 6: a table of 4-byte hashes and one of 7-byte hashes; a match may be given up for a longer one a little
- * on. */
-#include "klauspost.h"
+ * later. Names in parentheses are those of level4.go to level6.go. */
+#include "klauspost_emit.h"
+#include "klauspost_matchers.h"
 
-enum { BITS = 15, ENTRIES = 1 << BITS };
+enum { BITS = 15, ENTRIES = 1 << BITS }; /* tableBits, tableSize */
 
 static inline uint32_t short_hash(uint64_t value) { return kp_hash4(value, BITS); }
 static inline uint32_t long_hash(uint64_t value) { return kp_hash7(value, BITS); }
@@ -13,8 +14,8 @@ typedef struct singles {
     uint32_t brief[ENTRIES], wide[ENTRIES];
 } singles;
 
-/* Is the match at `next` longer than the one at `s`? Since 1.18.0 the encoder takes the *distance* of the match at
- * `next` for its place, so that the outcome depends on where its history buffer begins. */
+/* Tells whether the match at `next` is longer than the one at `s`. Since 1.18.0 the encoder takes the *distance* of the
+ * match at `next` for its position, so that the outcome depends on where its history buffer begins. */
 static inline bool is_longer(const kp_chunk *chunk, bool mistaken, int32_t s, int32_t from, int32_t next,
                              int32_t next_from) {
     if (mistaken) next_from = chunk->history + (next - next_from);
@@ -22,6 +23,8 @@ static inline bool is_longer(const kp_chunk *chunk, bool mistaken, int32_t s, in
     return kp_length(chunk, next + 4, next_from + 4) > kp_length(chunk, s + 4, from + 4);
 }
 
+/* Finds the next match from *at on. On true *at and *from say where it is, and *next where the search is. The step
+ * grows by one for every 64 bytes without a match (skipLog). */
 static inline bool search4(const kp_chunk *chunk, singles *tables, bool mistaken, int32_t *at, int32_t *from,
                            int32_t *next) {
     const uint8_t *src = chunk->src;
@@ -99,11 +102,12 @@ static inline void insert_both(pairs *tables, uint64_t value, int32_t at) {
     kp_push(&tables->wide[long_hash(value)], at);
 }
 
-/* A match at `ahead` out of the long table, if it is longer than `match`. Level 5 stops at the first that is. */
+/* Takes a match at `ahead` out of the long table instead, if it is longer than `match`. Level 5 stops at the first that
+ * is. */
 static inline void try_next(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t coming, int level,
                             kp_match *match) {
     int32_t first = kp_index(pair.now), second = kp_index(pair.before), length;
-    if (!kp_in_reach(ahead, first, KP_WINDOW - 1)) return;
+    if (!kp_in_reach(ahead, first, RDK_WINDOW - 1)) return;
     if (rdk_load32(chunk->src + first) == (uint32_t)coming) {
         length = kp_length_token(chunk, ahead, first);
         if (length > match->length) {
@@ -117,12 +121,13 @@ static inline void try_next(const kp_chunk *chunk, kp_pair pair, int32_t ahead, 
     }
 }
 
-/* The bytes at match->at agree with the short table's candidate match->from: is there something better nearby? */
+/* The bytes at match->at agree with the short table's candidate match->from. Takes something better nearby, if there is
+ * any. */
 static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahead, uint64_t value, uint64_t coming,
                                 int level, int32_t repeat, kp_match *match) {
     int32_t s = match->at;
     match->length = kp_length_token(chunk, s, match->from);
-    /* Only a search that was overruled can come to a distance that leads before the first byte. */
+    /* A distance that leads before the first byte can only come from a search that was overruled. */
     if (level == 6 && repeat <= s + 1 && rdk_load32(chunk->src + s + 1 - repeat) == (uint32_t)(value >> 8)) {
         int32_t length = kp_length_token(chunk, s + 1, s + 1 - repeat);
         if (length > match->length) {
@@ -133,7 +138,8 @@ static inline void choose_short(const kp_chunk *chunk, kp_pair pair, int32_t ahe
     try_next(chunk, pair, ahead, coming, level, match);
 }
 
-/* On true `match` is one, its length 0 if it was not measured yet. */
+/* Finds the next match from match->at on. On true `match` is one, with length 0 if it was not measured yet, and *next
+ * is where the search is. `level` and the tables are constants where it is inlined. */
 static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk, pairs *tables, int level,
                                                            int32_t repeat, kp_match *match, int32_t *next) {
     const uint8_t *src = chunk->src;
@@ -156,7 +162,7 @@ static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk
         brief = short_hash(coming);
         wide = long_hash(coming);
         match->at = s;
-        if (kp_in_reach(s, first, KP_WINDOW - 1)) {
+        if (kp_in_reach(s, first, RDK_WINDOW - 1)) {
             if (rdk_load32(src + first) == (uint32_t)value) {
                 match->from = first;
                 if (kp_agrees(src, s, second, value)) {
@@ -183,17 +189,19 @@ static inline __attribute__((always_inline)) bool search56(const kp_chunk *chunk
     return true;
 }
 
-/* What stands behind the match may have been seen before with more in front: look from the match's end backwards. The
- * first `skip` bytes need not agree; extending backwards picks them up if they do. */
+/* The bytes behind the match may have occurred before with more in front of them, so the search begins from the match's
+ * end and goes backwards. The first `skip` bytes need not agree; extending backwards picks them up if they do. Returns
+ * whether the entry is in reach. */
 static inline bool try_from_end(const kp_chunk *chunk, uint32_t entry, int32_t s, int32_t skip, kp_match *match) {
     int32_t from = kp_index(entry) - match->length + skip, distance = s + skip - from;
-    if (distance >= KP_WINDOW) return false;
+    if (distance >= RDK_WINDOW) return false;
     if (distance <= 0 || from < chunk->base) return true;
     int32_t length = kp_length(chunk, s + skip, from);
     if (length > match->length) *match = (kp_match){s + skip, from, length};
     return true;
 }
 
+/* Measures the match to its end, looks from its end for a longer one, and extends it backwards. */
 static inline void finish_match(const kp_chunk *chunk, const pairs *tables, int level, bool old, kp_match *match) {
     const int32_t skip = old ? 0 : 2, s = match->at;
     if (match->length == 0) match->length = 4 + kp_length(chunk, s + 4, match->from + 4);
@@ -208,6 +216,7 @@ static inline void finish_match(const kp_chunk *chunk, const pairs *tables, int 
     kp_extend_back(chunk, match);
 }
 
+/* Inserts what the encoder inserts inside a match of `length` bytes that ends at `s`. */
 static inline void insert_inside5(const kp_chunk *chunk, pairs *tables, int32_t s, int32_t length) {
     const uint8_t *src = chunk->src;
     int32_t i = s - length + 1;
@@ -225,6 +234,7 @@ static inline void insert_inside5(const kp_chunk *chunk, pairs *tables, int32_t 
     insert_both(tables, rdk_load64(src + s - 1), s - 1);
 }
 
+/* The same for level 6, from the position behind where the search was. */
 static inline void insert_inside6(const kp_chunk *chunk, pairs *tables, int32_t from, int32_t s) {
     for (int32_t i = from; i < s - 1; i += 2) {
         uint64_t value = rdk_load64(chunk->src + i);

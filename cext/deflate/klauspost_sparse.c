@@ -1,7 +1,8 @@
-/* Levels 1 to 3: one hash table, sparse insertion, the first match found is taken. */
-#include "klauspost.h"
+/* Levels 1 to 3: one hash table, sparse insertion, the first match found is taken (level1.go to level3.go). */
+#include "klauspost_emit.h"
+#include "klauspost_matchers.h"
 
-enum { BITS1 = 15, BITS2 = 17, BITS3 = 16 };
+enum { BITS1 = 15, BITS2 = 17, BITS3 = 16 }; /* tableBits, bTableBits, tableBits of level 3 */
 
 /* Before 1.15.11 these levels hashed four bytes, level 1 with a multiplier of its own. */
 static inline uint32_t hash1(uint64_t value, bool old) {
@@ -14,9 +15,10 @@ static inline uint64_t load(const uint8_t *at, bool old) { return old ? rdk_load
 
 /* Levels 1 and 2 may reach one byte further when they try the bytes right behind a match. */
 static inline bool agrees_behind_match(const uint8_t *src, int32_t at, int32_t candidate, uint64_t value) {
-    return kp_in_reach(at, candidate, KP_WINDOW) && rdk_load32(src + candidate) == (uint32_t)value;
+    return kp_in_reach(at, candidate, RDK_WINDOW) && rdk_load32(src + candidate) == (uint32_t)value;
 }
 
+/* Returns the match of which four bytes are known, extended in both directions. */
 static inline kp_match whole_match(const kp_chunk *chunk, int32_t at, int32_t from) {
     kp_match match = {at, from, 4 + kp_length(chunk, at + 4, from + 4)};
     kp_extend_back(chunk, &match);
@@ -25,8 +27,9 @@ static inline kp_match whole_match(const kp_chunk *chunk, int32_t at, int32_t fr
 
 /* ---- levels 1 and 2 -------------------------------------------------------------------------------------------- */
 
-/* Looks at two positions a step; steps grow by one for every 32 bytes without a match. On true `*at` and `*from` begin
- * a match and `*next` is where the search stood; on false the chunk holds no more. */
+/* Finds the next match from *at on, two positions at each step (doEvery). Steps grow by one for every 32 bytes without
+ * a match (skipLog). On true *at and *from say where it is and *next where the search is; on false the chunk holds no
+ * more. */
 static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t (*hash_of)(uint64_t, bool), bool old,
                                 int level, int32_t *at, int32_t *from, int32_t *next) {
     const uint8_t *src = chunk->src;
@@ -52,7 +55,7 @@ static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t
         table[hash] = kp_entry(s);
         *from = candidate;
         if (kp_agrees(src, s, candidate, value)) {
-            if (level == 1) table[hash] = kp_entry(ahead); /* of the hash at s: so it is in the encoder */
+            if (level == 1) table[hash] = kp_entry(ahead); /* under the hash at s, as the encoder does */
             break;
         }
         value = now >> 8;
@@ -63,13 +66,14 @@ static inline bool search_pairs(const kp_chunk *chunk, uint32_t *table, uint32_t
     return true;
 }
 
-/* The match ran into the chunk's margin: the encoder inserts one more position, sometimes. */
+/* The match ran into the chunk's margin: the encoder inserts one more position if enough bytes are left. */
 static inline void insert_last(const kp_chunk *chunk, uint32_t *table, uint32_t (*hash_of)(uint64_t, bool), bool old,
                                int32_t s, int32_t length) {
     if (s + length + (old ? 4 : 8) < chunk->stop) table[hash_of(load(chunk->src + s, old), old)] = kp_entry(s);
 }
 
-/* Every second position inside the match. The third hash of each round sees a zero as its fifth byte. */
+/* Level 2 inserts every second position inside the match. The third hash of each round takes a zero as its fifth byte.
+ */
 static inline void insert_inside2(const kp_chunk *chunk, uint32_t *table, bool old, int32_t s, int32_t length) {
     for (int32_t i = s - length + 2; i < s - 5; i += 7) {
         uint64_t value = rdk_load64(chunk->src + i);
@@ -79,6 +83,7 @@ static inline void insert_inside2(const kp_chunk *chunk, uint32_t *table, bool o
     }
 }
 
+/* Levels 1 and 2; the constants after `chunk` are folded where it is inlined. */
 static inline __attribute__((always_inline)) void level12(kp_chunk *chunk, int level,
                                                           uint32_t (*hash_of)(uint64_t, bool), bool old) {
     uint32_t *table = chunk->state->tables;
@@ -127,9 +132,10 @@ void kp_level2(kp_chunk *chunk, bool old) {
 
 /* ---- level 3 --------------------------------------------------------------------------------------------------- */
 
-enum { REACH3 = KP_WINDOW - 4 };
+enum { REACH3 = RDK_WINDOW - 4 };
 
-/* Two candidates a position. The comparisons with the window's edge differ on purpose: they are the encoder's. */
+/* Finds the next match from *at on, among two candidates for each position. The comparisons with the window's edge
+ * differ on purpose: they are the encoder's. */
 static inline bool search3(const kp_chunk *chunk, kp_pair *table, bool old, int32_t limit, int32_t *at, int32_t *from,
                            int32_t *next) {
     const uint8_t *src = chunk->src;
@@ -163,6 +169,7 @@ static inline bool search3(const kp_chunk *chunk, kp_pair *table, bool old, int3
     return true;
 }
 
+/* Inserts the positions before the end of a match at `s`, and looks for a match there. */
 static inline bool behind_match3(const kp_chunk *chunk, kp_pair *table, bool old, int32_t s, int32_t *from) {
     const uint8_t *src = chunk->src;
     uint64_t value = rdk_load64(src + s - 2);

@@ -5,7 +5,7 @@
 
 #include "reducto_kernel.h"
 
-enum { COLUMNS = RDK_DIFFERENCE_COLUMNS, OUT = 1 << 12, INPUT_MOST = 1 << 13 };
+enum { COLUMNS = RDK_DIFFERENCE_COLUMNS, OUT = 1 << 12, INPUT_MAX = 1 << 13 };
 
 static void require(int holds) {
     if (!holds) abort();
@@ -78,7 +78,7 @@ static void run_round_trip(const uint8_t *data, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < COLUMNS + 1) return 0;
-    size = size < INPUT_MOST ? size : INPUT_MOST;
+    size = size < INPUT_MAX ? size : INPUT_MAX;
     run_hostile(data, size);
     run_round_trip(data, size);
     return 0;

@@ -6,7 +6,7 @@
 
 #include "reducto_kernel.h"
 
-enum { PLAIN_MOST = 1 << 20, TOKENS_MOST = 1 << 18, BLOCKS_MOST = 4096 };
+enum { PLAIN_MAX = 1 << 20, TOKENS_MAX = 1 << 18, BLOCKS_MAX = 4096 };
 
 typedef struct outcome {
     int status;
@@ -18,14 +18,14 @@ typedef struct outcome {
 /* Feeds `step` bytes more at a time; 0: all at once. */
 static outcome run(const uint8_t *data, size_t size, size_t step, bool with_plain, bool with_tokens) {
     rdk_inflate *inflate = rdk_inflate_new();
-    rdk_inflate_io io = {.plain_capacity = PLAIN_MOST, .block_capacity = BLOCKS_MOST};
+    rdk_inflate_io io = {.plain_capacity = PLAIN_MAX, .block_capacity = BLOCKS_MAX};
     outcome result = {.status = RDK_INFLATE_INPUT};
     size_t used = 0, shown = step ? 0 : size;
-    io.blocks = malloc(BLOCKS_MOST * sizeof *io.blocks);
-    if (with_plain) io.plain = malloc(PLAIN_MOST);
+    io.blocks = malloc(BLOCKS_MAX * sizeof *io.blocks);
+    if (with_plain) io.plain = malloc(PLAIN_MAX);
     if (with_tokens) {
-        io.tokens = malloc(TOKENS_MOST * sizeof *io.tokens);
-        io.token_capacity = TOKENS_MOST;
+        io.tokens = malloc(TOKENS_MAX * sizeof *io.tokens);
+        io.token_capacity = TOKENS_MAX;
     }
     for (;;) {
         uint8_t *exact = malloc(shown - used + !(shown - used)); /* so that a read beyond the input is seen */

@@ -1,11 +1,11 @@
-/* Matching arbitrary bytes against an arbitrary reference: operations execute to the input, survive being encoded, and
- * twins stay inside the reference. The first bytes say where the reference ends and how the input arrives. */
+/* Matching arbitrary bytes against an arbitrary reference: the operations execute to the input, survive being encoded,
+ * and delta bases stay inside the reference. The first bytes say where the reference ends and how the input arrives. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "reducto_kernel.h"
 
-enum { CHUNKS_MOST = 4096, OPERATIONS_MOST = 8192 };
+enum { CHUNKS_MAX = 4096, OPERATIONS_MAX = 8192 };
 
 static void require(int holds) {
     if (!holds) abort();
@@ -13,9 +13,9 @@ static void require(int holds) {
 
 /* Indexes `plain`; the table is the caller's to free. */
 static rdk_reference index_of(const uint8_t *plain, size_t length, const rdk_chunk_params *params) {
-    rdk_chunk *chunks = malloc(CHUNKS_MOST * sizeof *chunks);
+    rdk_chunk *chunks = malloc(CHUNKS_MAX * sizeof *chunks);
     size_t consumed;
-    int64_t count = rdk_chunk_scan(params, plain, length, 1, NULL, 0, chunks, CHUNKS_MOST, &consumed);
+    int64_t count = rdk_chunk_scan(params, plain, length, 1, NULL, 0, chunks, CHUNKS_MAX, &consumed);
     require(count >= 0);
     rdk_entry *entries = malloc(((size_t)count + 1) * sizeof *entries);
     for (int64_t i = 0; i < count; i++) entries[i] = (rdk_entry){chunks[i].fingerprint, chunks[i].offset};
@@ -47,27 +47,27 @@ static size_t match_all(rdk_reference *references, const uint8_t *data, size_t l
             .new_bytes = new_bytes,
             .new_length = *new_length,
             .operations = out + count,
-            .capacity = OPERATIONS_MOST - count < 64 ? OPERATIONS_MOST - count : 64,
+            .capacity = OPERATIONS_MAX - count < 64 ? OPERATIONS_MAX - count : 64,
         };
         require(rdk_match(matcher, &call) == RDK_OK);
         *new_length = call.new_length;
         count += call.operation_count;
         at += call.consumed;
-        if (OPERATIONS_MOST - count < 16) break;
+        if (OPERATIONS_MAX - count < 16) break;
     }
     rdk_matcher_free(matcher);
     return count;
 }
 
-static void check_twins(rdk_reference *references, const rdk_operation *operations, size_t count) {
+static void check_bases(rdk_reference *references, const rdk_operation *operations, size_t count) {
     uint8_t *has = malloc(count + 1);
-    rdk_extent *stretches = malloc((2 * count + 1) * sizeof *stretches);
-    int64_t found = rdk_delta_bases(references, 2, operations, count, NULL, 0, 4096, has, stretches, 2 * count + 1);
+    rdk_extent *extents = malloc((2 * count + 1) * sizeof *extents);
+    int64_t found = rdk_delta_bases(references, 2, operations, count, NULL, 0, 4096, has, extents, 2 * count + 1);
     require(found >= 0);
-    found = rdk_extents_join(stretches, (size_t)found, 64);
+    found = rdk_extents_join(extents, (size_t)found, 64);
     for (int64_t i = 0; i < found; i++)
-        require(stretches[i].reference == 1 && stretches[i].offset + stretches[i].length <= references[1].plain_length);
-    free(stretches);
+        require(extents[i].reference == 1 && extents[i].offset + extents[i].length <= references[1].plain_length);
+    free(extents);
     free(has);
 }
 
@@ -93,14 +93,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(exact, input, length);
     rdk_reference references[2] = {{0}, index_of(reference, split, &params)};
     uint8_t *new_bytes = malloc(2 * length + 1), *rebuilt = malloc(length + 1);
-    rdk_operation *operations = malloc(OPERATIONS_MOST * sizeof *operations);
+    rdk_operation *operations = malloc(OPERATIONS_MAX * sizeof *operations);
     uint64_t new_length = 0;
     size_t count = match_all(references, exact, length, step, &params, new_bytes, &new_length, operations);
     references[0] = (rdk_reference){new_bytes, new_length, NULL, 0, 0};
     int64_t done = rdk_execute(references, 2, operations, count, 0, rebuilt, length);
     require(done >= 0 && !memcmp(rebuilt, exact, (size_t)done));
-    require(done == (int64_t)length || OPERATIONS_MOST - count < 16);
-    check_twins(references, operations, count);
+    require(done == (int64_t)length || OPERATIONS_MAX - count < 16);
+    check_bases(references, operations, count);
     check_encoding(operations, count);
     free(operations);
     free(rebuilt);

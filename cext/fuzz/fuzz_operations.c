@@ -4,7 +4,7 @@
 
 #include "reducto_kernel.h"
 
-enum { PLAIN = 4096, OUT = 1 << 16, MEMBERS_MOST = 4096, MARKS = 8 };
+enum { PLAIN = 4096, OUT = 1 << 16, MEMBERS_MAX = 4096, MARKS = 8 };
 
 static void run_operations(const uint8_t *data, size_t size) {
     uint64_t lengths[3] = {data[0] % (size - 2), 0, 0};
@@ -32,14 +32,14 @@ static void run_operations(const uint8_t *data, size_t size) {
 }
 
 static void run_tar(const uint8_t *data, size_t size) {
-    rdk_tar_member *whole = malloc(MEMBERS_MOST * sizeof *whole), *pieces = malloc(MEMBERS_MOST * sizeof *pieces);
+    rdk_tar_member *whole = malloc(MEMBERS_MAX * sizeof *whole), *pieces = malloc(MEMBERS_MAX * sizeof *pieces);
     rdk_tar_walk walk;
     rdk_tar_start(&walk);
-    int64_t first = rdk_tar_feed(&walk, data, size, whole, MEMBERS_MOST), second = 0;
+    int64_t first = rdk_tar_feed(&walk, data, size, whole, MEMBERS_MAX), second = 0;
     rdk_tar_start(&walk);
     for (size_t at = 0, step = 1 + data[0] % 200; at < size && second >= 0; at += step) {
         size_t length = size - at < step ? size - at : step;
-        int64_t more = rdk_tar_feed(&walk, data + at, length, pieces + second, MEMBERS_MOST - (size_t)second);
+        int64_t more = rdk_tar_feed(&walk, data + at, length, pieces + second, MEMBERS_MAX - (size_t)second);
         second = more < 0 ? more : second + more;
     }
     if (first != second || (first > 0 && memcmp(whole, pieces, (size_t)first * sizeof *whole))) abort();

@@ -5,7 +5,7 @@
 
 #include "reducto_kernel.h"
 
-enum { PLAIN_MOST = 1 << 18, BLOCKS_MOST = 1 << 14 };
+enum { PLAIN_MAX = 1 << 18, BLOCKS_MAX = 1 << 14 };
 
 static void check_plan(const uint8_t *wire, size_t wire_length, uint64_t bits, const uint8_t *plain,
                        uint32_t plain_length, int model) {
@@ -32,9 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     rdk_inflate *inflate = rdk_inflate_new();
     rdk_inflate_io io = {
-        .input = data + 1, .input_length = size - 1, .plain_capacity = PLAIN_MOST, .block_capacity = BLOCKS_MOST};
-    io.plain = malloc(PLAIN_MOST);
-    io.blocks = malloc(BLOCKS_MOST * sizeof *io.blocks);
+        .input = data + 1, .input_length = size - 1, .plain_capacity = PLAIN_MAX, .block_capacity = BLOCKS_MAX};
+    io.plain = malloc(PLAIN_MAX);
+    io.blocks = malloc(BLOCKS_MAX * sizeof *io.blocks);
     if (rdk_inflate_run(inflate, &io) == RDK_INFLATE_DONE) {
         uint64_t bits = (uint64_t)io.input_used * 8 + io.bit;
         uint8_t *plain = malloc(io.plain_used + 1);

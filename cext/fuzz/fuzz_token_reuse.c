@@ -1,11 +1,11 @@
-/* Rebuilding beside an older stream, or by a token delta against it, gives the bits of rebuilding alone, whatever was
- * edited between the two; a delta that was damaged does no harm. */
+/* Rebuilding with the tokens of an older stream, or by a token delta against it, gives the bits of rebuilding alone,
+ * whatever was edited between the two. A damaged delta does no harm. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "reducto_kernel.h"
 
-enum { OLD_BYTES = 200000, EDITS_MOST = 64, EDIT_BYTES = 4 };
+enum { OLD_BYTES = 200000, EDITS_MAX = 64, EDIT_BYTES = 4 };
 
 typedef struct stream {
     uint8_t *plain, *wire;
@@ -34,11 +34,12 @@ static void make_old(stream *old, const uint8_t *data, size_t size) {
     }
 }
 
-/* Edits: replaced bytes, removed bytes, added bytes. Every stretch between edits of length is a parallel. */
+/* Edits: replaced bytes, removed bytes, added bytes. What lies between two edits that change the length is an aligned
+ * range. Returns their number. */
 static size_t make_new(stream *new, const stream *old, const uint8_t *edits, size_t count, rdk_aligned_range *out) {
     uint32_t at = 0, from = 0;
-    size_t parallels = 0;
-    new->plain = malloc(OLD_BYTES + EDITS_MOST * 256);
+    size_t ranges = 0;
+    new->plain = malloc(OLD_BYTES + EDITS_MAX * 256);
     out[0] = (rdk_aligned_range){0, 0, 0};
     for (size_t i = 0; i <= count; i++) {
         const uint8_t *e = edits + i * EDIT_BYTES;
@@ -48,34 +49,34 @@ static size_t make_new(stream *new, const stream *old, const uint8_t *edits, siz
         at += to - from;
         from = to;
         if (i == count) break;
-        uint32_t much = e[3], room = OLD_BYTES - from;
+        uint32_t much = e[3], space = OLD_BYTES - from;
         if (e[1] & 0x80) { /* replaced */
-            if (much > room) much = room;
+            if (much > space) much = space;
             for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(old->plain[from++] ^ (k % 3 ? 0 : e[2]));
             continue;
         }
-        out[parallels].length = at - out[parallels].offset;
-        parallels++;
-        if (e[2] & 1) from += much > room ? room : much;
+        out[ranges].length = at - out[ranges].offset;
+        ranges++;
+        if (e[2] & 1) from += much > space ? space : much;
         else
             for (uint32_t k = 0; k < much; k++) new->plain[at++] = (uint8_t)(e[2] + (k & e[2] ? k : 0));
-        out[parallels] = (rdk_aligned_range){at, from, 0};
+        out[ranges] = (rdk_aligned_range){at, from, 0};
     }
-    out[parallels].length = at - out[parallels].offset;
+    out[ranges].length = at - out[ranges].offset;
     new->length = at;
-    return parallels + 1;
+    return ranges + 1;
 }
 
 static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_donor_range *donors, size_t count,
                              uint8_t *wire, size_t capacity, const uint8_t *damage, size_t damages) {
-    size_t room = new->length + 64;
-    uint32_t *tokens = malloc(room * sizeof *tokens);
-    uint8_t *delta = malloc(4 * room);
+    size_t space = new->length + 64;
+    uint32_t *tokens = malloc(space * sizeof *tokens);
+    uint8_t *delta = malloc(4 * space);
     uint64_t copied = 0, bits = 0;
-    int64_t token_count = rdk_segment_tokens(new->wire, (size_t)((new->bits + 7) / 8), 0, new->length, tokens, room);
+    int64_t token_count = rdk_segment_tokens(new->wire, (size_t)((new->bits + 7) / 8), 0, new->length, tokens, space);
     if (token_count < 0) abort();
     for (size_t i = 0; i < count; i++) donors[i].plain = NULL;
-    int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, donors, count, delta, 4 * room, &copied);
+    int64_t length = rdk_token_delta(0, tokens, (size_t)token_count, donors, count, delta, 4 * space, &copied);
     if (length < 0 || copied > new->length) abort();
     memset(wire, 0, capacity);
     if (rdk_segment_rebuild_by_delta(segment, donors, count, delta, (size_t)length, wire, capacity, &bits) != RDK_OK)
@@ -91,15 +92,15 @@ static void rebuild_by_delta(const rdk_segment *segment, const stream *new, rdk_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int models[] = {0x0104, 0x0105, 0x0106, 0x0107, 0x0108, 0x0109};
-    rdk_aligned_range parallels[EDITS_MOST + 1];
-    rdk_donor_range donors[EDITS_MOST + 1];
+    rdk_aligned_range ranges[EDITS_MAX + 1];
+    rdk_donor_range donors[EDITS_MAX + 1];
     stream old, new;
     if (size < 16) return 0;
     int model = models[data[0] % 6];
-    size_t edits = data[1] % EDITS_MOST, most = (size - 8) / EDIT_BYTES;
+    size_t edits = data[1] % EDITS_MAX, most = (size - 8) / EDIT_BYTES;
     if (edits > most) edits = most;
     make_old(&old, data, size);
-    size_t count = make_new(&new, &old, data + 4, edits, parallels);
+    size_t count = make_new(&new, &old, data + 4, edits, ranges);
     compress(&old, model);
     compress(&new, model);
     uint32_t *tokens = malloc((old.length + 64) * sizeof *tokens);
@@ -107,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         rdk_segment_tokens(old.wire, (size_t)((old.bits + 7) / 8), 0, old.length, tokens, old.length + 64);
     if (token_count < 0) abort();
     for (size_t i = 0; i < count; i++) {
-        const rdk_aligned_range *p = &parallels[i];
+        const rdk_aligned_range *p = &ranges[i];
         donors[i] = (rdk_donor_range){old.plain + p->donor_offset,
                                       (uint32_t)p->offset,
                                       (uint32_t)(p->offset + p->length),

@@ -1,44 +1,61 @@
-/* Which stretches of old bytes new bytes resemble, found by common seeds and judged by how much else is the same. */
+/* Which old bytes new bytes resemble: alignments found by common seeds and judged by how many bytes along them are the
+ * same. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "bytes_internal.h"
+#include "base/bytes.h"
 #include "reducto_kernel.h"
 
-#define SEED 8u /* bytes that a new alignment must have in common where it is found */
-#define STEP 3u /* every so many-th old byte begins a seed of the table */
-#define TABLE_LOG_MOST 22
-#define TABLE_LOG_LEAST 8
-#define CANDIDATES 16    /* that are looked at for one seed */
-#define NUMBER_BITS 26   /* of an entry: a seed's number plus one; above it bits of the seed's hash, its tag */
-#define AHEAD 24u        /* places after the present one that memory is asked about, or each search would wait for it */
-#define WINDOW 48u       /* bytes by which alignments are compared */
-#define GOOD 36u         /* of them the same: the present alignment is not questioned */
-#define ADVANTAGE 12u    /* by which another one must be better: naming it costs about four bytes */
-#define BACKWARD_LOSS 64 /* bytes more different than the same after which no better end is looked for */
-#define BACKWARD_MOST                                                                                 \
-    1024u /* an alignment begins no longer before the seed that found it: in data that repeats itself \
-           * each would else go back over all bytes before it, in vain */
+/* docs/adr/0008 has the measurements behind these numbers. They decide what is written, not how it is read: they may
+ * change without a new format. */
+enum {
+    SEED = 8, /* bytes that a new alignment must have in common where it is found: one load */
+    STEP = 3, /* every third old byte begins a seed of the table: half the table of every second one, for 1 % more
+                 output */
+    TABLE_LOG_MIN = 8,
+    TABLE_LOG_MAX = 22, /* heads of 16 MiB, what a call may allocate beside the links */
+    CANDIDATES = 16,    /* old positions that are looked at for one seed, so that repetitive data cost no more */
+    /* Of an entry: a seed's number plus one, for 2^26 old bytes. The bits above are a tag, six more bits of the seed's
+     * hash; without it every other chain would lead to old bytes in vain. */
+    NUMBER_BITS = 26,
+    /* Memory is asked for what the search this many positions later will read; a search would else wait for it. */
+    AHEAD = 24,
+    WINDOW = 48,    /* bytes by which alignments are compared */
+    GOOD = 36,      /* if this many of them are the same, the present alignment is not questioned */
+    ADVANTAGE = 12, /* another one must be better by this many bytes, because naming it costs about four */
+    /* An alignment's beginning is extended backwards until this many more bytes differ than are the same. */
+    BACKWARD_LOSS = 64,
+    /* ... and at most by this many bytes: in data that repeat themselves each alignment would else go back over all bytes
+       before it. */
+    BACKWARD_MAX = 1024
+};
+
+_Static_assert(RDK_DIFFERENCE_BYTES_MAX / STEP < (1u << NUMBER_BITS), "a seed's number fits an entry");
 
 typedef struct {
     const uint8_t *old, *new_bytes;
     size_t old_length, new_length;
-    uint32_t *heads;   /* per hash: entry of its last seed, or 0 */
-    uint32_t *earlier; /* per seed: entry of the one before it of the same hash, or 0 */
+    uint32_t *heads;   /* per hash: the entry of its last seed, or 0 */
+    uint32_t *earlier; /* per seed: the entry of the one before it with the same hash, or 0 */
     unsigned shift;
-    size_t heads_asked, entries_asked; /* places before these have been asked about */
-    uint64_t vain;                     /* searches that found nothing */
-    uint64_t patience;                 /* how many more of them than half of the places there may be */
-    int out_of_patience;
+    size_t heads_asked, entries_asked; /* memory was asked for what positions before these will read */
+    uint64_t failed;                   /* searches that found nothing */
+    uint64_t budget;                   /* how many more of them than half of the positions there may be */
+    int over_budget;
 } aligner;
 
-/* New bytes from `at` on lie along old ones from `source` on. */
+/* New bytes from `at` on are aligned with old ones from `source` on. */
 typedef struct {
     size_t at, source;
-    int known; /* 0: along none */
+    int known; /* 0: with none */
 } alignment;
 
-_Static_assert(RDK_DIFFERENCE_MOST / STEP < (1u << NUMBER_BITS), "a seed's number fits an entry");
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+static size_t distance(size_t a, size_t b) { return a < b ? b - a : a - b; }
 
+/* ---- seeds ----------------------------------------------------------------------------------------------------- */
+
+/* By multiplication with 2^64 divided by the golden ratio (Knuth, TAOCP volume 3, 6.4). */
 static uint64_t seed_hash(uint64_t seed) { return seed * UINT64_C(0x9E3779B97F4A7C15); }
 
 /* The bits below those that choose the head, where an entry has its tag. */
@@ -50,17 +67,15 @@ static int has_tag(uint32_t entry, uint32_t tag) { return (entry ^ tag) >> NUMBE
 
 static size_t number_of(uint32_t entry) { return (entry & ((1u << NUMBER_BITS) - 1)) - 1; }
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
 static int index_old(aligner *a) {
     size_t seeds = a->old_length < SEED ? 0 : (a->old_length - SEED) / STEP + 1;
-    unsigned log = TABLE_LOG_LEAST;
-    while (log < TABLE_LOG_MOST && (size_t)1 << log < seeds) log++;
+    unsigned log = TABLE_LOG_MIN;
+    while (log < TABLE_LOG_MAX && (size_t)1 << log < seeds) log++;
     a->shift = 64 - log;
     a->heads = malloc(sizeof *a->heads << log);
     a->earlier = malloc((seeds + 1) * sizeof *a->earlier);
     if (a->heads == NULL || a->earlier == NULL) return RDK_E_MEMORY;
-    /* Not by calloc: a page that is read before it is written is faulted in twice, and stops the other threads. */
+    /* Not by calloc: a page that is read before it is written is faulted in twice, which stops the other threads. */
     memset(a->heads, 0, sizeof *a->heads << log);
     for (size_t number = 0; number < seeds; number++) {
         if (number + AHEAD < seeds)
@@ -73,28 +88,13 @@ static int index_old(aligner *a) {
     return RDK_OK;
 }
 
-/* How many of the next bytes, WINDOW at most, are the same. */
-static unsigned resemblance(const aligner *a, size_t at, size_t source) {
-    const uint8_t *new_bytes = a->new_bytes + at, *old = a->old + source;
-    size_t length = least(a->new_length - at, a->old_length - source);
-    if (length >= WINDOW) {
-        uint8_t same = 0; /* of a byte and for a fixed length: this becomes vector code */
-        for (unsigned i = 0; i < WINDOW; i++) same = (uint8_t)(same + (new_bytes[i] == old[i]));
-        return same;
-    }
-    unsigned same = 0;
-    for (size_t i = 0; i < length; i++) same += new_bytes[i] == old[i];
-    return same;
-}
-
-/* Asks memory for what searches at the next places will look at: first for heads, nearer to them for what these name.
- */
+/* Asks memory for what searches at the next positions will read: first for heads, later for what these name. */
 static void look_ahead(aligner *a, size_t at) {
     size_t last = a->new_length - SEED, far = least(last, at + AHEAD), near = least(last, at + AHEAD / 2);
-    for (size_t place = a->heads_asked < at ? at : a->heads_asked; place < far; place++)
-        __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->new_bytes + place)) >> a->shift));
-    for (size_t place = a->entries_asked < at ? at : a->entries_asked; place < near; place++) {
-        uint64_t hash = seed_hash(rdk_load64(a->new_bytes + place));
+    for (size_t i = a->heads_asked < at ? at : a->heads_asked; i < far; i++)
+        __builtin_prefetch(a->heads + (seed_hash(rdk_load64(a->new_bytes + i)) >> a->shift));
+    for (size_t i = a->entries_asked < at ? at : a->entries_asked; i < near; i++) {
+        uint64_t hash = seed_hash(rdk_load64(a->new_bytes + i));
         uint32_t entry = a->heads[hash >> a->shift];
         if (!entry) continue;
         __builtin_prefetch(a->earlier + number_of(entry));
@@ -104,9 +104,24 @@ static void look_ahead(aligner *a, size_t at) {
     a->entries_asked = near;
 }
 
-static size_t distance(size_t a, size_t b) { return a < b ? b - a : a - b; }
+/* ---- alignments ------------------------------------------------------------------------------------------------ */
 
-/* The source that the bytes at `at` resemble most, the nearest to `expected` of several. Returns how much they do. */
+/* Returns how many of the next bytes, WINDOW at most, are the same. */
+static unsigned resemblance(const aligner *a, size_t at, size_t source) {
+    const uint8_t *new_bytes = a->new_bytes + at, *old = a->old + source;
+    size_t length = least(a->new_length - at, a->old_length - source);
+    if (length >= WINDOW) {
+        uint8_t same = 0; /* a byte, and a fixed length, so that the compiler makes vector code of it */
+        for (unsigned i = 0; i < WINDOW; i++) same = (uint8_t)(same + (new_bytes[i] == old[i]));
+        return same;
+    }
+    unsigned same = 0;
+    for (size_t i = 0; i < length; i++) same += new_bytes[i] == old[i];
+    return same;
+}
+
+/* Finds the source that the bytes at `at` resemble most, of several the nearest to `expected`. Returns their
+ * resemblance. */
 static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t *source) {
     uint64_t seed = rdk_load64(a->new_bytes + at), hash = seed_hash(seed);
     uint32_t entry = a->heads[hash >> a->shift], tag = tag_of(a, hash);
@@ -123,15 +138,15 @@ static unsigned best_source(const aligner *a, size_t at, size_t expected, size_t
     return best;
 }
 
-/* From `at` on, the first place where another alignment is clearly better than the present one. 0: there is none, or no
- * patience left to find it. */
+/* Finds the first position from `at` on where another alignment is clearly better than the present one. Returns 0 if
+ * there is none, or if the budget is used up before. */
 static int next_alignment(aligner *a, const alignment *present, size_t at, alignment *found) {
     while (a->new_length - at >= SEED) {
         size_t expected = present->source + (at - present->at);
         unsigned same = 0;
         if (present->known && expected < a->old_length) {
-            size_t most = least(a->new_length - at, a->old_length - expected);
-            size_t equal = rdk_equal_forward(a->new_bytes + at, a->old + expected, most);
+            size_t limit = least(a->new_length - at, a->old_length - expected);
+            size_t equal = rdk_equal_long(a->new_bytes + at, a->old + expected, limit);
             at += equal;
             if (equal) continue;
             same = resemblance(a, at, expected);
@@ -143,8 +158,8 @@ static int next_alignment(aligner *a, const alignment *present, size_t at, align
                 found->known = 1;
                 return 1;
             }
-            if (++a->vain > at / 2 && a->vain - at / 2 > a->patience) {
-                a->out_of_patience = 1;
+            if (++a->failed > at / 2 && a->failed - at / 2 > a->budget) {
+                a->over_budget = 1;
                 return 0;
             }
         }
@@ -153,11 +168,11 @@ static int next_alignment(aligner *a, const alignment *present, size_t at, align
     return 0;
 }
 
-/* How far the bytes from both places on are more the same than not. */
-static size_t reach_forward(const uint8_t *new_bytes, const uint8_t *old, size_t most) {
+/* Returns how far the bytes from both pointers on have more bytes that are the same than that differ, at its best. */
+static size_t reach_forward(const uint8_t *new_bytes, const uint8_t *old, size_t limit) {
     ptrdiff_t gain = 0, best = 0;
     size_t reach = 0;
-    for (size_t i = 0; i < most; i++) {
+    for (size_t i = 0; i < limit; i++) {
         gain += new_bytes[i] == old[i] ? 1 : -1;
         if (gain > best) {
             best = gain;
@@ -167,11 +182,11 @@ static size_t reach_forward(const uint8_t *new_bytes, const uint8_t *old, size_t
     return reach;
 }
 
-/* The same for those before both places. */
-static size_t reach_backward(const uint8_t *new_bytes, const uint8_t *old, size_t most) {
+/* The same for the bytes before both pointers. */
+static size_t reach_backward(const uint8_t *new_bytes, const uint8_t *old, size_t limit) {
     ptrdiff_t gain = 0, best = 0;
     size_t reach = 0;
-    for (size_t i = 1; i <= most && gain > best - BACKWARD_LOSS; i++) {
+    for (size_t i = 1; i <= limit && gain > best - BACKWARD_LOSS; i++) {
         gain += *(new_bytes - i) == *(old - i) ? 1 : -1;
         if (gain > best) {
             best = gain;
@@ -181,7 +196,7 @@ static size_t reach_backward(const uint8_t *new_bytes, const uint8_t *old, size_
     return reach;
 }
 
-/* Of `length` new bytes that both alignments claim, how many the first one explains better. */
+/* Of `length` new bytes that two alignments claim, returns how many from the front the first one explains better. */
 static size_t share_of_first(const uint8_t *new_bytes, const uint8_t *first, const uint8_t *second, size_t length) {
     ptrdiff_t gain = 0, best = 0;
     size_t share = 0;
@@ -197,15 +212,15 @@ static size_t share_of_first(const uint8_t *new_bytes, const uint8_t *first, con
 
 /* Ends the present alignment before the next one, whose beginning moves back as far as it is good. */
 static rdk_difference end_alignment(const aligner *a, const alignment *present, alignment *next) {
-    size_t gap = next->at - present->at, near = 0, back = 0;
+    size_t between = next->at - present->at, near = 0, back = 0;
     if (present->known)
         near = reach_forward(a->new_bytes + present->at, a->old + present->source,
-                             least(gap, a->old_length - present->source));
+                             least(between, a->old_length - present->source));
     if (next->known)
         back = reach_backward(a->new_bytes + next->at, a->old + next->source,
-                              least(least(gap, BACKWARD_MOST), next->source));
-    if (near + back > gap) {
-        size_t both = near + back - gap;
+                              least(least(between, BACKWARD_MAX), next->source));
+    if (near + back > between) {
+        size_t both = near + back - between;
         size_t share = share_of_first(a->new_bytes + next->at - back, a->old + present->source + near - both,
                                       a->old + next->source - back, both);
         near -= both - share;
@@ -213,7 +228,7 @@ static rdk_difference end_alignment(const aligner *a, const alignment *present, 
     }
     next->at -= back;
     next->source -= back;
-    return (rdk_difference){(uint32_t)present->source, (uint32_t)near, (uint32_t)(gap - near - back)};
+    return (rdk_difference){(uint32_t)present->source, (uint32_t)near, (uint32_t)(between - near - back)};
 }
 
 static int64_t align(aligner *a, rdk_difference *out, size_t capacity) {
@@ -225,7 +240,7 @@ static int64_t align(aligner *a, rdk_difference *out, size_t capacity) {
         at = next.at + SEED;
         rdk_difference ended = end_alignment(a, &present, &next);
         if (ended.near || ended.literal) {
-            if (count == capacity || a->out_of_patience) return RDK_E_OUTPUT_FULL;
+            if (count == capacity || a->over_budget) return RDK_E_OUTPUT_FULL;
             out[count++] = ended;
         }
         if (!more) return (int64_t)count;
@@ -234,13 +249,13 @@ static int64_t align(aligner *a, rdk_difference *out, size_t capacity) {
 }
 
 int64_t rdk_difference_find(const uint8_t *old, uint64_t old_length, const uint8_t *new_bytes, uint64_t new_length,
-                            uint64_t patience, rdk_difference *out, size_t capacity) {
-    if (old_length > RDK_DIFFERENCE_MOST || new_length > RDK_DIFFERENCE_MOST) return RDK_E_ARGUMENT;
+                            uint64_t search_budget, rdk_difference *out, size_t capacity) {
+    if (old_length > RDK_DIFFERENCE_BYTES_MAX || new_length > RDK_DIFFERENCE_BYTES_MAX) return RDK_E_ARGUMENT;
     aligner a = {.old = old,
                  .new_bytes = new_bytes,
                  .old_length = (size_t)old_length,
                  .new_length = (size_t)new_length,
-                 .patience = patience};
+                 .budget = search_budget};
     int64_t answer = index_old(&a);
     if (answer == RDK_OK) answer = align(&a, out, capacity);
     free(a.heads);

@@ -1,11 +1,15 @@
-#include "chunk_internal.h"
+#include "chunk.h"
 #include "gear_table.h"
 
-/* Bytes that one Gear hash sees: a 64-bit state shifted once a byte. */
-#define GEAR_WINDOW 64u
-/* A boundary in text moves at most this far to reach a line start. */
-#define LINE_REACH 256u
+/* Frozen, as everything that boundaries of stored corpora depend on. */
+enum {
+    GEAR_WINDOW = 64,   /* bytes that one Gear hash sees: a state of 64 bits, shifted by one for each byte */
+    LINE_REACH = 256,   /* a boundary in text moves at most this far to reach a line start */
+    LARGE_BITS_MAX = 40 /* more would never occur: a boundary for 1 TiB */
+};
 
+/* Two bits more and two bits less are FastCDC's normalised chunking at level 2; docs/adr/0003 has the measurements
+ * behind the other numbers. */
 int rdk_chunk_defaults(uint32_t average_bits, rdk_chunk_params *params) {
     if (params == NULL || average_bits < 10 || average_bits > 20) return RDK_E_ARGUMENT;
     params->min_length = 1u << (average_bits - 1);
@@ -21,17 +25,18 @@ int rdk_chunk_defaults(uint32_t average_bits, rdk_chunk_params *params) {
 int rdk_chunk_params_valid(const rdk_chunk_params *p) {
     return p != NULL && p->min_length >= GEAR_WINDOW && p->min_length <= p->normal_length &&
            p->normal_length <= p->max_length && p->late_bits >= 1 && p->late_bits <= p->early_bits &&
-           p->early_bits <= p->large_bits && p->large_bits <= 40;
+           p->early_bits <= p->large_bits && p->large_bits <= LARGE_BITS_MAX;
 }
 
+/* Returns the hash of GEAR_WINDOW bytes. */
 static uint64_t gear_warm(const uint8_t *data) {
     uint64_t hash = 0;
     for (unsigned i = 0; i < GEAR_WINDOW; i++) hash = (hash << 1) + RDK_GEAR[data[i]];
     return hash;
 }
 
-/* First position in [from, to) after whose byte the hash is at most `limit`, that is, starts with enough zero bits;
- * `to` if there is none. data[from - GEAR_WINDOW] must be readable. *found is the hash at the position.
+/* Returns the first position in [from, to) after whose byte the hash is at most `limit`, that is, begins with enough
+ * zero bits; `to` if there is none. data[from - GEAR_WINDOW] must be readable. *found becomes the hash at the position.
  * Two bytes advance the hash at once, which halves the chain of dependent steps, and eight share one test. */
 static size_t gear_scan(const uint8_t *data, size_t from, size_t to, uint64_t limit, uint64_t *found) {
     uint64_t hash = gear_warm(data + from - GEAR_WINDOW);
@@ -63,7 +68,7 @@ static size_t gear_scan(const uint8_t *data, size_t from, size_t to, uint64_t li
 
 static int is_text(uint8_t byte) { return byte >= 0x20 || byte == '\n' || byte == '\t' || byte == '\r'; }
 
-/* The line start nearest after cut, if everything up to it is text; else cut. */
+/* Returns the next line start at or after `cut`, if everything up to it is text and it is near enough; else `cut`. */
 static size_t lean_to_line(const uint8_t *data, size_t cut, size_t limit) {
     size_t reach = limit - cut < LINE_REACH ? limit : cut + LINE_REACH;
     if (data[cut - 1] == '\n') return cut;

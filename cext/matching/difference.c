@@ -1,12 +1,16 @@
-/* Differences as columns, and new bytes out of columns. */
-#include "bytes_internal.h"
+/* Differences as columns, and new bytes out of columns (api/21_difference.h). */
+#include "base/bytes.h"
+#include "base/leb128.h"
 #include "reducto_kernel.h"
 
+/* The columns in their order: frozen. */
 enum { NEAR, LITERAL, MOVES, SAME, CHANGED, ADDED, LITERALS };
+
+/* ---- writing --------------------------------------------------------------------------------------------------- */
 
 static int put_number(rdk_difference_column *column, uint64_t value) {
     uint8_t *at = column->bytes + column->length;
-    if (!rdk_put_leb128(&at, column->bytes + column->capacity, value)) return RDK_E_OUTPUT_FULL;
+    if (!rdk_leb128_append(&at, column->bytes + column->capacity, value)) return RDK_E_OUTPUT_FULL;
     column->length = (uint64_t)(at - column->bytes);
     return RDK_OK;
 }
@@ -18,22 +22,24 @@ static int put_bytes(rdk_difference_column *column, const uint8_t *bytes, size_t
     return RDK_OK;
 }
 
-/* Runs of near bytes: `same` ones as they were, then `changed` ones. They go on from one difference to the next. */
+/* A run of near bytes: `same` unchanged ones, then `changed` ones. Runs continue from one difference to the next. */
 typedef struct {
     uint64_t same, changed;
 } runs;
 
+/* Writes a run and begins the next one. */
 static int put_runs(rdk_difference_column *columns, runs *r) {
     if (put_number(columns + SAME, r->same) || put_number(columns + CHANGED, r->changed)) return RDK_E_OUTPUT_FULL;
     *r = (runs){0, 0};
     return RDK_OK;
 }
 
+/* Adds near bytes to the present run, and writes the runs that end in them. */
 static int put_near(rdk_difference_column *columns, runs *r, const uint8_t *old, const uint8_t *new_bytes,
                     size_t length) {
     rdk_difference_column *added = columns + ADDED;
     for (size_t i = 0; i < length;) {
-        size_t equal = rdk_equal_forward(new_bytes + i, old + i, length - i);
+        size_t equal = rdk_equal_long(new_bytes + i, old + i, length - i);
         if (equal && r->changed && put_runs(columns, r)) return RDK_E_OUTPUT_FULL;
         r->same += equal;
         i += equal;
@@ -67,20 +73,25 @@ int rdk_difference_write(const uint8_t *old, uint64_t old_length, const uint8_t 
     return r.same || r.changed ? put_runs(columns, &r) : RDK_OK;
 }
 
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+/* Reads a number of a column, which has at most 32 bits. */
 static int take_number(rdk_difference_reader *r, int column, uint64_t *value) {
     const uint8_t *at = r->columns[column] + r->at[column], *end = r->columns[column] + r->lengths[column];
-    if (!rdk_get_leb128(&at, end, value) || *value > UINT32_MAX) return RDK_E_CORRUPT;
+    if (!rdk_leb128_read(&at, end, 64, value) || *value > UINT32_MAX) return RDK_E_CORRUPT;
     r->at[column] = (uint64_t)(at - r->columns[column]);
     return RDK_OK;
 }
 
-/* The next `length` bytes of a column of bytes; NULL if it ends before. */
+/* Returns the next `length` bytes of a column of bytes; NULL if it ends before. */
 static const uint8_t *take_bytes(rdk_difference_reader *r, int column, uint64_t length) {
     if (r->lengths[column] - r->at[column] < length) return NULL;
     r->at[column] += length;
     return r->columns[column] + (r->at[column] - length);
 }
 
+/* Begins the next difference. An empty one is corrupt, because a reader would have to pass any number of them for one
+ * byte. */
 static int next_difference(rdk_difference_reader *r) {
     uint64_t near, literal, move;
     if (take_number(r, NEAR, &near) || take_number(r, LITERAL, &literal) || take_number(r, MOVES, &move))
@@ -93,7 +104,7 @@ static int next_difference(rdk_difference_reader *r) {
     return RDK_OK;
 }
 
-/* At most `length` near bytes, within one run; the number is returned. */
+/* Writes at most `length` near bytes of one run; returns their number or RDK_E_CORRUPT. */
 static int64_t read_run(rdk_difference_reader *r, uint8_t *out, uint64_t length) {
     const uint8_t *old = r->old + r->source;
     if (!r->same && !r->changed &&

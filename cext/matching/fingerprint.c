@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Odd constants with balanced bits; part of fingerprint version 1 and frozen. */
+/* Odd constants with about as many ones as zeros, so that a product depends on every bit. Part of fingerprint version 1
+ * and frozen. */
 static const uint64_t K[4] = {
     UINT64_C(0x9ae16a3b2f90404f),
     UINT64_C(0xc3a5c85c97cb3127),
@@ -10,6 +11,7 @@ static const uint64_t K[4] = {
     UINT64_C(0xd6e8feb86659fd93),
 };
 
+/* Little-endian on every machine, because fingerprints are stored. */
 static inline uint64_t load64(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, sizeof v);
@@ -19,12 +21,14 @@ static inline uint64_t load64(const uint8_t *p) {
     return v;
 }
 
-/* 64x64 -> 128 bit product folded to 64 bits: every input bit reaches the whole output. */
+/* Folds the product of 128 bits into 64: every bit of the input has a part in the whole output. */
 static inline uint64_t fold(uint64_t a, uint64_t b) {
     unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* Four independent lanes of 16 bytes each, so that multiplications overlap. The last, partial round is filled with
+ * zeros; the length goes into the first lane and the end, so that they do not make two inputs alike. */
 uint64_t rdk_fingerprint(const uint8_t *data, size_t length) {
     uint64_t a = K[0] ^ length, b = K[1], c = K[2], d = K[3];
     const uint8_t *p = data;

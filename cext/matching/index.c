@@ -7,6 +7,7 @@
 
 uint64_t rdk_index_home_slots(uint64_t entries) { return entries + entries / 3 + 1; }
 
+/* For qsort: the lowest offset of a fingerprint comes first. */
 static int by_fingerprint(const void *left, const void *right) {
     const rdk_entry *a = left, *b = right;
     if (a->fingerprint != b->fingerprint) return a->fingerprint < b->fingerprint ? -1 : 1;
@@ -21,6 +22,7 @@ uint64_t rdk_index_sort(rdk_entry *entries, uint64_t count) {
     return kept;
 }
 
+/* Where the entry would be if the table had no others: fingerprints are spread evenly. */
 static inline uint64_t home_slot(uint64_t fingerprint, uint64_t home_slots) {
     return (uint64_t)((unsigned __int128)fingerprint * home_slots >> 64);
 }
@@ -32,6 +34,7 @@ int rdk_index_place(const rdk_entry *entries, uint64_t count, uint64_t home_slot
         uint64_t home = home_slot(entries[i].fingerprint, home_slots);
         uint64_t slot = home > first + next ? home - first : next;
         if (slot >= capacity) return RDK_E_OUTPUT_FULL;
+        /* Bytes of 0xff are an empty slot, because their offset is EMPTY. */
         if (slot > next) memset(slots + next, 0xff, (slot - next) * sizeof *slots);
         slots[slot] = entries[i];
         next = slot + 1;

@@ -1,17 +1,21 @@
-/* Executing, encoding and decoding operations. */
+/* Executing operations, encoding and decoding them, and questions about them. */
 #include <string.h>
 
-#include "bytes_internal.h"
+#include "base/leb128.h"
 #include "reducto_kernel.h"
 
-/* Cuts [skip, skip + length) out of consecutive operations. */
+/* ---- executing ------------------------------------------------------------------------------------------------- */
+
+/* A part of an operation. */
 typedef struct {
     uint64_t source, length;
     uint32_t reference;
-} piece;
+} part;
 
-static int next_piece(const rdk_operation *operations, size_t count, size_t *at, uint64_t *skip, uint64_t *left,
-                      piece *out) {
+/* Skips *skip bytes of the output of the operations from *at on, then takes the next at most *left bytes that one
+ * operation yields; moves all three on. Returns 0 at the end. */
+static int next_part(const rdk_operation *operations, size_t count, size_t *at, uint64_t *skip, uint64_t *left,
+                     part *out) {
     while (*at < count && *left) {
         const rdk_operation *op = operations + (*at)++;
         if (*skip >= op->length) {
@@ -29,12 +33,12 @@ static int next_piece(const rdk_operation *operations, size_t count, size_t *at,
     return 0;
 }
 
-/* The next piece and its bytes: 1 with them, 0 at the end, RDK_E_CORRUPT if it leaves its reference. */
+/* The same with the bytes themselves. Returns 1, 0 at the end, or RDK_E_CORRUPT if they leave their reference. */
 static int next_bytes(const rdk_reference *references, size_t reference_count, const rdk_operation *operations,
                       size_t count, size_t *at, uint64_t *skip, uint64_t *left, const uint8_t **bytes,
                       uint64_t *length) {
-    piece p;
-    if (!next_piece(operations, count, at, skip, left, &p)) return 0;
+    part p;
+    if (!next_part(operations, count, at, skip, left, &p)) return 0;
     if (p.reference >= reference_count) return RDK_E_CORRUPT;
     const rdk_reference *r = references + p.reference;
     if (p.source > r->plain_length || r->plain_length - p.source < p.length) return RDK_E_CORRUPT;
@@ -72,8 +76,8 @@ int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip
                     uint64_t segment_bytes, uint8_t *marks, uint64_t mark_count) {
     size_t at = 0;
     int64_t marked = 0;
-    piece p;
-    while (next_piece(operations, count, &at, &skip, &length, &p)) {
+    part p;
+    while (next_part(operations, count, &at, &skip, &length, &p)) {
         if (p.reference != reference || !p.length) continue;
         uint64_t last = (p.source + p.length - 1) / segment_bytes;
         if (last >= mark_count) return RDK_E_CORRUPT;
@@ -85,15 +89,23 @@ int64_t rdk_touched(const rdk_operation *operations, size_t count, uint64_t skip
     return marked;
 }
 
+/* ---- the stored form ------------------------------------------------------------------------------------------- */
+
+/* The columns in their order: frozen. */
 enum { LENGTHS, REFERENCES, MOVES, COLUMNS };
 
-/* Where each reference would be read next if nothing moved: on the diagonal of the latest copy out of it. */
+/* No blob is as long as one operation or the sum of all. */
+#define LENGTH_MAX (UINT64_C(1) << 56)
+#define TOTAL_MAX (UINT64_C(1) << 60)
+
+/* Where each reference would be read next at the distance of the latest copy out of it. A move is the difference from
+ * that, mostly 0. */
 typedef struct {
     uint64_t expected[RDK_REFERENCES_MAX + 1];
     uint64_t new_length;
-} diagonal;
+} positions;
 
-static void advance(diagonal *d, const rdk_operation *op) {
+static void advance(positions *d, const rdk_operation *op) {
     for (uint32_t r = 0; r <= RDK_REFERENCES_MAX; r++) d->expected[r] += op->length;
     if (op->is_new) d->new_length += op->length;
     else d->expected[op->reference] = op->source + op->length;
@@ -101,7 +113,7 @@ static void advance(diagonal *d, const rdk_operation *op) {
 
 int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uint32_t references, uint8_t *out,
                               size_t capacity, uint64_t *column_lengths) {
-    diagonal d = {{0}, 0};
+    positions d = {{0}, 0};
     size_t each = capacity / COLUMNS;
     uint8_t *at[COLUMNS], *start[COLUMNS];
     if (references > RDK_REFERENCES_MAX) return RDK_E_ARGUMENT;
@@ -110,11 +122,11 @@ int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uin
         const rdk_operation *op = operations + i;
         uint64_t kind = op->is_new ? 0 : op->reference + 1;
         if (op->reference >= references || (op->is_new && op->source != d.new_length)) return RDK_E_ARGUMENT;
-        if (!rdk_put_leb128(&at[LENGTHS], start[LENGTHS] + each, op->length) ||
-            !rdk_put_leb128(&at[REFERENCES], start[REFERENCES] + each, kind))
+        if (!rdk_leb128_append(&at[LENGTHS], start[LENGTHS] + each, op->length) ||
+            !rdk_leb128_append(&at[REFERENCES], start[REFERENCES] + each, kind))
             return RDK_E_OUTPUT_FULL;
         if (!op->is_new &&
-            !rdk_put_leb128(&at[MOVES], start[MOVES] + each, rdk_zigzag(op->source - d.expected[op->reference])))
+            !rdk_leb128_append(&at[MOVES], start[MOVES] + each, rdk_zigzag(op->source - d.expected[op->reference])))
             return RDK_E_OUTPUT_FULL;
         advance(&d, op);
     }
@@ -129,7 +141,7 @@ int64_t rdk_operations_encode(const rdk_operation *operations, size_t count, uin
 
 int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_lengths, uint32_t references,
                               rdk_operation *operations, size_t capacity) {
-    diagonal d = {{0}, 0};
+    positions d = {{0}, 0};
     const uint8_t *at[COLUMNS], *end[COLUMNS];
     size_t count = 0;
     if (references > RDK_REFERENCES_MAX) return RDK_E_ARGUMENT;
@@ -140,21 +152,23 @@ int64_t rdk_operations_decode(const uint8_t *columns, const uint64_t *column_len
     while (at[LENGTHS] < end[LENGTHS]) {
         uint64_t length, kind, move;
         if (count == capacity) return RDK_E_OUTPUT_FULL;
-        if (!rdk_get_leb128(&at[LENGTHS], end[LENGTHS], &length) ||
-            !rdk_get_leb128(&at[REFERENCES], end[REFERENCES], &kind) || kind > references || length == 0 ||
-            length > UINT64_C(1) << 56)
+        if (!rdk_leb128_read(&at[LENGTHS], end[LENGTHS], 64, &length) ||
+            !rdk_leb128_read(&at[REFERENCES], end[REFERENCES], 64, &kind) || kind > references || length == 0 ||
+            length > LENGTH_MAX)
             return RDK_E_CORRUPT;
         rdk_operation *op = operations + count++;
         *op = (rdk_operation){length, d.new_length, RDK_OWN, kind == 0};
         if (kind) {
             op->reference = (uint32_t)kind - 1;
-            if (!rdk_get_leb128(&at[MOVES], end[MOVES], &move)) return RDK_E_CORRUPT;
+            if (!rdk_leb128_read(&at[MOVES], end[MOVES], 64, &move)) return RDK_E_CORRUPT;
             op->source = d.expected[op->reference] + rdk_unzigzag(move);
         }
         advance(&d, op);
     }
     return at[REFERENCES] == end[REFERENCES] && at[MOVES] == end[MOVES] ? (int64_t)count : RDK_E_CORRUPT;
 }
+
+/* ---- questions ------------------------------------------------------------------------------------------------- */
 
 int rdk_renumber(rdk_operation *operations, size_t count, const uint32_t *map, size_t map_length) {
     for (size_t i = 0; i < count; i++) {
@@ -174,7 +188,7 @@ int64_t rdk_operation_starts(const rdk_operation *operations, size_t count, size
             if (entries + 1 >= capacity) return RDK_E_OUTPUT_FULL;
             starts[entries++] = total;
         }
-        if (operations[i].length > (UINT64_C(1) << 60) - total) return RDK_E_CORRUPT;
+        if (operations[i].length > TOTAL_MAX - total) return RDK_E_CORRUPT;
         total += operations[i].length;
     }
     starts[entries++] = total;
@@ -190,12 +204,12 @@ int rdk_operation_totals(const rdk_operation *operations, size_t count, uint64_t
     return RDK_OK;
 }
 
-int64_t rdk_unmatched_ranges(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t least,
+int64_t rdk_unmatched_ranges(const rdk_operation *operations, size_t count, uint64_t plain_offset, uint64_t length_min,
                              rdk_unmatched_range *out, size_t capacity) {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         const rdk_operation *op = operations + i;
-        if (op->is_new && op->length >= least) {
+        if (op->is_new && op->length >= length_min) {
             if (found == capacity) return RDK_E_OUTPUT_FULL;
             out[found++] = (rdk_unmatched_range){i, plain_offset, op->source, op->length};
         }

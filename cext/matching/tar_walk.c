@@ -1,11 +1,32 @@
-#include "reducto_kernel.h"
-
+/* Members of a tar stream, and path hashes. Field offsets are those of POSIX.1-2017, "pax", ustar interchange format.
+ */
 #include <string.h>
 
-#define BLOCK 512u
+#include "reducto_kernel.h"
+
+enum {
+    BLOCK = 512,
+    PATH_BYTES_MAX = 4096, /* PATH_MAX of Linux: what a path hash looks at. Frozen */
+    NAME = 0,
+    NAME_BYTES = 100,
+    SIZE = 124,
+    SIZE_BYTES = 12,
+    CHECKSUM = 148,
+    CHECKSUM_BYTES = 8,
+    TYPE = 156,
+    MAGIC = 257,
+    PREFIX = 345,
+    PREFIX_BYTES = 155
+};
+
+/* No file is as long, so a sum of positions does not wrap around. */
+#define LENGTH_MAX (UINT64_C(1) << 56)
+
+/* rdk_tar_walk.state. */
+enum { UNSURE = 0, IN_TAR = 1, NO_TAR = 2 };
 
 uint64_t rdk_path_hash(const uint8_t *path, size_t length) {
-    uint8_t folded[4096];
+    uint8_t folded[PATH_BYTES_MAX];
     size_t out = 0, at = 0;
     while (length - at >= 2 && path[at] == '.' && path[at + 1] == '/') at += 2;
     while (at < length && path[at] == '/') at++;
@@ -19,13 +40,15 @@ uint64_t rdk_path_hash(const uint8_t *path, size_t length) {
 
 void rdk_tar_start(rdk_tar_walk *walk) { memset(walk, 0, sizeof *walk); }
 
+/* Returns the length of a text field, which ends at a zero byte or at `limit`. */
 static size_t field_length(const uint8_t *field, size_t limit) {
     size_t n = 0;
     while (n < limit && field[n]) n++;
     return n;
 }
 
-/* A numeric header field: octal digits, or base 256 when the first bit is set (GNU and POSIX pax agree on both). */
+/* Reads a numeric header field: octal digits, or, when the first bit is set, a big-endian number (a GNU extension that
+ * all tools read). Returns 0 if it is neither. */
 static int parse_number(const uint8_t *field, size_t width, uint64_t *value) {
     uint64_t v = 0;
     if (field[0] & 0x80) {
@@ -45,26 +68,28 @@ static int parse_number(const uint8_t *field, size_t width, uint64_t *value) {
     return 1;
 }
 
+/* The checksum is the sum of all bytes of the block, with its own field as spaces. */
 static int checksum_matches(const uint8_t *block) {
     uint64_t stated, sum = 0;
-    if (!parse_number(block + 148, 8, &stated)) return 0;
-    for (size_t i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : block[i];
+    if (!parse_number(block + CHECKSUM, CHECKSUM_BYTES, &stated)) return 0;
+    for (size_t i = 0; i < BLOCK; i++) sum += i >= CHECKSUM && i < CHECKSUM + CHECKSUM_BYTES ? ' ' : block[i];
     return sum == stated;
 }
 
+/* Returns the path hash of a header's prefix and name. */
 static uint64_t header_path_hash(const uint8_t *block) {
-    uint8_t path[256];
-    size_t n = 0, prefix = field_length(block + 345, 155), name = field_length(block, 100);
-    if (prefix && !memcmp(block + 257, "ustar\0", 6)) {
-        memcpy(path, block + 345, prefix);
+    uint8_t path[PREFIX_BYTES + 1 + NAME_BYTES];
+    size_t n = 0, prefix = field_length(block + PREFIX, PREFIX_BYTES), name = field_length(block + NAME, NAME_BYTES);
+    if (prefix && !memcmp(block + MAGIC, "ustar\0", 6)) {
+        memcpy(path, block + PREFIX, prefix);
         n = prefix;
         path[n++] = '/';
     }
-    memcpy(path + n, block, name);
+    memcpy(path + n, block + NAME, name);
     return rdk_path_hash(path, n + name);
 }
 
-/* The path of a PAX record list ("<length> path=<value>\n"), 0 if it has none. */
+/* Returns the path hash of a PAX record list ("<length> path=<value>\n"); 0 if it has no path. */
 static uint64_t pax_path_hash(const uint8_t *record, size_t length) {
     size_t at = 0;
     while (at < length) {
@@ -79,13 +104,14 @@ static uint64_t pax_path_hash(const uint8_t *record, size_t length) {
     return 0;
 }
 
+/* A name record is complete, or as much of it as is kept. */
 static void record_done(rdk_tar_walk *walk) {
     size_t length = walk->record_fill;
     if (walk->record_type == 'L') walk->pending_name = rdk_path_hash(walk->record, field_length(walk->record, length));
     else walk->pending_name = pax_path_hash(walk->record, length);
 }
 
-/* One header block is complete. Returns 1 if it makes a member, which *member then holds. */
+/* Handles a complete header block. Returns 1 if it begins a member, which *member then holds. */
 static int header_done(rdk_tar_walk *walk, rdk_tar_member *member) {
     const uint8_t *block = walk->block;
     uint64_t start = walk->next_header, length;
@@ -96,15 +122,18 @@ static int header_done(rdk_tar_walk *walk, rdk_tar_member *member) {
         walk->member_start = walk->next_header;
         return 0;
     }
-    if (!checksum_matches(block) || !parse_number(block + 124, 12, &length) || length > UINT64_C(1) << 56) {
-        walk->state = 2;
+    if (!checksum_matches(block) || !parse_number(block + SIZE, SIZE_BYTES, &length) || length > LENGTH_MAX) {
+        walk->state = NO_TAR;
         return 0;
     }
-    walk->state = 1;
-    uint8_t type = block[156];
+    walk->state = IN_TAR;
+    uint8_t type = block[TYPE];
+    /* Links, devices, directories and FIFOs, types 1 to 6, have no content whatever their size says. */
     int holds_content = !(type >= '1' && type <= '6');
     uint64_t content = holds_content ? length : 0;
     walk->next_header += (content + BLOCK - 1) / BLOCK * BLOCK;
+    /* PAX records of the next member (x) and of all (g), GNU's long names (L) and link names (K): x and L are kept for
+     * their path. */
     if (type == 'x' || type == 'L' || type == 'g' || type == 'K') {
         walk->record_type = type;
         walk->record_fill = 0;
@@ -123,7 +152,7 @@ static int header_done(rdk_tar_walk *walk, rdk_tar_member *member) {
 
 int64_t rdk_tar_feed(rdk_tar_walk *walk, const uint8_t *data, size_t length, rdk_tar_member *out, size_t capacity) {
     size_t at = 0, count = 0;
-    while (at < length && walk->state != 2) {
+    while (at < length && walk->state != NO_TAR) {
         size_t left = length - at, take;
         uint64_t here = walk->position + at;
         if (walk->record_left) {

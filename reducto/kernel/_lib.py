@@ -1,4 +1,4 @@
-"""The one place that imports the C module; what every wrapper needs: statuses as exceptions, buffers as pointers."""
+"""The only importer of the C module, and what every wrapper needs: statuses as exceptions, buffers as pointers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if sys.byteorder != "little":  # pragma: no cover - no such machine is supported
 
 
 def check(status: int, what: str) -> int:
-    """``status`` itself if it is not negative, else the exception that it stands for. ``what`` names the operation."""
+    """Returns ``status`` if it is not negative, else raises the exception that it stands for.
+
+    ``what`` names the operation in the exception's text: `Corrupt`, `LimitExceeded`, `UsageError`, `ReductoError` or
+    `MemoryError`.
+    """
     if status >= 0:
         return status
     if status == lib.RDK_E_MEMORY:
@@ -34,5 +38,5 @@ def check(status: int, what: str) -> int:
 
 
 def pointer(buffer: Buffer, kind: str = "uint8_t[]") -> Any:
-    """A C view of ``buffer`` without a copy. Keep the result alive as long as C uses it."""
+    """Returns a C view of ``buffer`` without a copy. Keep the result alive as long as C uses it."""
     return ffi.from_buffer(kind, buffer)

@@ -1,4 +1,4 @@
-"""What Python does slowly with large buffers, or only while everybody else waits for the interpreter."""
+"""Large buffers: what Python does slowly with them, or only while it holds the interpreter's lock (GIL)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from reducto.errors import Corrupt
 from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
-# A call of the kernel lets others run, also when it is the end of a buffer: the system takes its pages back one by one.
+# The kernel also frees these buffers, because the system takes pages back one by one, for which the GIL is released.
 _uncleared = ffi.new_allocator(lib.rdk_allocate, lib.rdk_release, should_clear_after_alloc=False)
 
 
 def hold(buffer: Buffer, kind: str = "char[]") -> Any:
-    """Keeps the bytes of ``buffer`` where they are as long as the result exists: what C may point to for longer.
+    """Keeps the bytes of ``buffer`` at their address as long as the result exists, for pointers that C keeps longer.
 
-    It does so past a memory view, whose object it takes: Python 3.11 crashes when the garbage collector meets a view
+    Of a memory view it takes the object behind it, because Python 3.11 crashes when the garbage collector meets a view
     that is in use (gh-77894).
     """
     return ffi.from_buffer(kind, buffer.obj if isinstance(buffer, memoryview) else buffer)
 
 
 def same_bytes(left: Buffer, right: Buffer) -> bool:
-    """Whether two buffers hold the same bytes. Python compares memory views item by item; this does not."""
+    """Whether two buffers hold the same bytes. Python compares memory views item by item, which is slow."""
     return len(left) == len(right) and bool(lib.rdk_equal(pointer(left), pointer(right), len(left)))
 
 
 def data_runs(buffer: Buffer, block_bytes: int) -> Iterator[tuple[int, int]]:
-    """Where ``buffer`` has data: (start, stop) of each longest run of blocks that are not all zeros."""
+    """Yields (start, stop) of each longest run of blocks of ``block_bytes`` in ``buffer`` that are not all zeros."""
     native, length, stop = pointer(buffer), len(buffer), ffi.new("uint64_t *")
     at = 0
     while at < length:
@@ -40,10 +40,9 @@ def data_runs(buffer: Buffer, block_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def copy_bytes(source: Buffer, out: bytearray | memoryview) -> None:
-    """Copies all of ``source`` to the front of ``out``, which is at least as long; others run meanwhile.
+    """Copies all of ``source`` to the front of ``out``, which is at least as long, without the GIL. Both may overlap.
 
-    Both may overlap. Python's own copies keep the interpreter: also while a mapped file is read from disk, and while
-    fresh memory is made.
+    Python's own copies hold the GIL, also while a mapped file is read from disk and while pages are faulted in.
     """
     if len(source) > len(out):
         raise ValueError(f"{len(source)} bytes do not fit into {len(out)}")
@@ -51,12 +50,12 @@ def copy_bytes(source: Buffer, out: bytearray | memoryview) -> None:
 
 
 def uncleared(length: int) -> memoryview:
-    """``length`` writable bytes of any value: nobody waits while they are cleared."""
+    """Returns ``length`` writable bytes of any value: clearing them would hold the GIL."""
     return memoryview(ffi.buffer(_uncleared("uint8_t[]", length)))
 
 
 def copied(parts: Sequence[Buffer]) -> memoryview:
-    """The parts one after the other, copied as `copy_bytes` does."""
+    """Returns the parts one after the other, copied as `copy_bytes` does."""
     out, at = uncleared(sum(map(len, parts))), 0
     for part in parts:
         copy_bytes(part, out[at:])
@@ -65,19 +64,22 @@ def copied(parts: Sequence[Buffer]) -> memoryview:
 
 
 def discard_pages(mapping: mmap, start: int, length: int) -> None:
-    """Lets pages of a mapped file leave this process's memory; they can still be read. Others run meanwhile.
+    """Lets pages of a mapped file leave this process's memory; they are read again when they are used.
 
-    ``start`` is a multiple of the page size.
+    ``start`` is a multiple of the page size. Releases the GIL.
     """
     with ffi.from_buffer("uint8_t[]", mapping) as native:
         lib.rdk_discard_pages(native + start, length)
 
 
 def leb128_numbers(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:
-    """``count`` LEB128 numbers of at most 64 bits from offset ``at``, and the offset behind them. Raises `Corrupt`."""
+    """Returns ``count`` LEB128 numbers of at most 64 bits from offset ``at`` on, and the offset behind them.
+
+    Raises `Corrupt`.
+    """
     if count > len(data) - at:
         raise Corrupt(f"{count} numbers cannot stand in {len(data) - at} bytes")
     numbers = array("Q", bytes(8 * count))
     native = ffi.from_buffer("uint64_t[]", numbers)
-    used = lib.rdk_leb128_take(pointer(data) + at, len(data) - at, native, count)
+    used = lib.rdk_leb128_read_many(pointer(data) + at, len(data) - at, native, count)
     return numbers, at + check(used, "reading a table's numbers")

@@ -16,7 +16,7 @@ CHUNK = struct.Struct("<QQII")
 MEMBER = struct.Struct("<QQQQ")
 LARGE: int = lib.RDK_CHUNK_LARGE
 FORCED: int = lib.RDK_CHUNK_FORCED
-#: Bytes of a piece that one call may take; bounds the tables that a call needs.
+#: Longest piece of one call, in bytes: it bounds the tables that a call needs.
 PIECE_BYTES = 8 << 20
 
 
@@ -29,7 +29,7 @@ class ChunkParams:
 
     @cached_property
     def native(self) -> Any:
-        """The C structure (read-only)."""
+        """The C structure (read-only). Raises `UsageError` for another average."""
         params = ffi.new("rdk_chunk_params *")
         bits = max(0, self.average_bytes.bit_length() - 1)
         status = lib.rdk_chunk_defaults(bits if 1 << bits == self.average_bytes else 0, params)
@@ -40,7 +40,7 @@ class ChunkParams:
 
 @dataclass(frozen=True)
 class ChunkTable:
-    """The chunks of one piece: ``raw`` holds ``len`` entries of `CHUNK`, ``consumed`` bytes are covered."""
+    """The chunks of one piece: ``raw`` has ``len`` entries of `CHUNK`, which cover its first ``consumed`` bytes."""
 
     raw: memoryview
     consumed: int
@@ -52,12 +52,12 @@ class ChunkTable:
         return CHUNK.iter_unpack(self.raw)
 
     def fingerprints(self, *, hooks_only: bool = False) -> list[int]:
-        """Fingerprints in order; with ``hooks_only`` those of chunks that end at a large-scale boundary."""
+        """Fingerprints in order; with ``hooks_only`` only those of chunks that end at a large-scale boundary."""
         return [entry[1] for entry in self if not hooks_only or entry[3] & LARGE]
 
 
 class Chunker:
-    """Cuts pieces of up to `PIECE_BYTES`. Holds its output buffer, so one per thread."""
+    """Cuts pieces of up to `PIECE_BYTES`. It owns its output buffer, so every thread needs its own."""
 
     def __init__(self, params: ChunkParams | None = None) -> None:
         self.params = params or ChunkParams()
@@ -65,10 +65,10 @@ class Chunker:
         self._consumed = ffi.new("size_t *")
 
     def scan(self, data: Buffer, *, final: bool, anchors: Sequence[int] = ()) -> ChunkTable:
-        """The chunks of ``data``, cut also at ``anchors`` (ascending offsets).
+        """Returns the chunks of ``data``, cut also at ``anchors`` (ascending offsets). Valid until the next call.
 
         Without ``final`` the last bytes stay uncovered: give them again, followed by more. The table may end early
-        when it is full, so go on from ``consumed`` in any case. Valid until the next call.
+        because it is full, so continue from ``consumed`` in any case.
         """
         native = ffi.new("uint64_t[]", list(anchors)) if anchors else ffi.NULL
         count = lib.rdk_chunk_scan(
@@ -80,7 +80,7 @@ class Chunker:
 
 
 class TarWalk:
-    """Follows a tar stream and tells where members start. Harmless on data that is no tar."""
+    """Follows a tar stream and tells where members start. Other data give no members."""
 
     def __init__(self) -> None:
         self._walk = ffi.new("rdk_tar_walk *")
@@ -88,11 +88,14 @@ class TarWalk:
 
     @property
     def is_tar(self) -> bool:
-        """True once a valid header was seen and as long as nothing contradicted it."""
+        """True from the first valid header on, until something is no tar."""
         return bool(self._walk.state == 1)
 
     def feed(self, data: Buffer) -> list[tuple[int, int, int, int]]:
-        """Members whose header block ends in ``data``: (header offset, content offset, content length, path hash)."""
+        """Returns the members whose header block ends in ``data``.
+
+        Each is (header offset, content offset, content length, path hash), with offsets in the stream.
+        """
         capacity = len(data) // 512 + 2
         out = ffi.new("rdk_tar_member[]", capacity)
         count = check(lib.rdk_tar_feed(self._walk, pointer(data), len(data), out, capacity), "tar walk")
@@ -100,11 +103,11 @@ class TarWalk:
 
 
 def fingerprint(data: Buffer) -> int:
-    """The 64-bit fingerprint of ``data`` (version 1)."""
+    """Returns the 64-bit fingerprint of ``data`` (version 1)."""
     return int(lib.rdk_fingerprint(pointer(data), len(data)))
 
 
 def path_hash(path: str | bytes) -> int:
-    """The key of a member path in a path index: digits ignored, leading ``./`` left out."""
+    """Returns the key of a member path in a path index: digits do not count, leading ``./`` is left out."""
     raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
     return int(lib.rdk_path_hash(pointer(raw), len(raw)))

@@ -6,29 +6,29 @@ from collections.abc import Sequence
 
 from reducto.kernel._lib import Buffer, check, ffi, lib, pointer
 
-#: Most old or new bytes.
-LENGTH_LIMIT_BYTES: int = lib.RDK_DIFFERENCE_MOST
+#: Largest number of old or new bytes.
+LENGTH_LIMIT_BYTES: int = lib.RDK_DIFFERENCE_BYTES_MAX
 COLUMNS: int = lib.RDK_DIFFERENCE_COLUMNS
 #: Columns: lengths of what resembles old bytes; what is added to changed bytes; bytes that resemble nothing.
 NEAR, ADDED, LITERALS = 0, COLUMNS - 2, COLUMNS - 1
-# Where one difference covers less, there is no resemblance to speak of.
-_LEAST_AVERAGE_BYTES = 16
+# Where differences cover fewer bytes on average, the old bytes are no help.
+_AVERAGE_BYTES_MIN = 16
 _SPARE_BYTES = 64
-# Nor where more than half of it resembles nothing; so many bytes may do so in any case.
-_PATIENCE = 256 << 10
-# LEB128 of a number of 32 bits.
+# Failed searches beyond half of the bytes passed: once there are more, the old bytes are no help either.
+_SEARCH_BUDGET = 256 << 10
+# Bytes of a LEB128 number of 32 bits.
 _NUMBER_BYTES = 5
 
 
 def difference_columns(old: Buffer, new: Buffer) -> list[bytes] | None:
-    """``new`` as the columns of its differences from ``old``, or None where too little resembles them.
+    """Returns the columns of the differences of ``new`` from ``old``, or None if too little resembles the old bytes.
 
-    Both have at most `LENGTH_LIMIT_BYTES`. Takes four bytes of memory for every three old ones, and up to
-    twice the new ones.
+    Both have at most `LENGTH_LIMIT_BYTES`. Takes four bytes of memory for every three old ones, and up to two for every
+    new one.
     """
-    capacity = len(new) // _LEAST_AVERAGE_BYTES + _SPARE_BYTES
+    capacity = len(new) // _AVERAGE_BYTES_MIN + _SPARE_BYTES
     found = ffi.new("rdk_difference[]", capacity)
-    count = lib.rdk_difference_find(pointer(old), len(old), pointer(new), len(new), _PATIENCE, found, capacity)
+    count = lib.rdk_difference_find(pointer(old), len(old), pointer(new), len(new), _SEARCH_BUDGET, found, capacity)
     if count == lib.RDK_E_OUTPUT_FULL:
         return None
     check(count, "finding differences")
@@ -46,7 +46,7 @@ def difference_columns(old: Buffer, new: Buffer) -> list[bytes] | None:
 
 
 class DifferenceReader:
-    """Reads new bytes out of columns and the old bytes. Not thread-safe."""
+    """Reads the new bytes out of columns and the old bytes. Not thread-safe."""
 
     def __init__(self, columns: Sequence[Buffer], old: Buffer) -> None:
         self._reader = ffi.new("rdk_difference_reader *")

@@ -1,7 +1,7 @@
 """Inflating gzip members and rebuilding their deflate streams bit for bit: thin wrappers of ``cext/api/20_gzip.h``.
 
-Everything here releases the interpreter's lock while C runs and may be used from any number of threads, one
-object per thread.
+Everything here releases the GIL while C runs. Functions may be called from any number of threads; an object belongs to
+one thread at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DONE: int = lib.RDK_INFLATE_DONE
 
 @dataclass(frozen=True, slots=True)
 class EncoderModel:
-    """An encoder model. ``model_id`` is a storage format: it keeps its meaning for ever."""
+    """The simulation of one encoder at one setting. ``model_id`` is a storage format: its meaning never changes."""
 
     model_id: int
     name: str
@@ -36,12 +36,12 @@ class EncoderModel:
     segment_bytes: int
     align_bytes: int
     reuses_tokens: bool
-    """Whether it takes tokens over from donors."""
+    """Whether it can reuse the tokens of donors."""
 
 
 @lru_cache(maxsize=1)
 def models() -> dict[int, EncoderModel]:
-    """All models of this kernel by id, in the order of the table."""
+    """Returns all models of this kernel by id, in the order in which planning prefers them."""
     found: dict[int, EncoderModel] = {}
     facts = ffi.new("rdk_model_facts *")
     for index in range(lib.rdk_model_count()):
@@ -61,15 +61,16 @@ def models() -> dict[int, EncoderModel]:
 
 
 def detect_param(model_id: int, raw_blocks: bytes) -> int:
-    """The number that goes with a member under this model (block size and the like), from its first blocks; 0
-    if it has none.
+    """Returns the number that goes with a member under this model (pigz's block size, zlib's memory level).
+
+    ``raw_blocks`` are its first blocks, `BLOCK` entries. 0: the model has no such number, or they do not tell it.
     """
     entries = ffi.from_buffer("rdk_block_info[]", raw_blocks)
     return int(lib.rdk_model_detect(model_id, entries, len(raw_blocks) // BLOCK.size))
 
 
 class Inflater:
-    """Streaming inflate of one deflate stream into the caller's buffer, telling where blocks begin."""
+    """Streaming inflate of one deflate stream into the caller's buffer. Also tells where blocks begin and end."""
 
     BLOCKS_PER_CALL = 1024
 
@@ -81,10 +82,10 @@ class Inflater:
         self._blocks = ffi.new("rdk_block_info[]", self.BLOCKS_PER_CALL)
         self._carried = 0
         self.bit = 0
-        """Bits of the first unused input byte that are already used, 0 to 7."""
+        """Bits of the first unused input byte that were already used, 0 to 7."""
 
     def reset(self) -> None:
-        """Ready for the next deflate stream."""
+        """Makes the inflater ready for the next deflate stream."""
         lib.rdk_inflate_reset(self._native)
         self.bit = self._io.block_used = 0
 
@@ -93,8 +94,8 @@ class Inflater:
     ) -> tuple[int, int, int]:
         """Inflates from ``wire[wire_offset:]`` behind ``plain[:plain_used]``, which is the history.
 
-        Returns the status (`NEEDS_INPUT`, `OUTPUT_FULL`, `DONE`), the new wire offset and the new
-        ``plain_used``. `entered` and `ended` tell of its blocks. Raises `Corrupt`.
+        Returns the status (`NEEDS_INPUT`, `OUTPUT_FULL`, `DONE`), the new wire offset and the new ``plain_used``.
+        `entered` and `ended` then tell the blocks. Raises `Corrupt`.
         """
         io = self._io
         with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint8_t[]", plain) as target:
@@ -110,7 +111,7 @@ class Inflater:
         return status, wire_offset + io.input_used, io.plain_used
 
     def _carry(self) -> int:
-        """Moves a block that is not at its end yet to the front; how many that are: 0 or 1."""
+        """Moves a block that has not ended yet to the front. Returns the number of such blocks, 0 or 1."""
         used = self._io.block_used
         if used == 0 or self._blocks[used - 1].ended:
             return 0
@@ -118,20 +119,20 @@ class Inflater:
         return 1
 
     def entered(self) -> tuple[bytes, bytes]:
-        """Bit starts and plain starts, 64 bits each, of the blocks that the last `run` entered."""
+        """Returns the bit starts and plain starts, 64 bits each, of the blocks that the last `run` entered."""
         words = memoryview(ffi.buffer(self._blocks, self._io.block_used * BLOCK.size)).cast("Q")
         first, width = self._carried * BLOCK.size // 8, BLOCK.size // 8
         return words[first::width].tobytes(), words[first + 1 :: width].tobytes()
 
     def ended(self) -> bytes:
-        """The blocks that the last `run` saw the end of: `BLOCK` entries."""
+        """Returns the blocks whose end the last `run` reached: `BLOCK` entries."""
         used = self._io.block_used
         complete = used - 1 if used and not self._blocks[used - 1].ended else used
         return bytes(ffi.buffer(self._blocks, complete * BLOCK.size))
 
 
 class TokenReader:
-    """Inflates a whole deflate stream with its tokens through fixed buffers: for measuring, and to count tokens."""
+    """Inflates a whole deflate stream with its tokens through fixed buffers: for benchmarks, and to count tokens."""
 
     PLAIN_BYTES = 2 << 20
     HISTORY_BYTES = 32 << 10
@@ -142,7 +143,7 @@ class TokenReader:
         self._blocks = ffi.new("rdk_block_info[]", 4096)
 
     def count(self, wire: Buffer, wire_offset: int) -> tuple[int, int]:
-        """Plain bytes and tokens of the deflate stream that begins at ``wire_offset``. Raises `Corrupt`."""
+        """Returns the numbers of plain bytes and tokens of the deflate stream at ``wire_offset``. Raises `Corrupt`."""
         native = ffi.gc(lib.rdk_inflate_new(), lib.rdk_inflate_free)
         io = ffi.new("rdk_inflate_io *")
         plain_length = token_count = 0
@@ -171,11 +172,11 @@ class TokenReader:
 
 @dataclass(frozen=True, slots=True)
 class SegmentShape:
-    """A run of whole blocks of one member, and the plain bytes at hand around it.
+    """Consecutive whole blocks of one member, and how they lie in the plain bytes that a call is given.
 
-    ``start`` and ``stop`` are its place in the bytes at hand, ``offset`` their place in the member's plain
-    bytes; ``ends``: the member's plain bytes end with those at hand; ``last``: it holds the final block; ``bit``:
-    where in its first wire byte it begins.
+    The segment is ``[start, stop)`` of these bytes, which begin at ``offset`` of the member's plain bytes. ``ends``:
+    the member's plain bytes end where they end. ``last``: the segment holds the final block. ``bit``: where in its
+    first wire byte it begins, 0 to 7.
     """
 
     start: int
@@ -188,11 +189,11 @@ class SegmentShape:
 
     @property
     def wire_bytes(self) -> int:
-        """Wire bytes that hold at least one of its bits."""
+        """Number of wire bytes that hold at least one of its bits."""
         return (self.bit + self.wire_bits + 7) // 8
 
     def native(self, plain: Any, plain_length: int, model_id: int, member_param: int) -> Any:
-        """The C structure; ``plain`` must outlive it."""
+        """Returns the C structure; ``plain`` must outlive it."""
         segment = ffi.new("rdk_segment *")
         segment.plain, segment.length = plain, plain_length
         segment.start, segment.stop, segment.offset = self.start, self.stop, self.offset
@@ -202,25 +203,26 @@ class SegmentShape:
 
 
 def segment_tokens(wire: Buffer, bit: int, plain_length: int) -> memoryview:
-    """The tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire`` and ends in its last byte.
+    """Returns the tokens of the segment of ``plain_length`` bytes that begins at ``bit`` of ``wire``.
 
-    Four bytes each, as `DonorRange` takes them. Raises `Corrupt`.
+    It ends in the last byte of ``wire``. Tokens have four bytes each, as `DonorRange` takes them. Raises `Corrupt`.
     """
     capacity = plain_length + 64
-    room = uncleared(4 * capacity)
-    with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint32_t[]", room) as tokens:
+    buffer = uncleared(4 * capacity)
+    with ffi.from_buffer("uint8_t[]", wire) as source, ffi.from_buffer("uint32_t[]", buffer) as tokens:
         count = check(
             lib.rdk_segment_tokens(source, len(wire), bit, plain_length, tokens, capacity), "reading a segment's tokens"
         )
-    return copied([room[: 4 * count]])
+    return copied([buffer[: 4 * count]])
 
 
 @dataclass(frozen=True, slots=True)
 class DonorRange:
-    """What stands beside plain bytes ``begin`` to ``end`` of those at hand for a segment: a stream by its encoder.
+    """A range ``[begin, end)`` of the plain bytes given for a segment, and a donor's tokens there.
 
-    ``plain`` are the older stream's bytes there (none for a token delta), ``offset`` their place in its member;
-    ``tokens`` (as `segment_tokens` gives them) begin at ``token_begin``, counted as ``begin`` is; it may be negative.
+    The donor is an older stream by the same encoder. ``plain`` are its bytes there (empty for a token delta), at
+    ``offset`` of its member. ``tokens`` are those of `segment_tokens`, of one donor segment or several in a row; the
+    first of them begins at ``token_begin``, counted as ``begin`` is, which may be negative.
     """
 
     begin: int
@@ -240,11 +242,11 @@ def rebuild_segment(
     donors: Sequence[DonorRange] = (),
     delta: bytes = b"",
 ) -> memoryview | None:
-    """The ``shape.wire_bytes`` wire bytes, writable, bits outside the segment 0; None if recipe and shape disagree.
+    """Returns the ``shape.wire_bytes`` wire bytes, writable, with bits outside the segment 0.
 
-    A segment with an empty recipe is made faster where it runs beside one of ``donors``, which are in ascending
-    order and do not overlap; with any other recipe they are of no use. What ``delta`` (of `token_delta`, against these
-    very donors) says is believed; None also if it can be none of this segment's.
+    None: recipe and shape do not agree. A segment with an empty recipe is rebuilt faster with the tokens of ``donors``,
+    which ascend and do not overlap; for any other recipe they are ignored. ``delta`` (of `token_delta`, against these
+    very donors) is trusted, not verified: a wrong one gives wrong bytes, or None if it cannot fit this segment.
     """
     wire = uncleared(shape.wire_bytes)
     bits = ffi.new("uint64_t *")
@@ -266,7 +268,7 @@ def rebuild_segment(
 
 
 def _native_donors(donors: Sequence[DonorRange]) -> tuple[Any, list[Any]]:
-    """The C structures, and what must outlive them."""
+    """Returns the C structures, and the buffers that must outlive them."""
     native, held = ffi.new("rdk_donor_range[]", len(donors)), []
     for entry, each in zip(native, donors, strict=True):
         old = ffi.from_buffer("uint8_t[]", each.plain) if each.plain else ffi.NULL
@@ -278,24 +280,24 @@ def _native_donors(donors: Sequence[DonorRange]) -> tuple[Any, list[Any]]:
 
 
 def token_delta(start: int, tokens: Buffer, donors: Sequence[DonorRange]) -> tuple[bytes, int]:
-    """What turns the donors' tokens into those of a segment that begins at ``start`` of the bytes at hand.
+    """Returns the edit script that turns the donors' tokens into those of a segment, and how many bytes it copies.
 
-    ``tokens`` are as `segment_tokens` gives them. Returns the delta and how many of the segment's bytes the older
-    tokens stand for; the delta is worth nothing where that is 0.
+    The segment begins at ``start`` of the plain bytes given for it; ``tokens`` are those of `segment_tokens`.
+    Copied are the bytes of the segment for which donors' tokens stand; if they are 0 the delta is useless.
     """
     ranges, _held = _native_donors(donors)
     copied_bytes = ffi.new("uint64_t *")
     with ffi.from_buffer("uint32_t[]", tokens) as native:
         capacity = 8 * len(native) + 64
-        room = uncleared(capacity)
-        with ffi.from_buffer("uint8_t[]", room) as target:
+        buffer = uncleared(capacity)
+        with ffi.from_buffer("uint8_t[]", buffer) as target:
             length = check(
                 lib.rdk_token_delta(
                     start, native, len(native), ranges, len(donors), target, capacity, copied_bytes
                 ),
                 "comparing tokens",
             )  # fmt: skip
-    return bytes(room[:length]), copied_bytes[0]
+    return bytes(buffer[:length]), copied_bytes[0]
 
 
 def plan_segment(
@@ -307,7 +309,7 @@ def plan_segment(
     most_corrections: int,
     most_bytes: int,
 ) -> tuple[bytes, int] | None:
-    """The proved recipe of a real segment and its number of corrections; None if there is none within the bounds."""
+    """Returns the proved recipe of a real segment and its number of corrections; None: there is none in the bounds."""
     recipe = uncleared(max(most_bytes, 1))
     length, corrections = ffi.new("size_t *"), ffi.new("uint32_t *")
     with (
@@ -328,9 +330,9 @@ def plan_segment(
 def try_models(
     shape: SegmentShape, plain: Buffer, wire: Buffer, candidates: Sequence[tuple[int, int]], most: int
 ) -> list[int | None]:
-    """How many corrections a real segment would need under each model (id, member parameter).
+    """Returns how many corrections a real segment would need under each of ``candidates`` (id, member parameter).
 
-    None: more than ``most``, or more than twice the best before it plus 4.
+    None: more than ``most``, or more than twice the best score before it plus 4.
     """
     scores = ffi.new("uint32_t[]", len(candidates))
     ids = ffi.new("uint16_t[]", [model_id for model_id, _ in candidates])

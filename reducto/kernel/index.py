@@ -1,4 +1,4 @@
-"""Fingerprint tables that work where they lie mapped."""
+"""Tables from fingerprint to plain offset that are used where they lie mapped."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from reducto.kernel.buffers import hold
 
 #: Bytes of one slot: fingerprint and plain offset, both u64 little-endian.
 SLOT_BYTES = 16
-#: What a look-up answers for an absent fingerprint.
+#: The answer of a look-up for an absent fingerprint.
 ABSENT = (1 << 64) - 1
 
 
 def home_slots(entries: int) -> int:
-    """Slots that a table for ``entries`` distinct fingerprints spreads them over."""
+    """Returns the number of slots over which a table spreads ``entries`` distinct fingerprints."""
     return int(lib.rdk_index_home_slots(entries))
 
 
 def sort_entries(entries: bytearray) -> int:
-    """Sorts (fingerprint, offset) pairs in place, drops repeated fingerprints; returns how many pairs are left."""
+    """Sorts (fingerprint, offset) pairs in place and drops repeated fingerprints. Returns how many pairs are left."""
     view = ffi.from_buffer("rdk_entry[]", entries, require_writable=True)
     return int(lib.rdk_index_sort(view, len(entries) // SLOT_BYTES))
 
@@ -33,7 +33,7 @@ class TablePlacer:
         self._next = ffi.new("uint64_t *", 0)
 
     def place(self, entries: Buffer) -> memoryview:
-        """The slots that the next ``entries`` take, and the empty ones before and between them."""
+        """Returns the slots of the next ``entries``, with the empty ones before and between them."""
         count = len(entries) // SLOT_BYTES
         if not count:
             return memoryview(b"")
@@ -51,12 +51,12 @@ class TablePlacer:
         return memoryview(slots)[: (self._next[0] - first) * SLOT_BYTES]
 
     def finish(self) -> bytes:
-        """The empty slots that are left at the end."""
+        """Returns the empty slots that are left at the end."""
         return b"\xff" * (max(self._home - int(self._next[0]), 0) * SLOT_BYTES)
 
 
 def build_table(entries: bytearray) -> tuple[bytes, int]:
-    """The table of ``entries`` (consumed: sorted in place) and its number of home slots."""
+    """Returns the table of ``entries``, which are sorted in place, and its number of home slots."""
     count = sort_entries(entries)
     home = home_slots(count)
     placer = TablePlacer(home)
@@ -64,7 +64,7 @@ def build_table(entries: bytearray) -> tuple[bytes, int]:
 
 
 class TableView:
-    """Look-ups in a table that lies in ``slots`` (bytes or a mapping)."""
+    """Looks fingerprints up in a table in ``slots`` (bytes or a mapping)."""
 
     def __init__(self, slots: Buffer, home: int) -> None:
         self._held = hold(slots)
@@ -73,12 +73,12 @@ class TableView:
         self._home = home
 
     def find(self, fingerprint: int) -> int | None:
-        """The plain offset stored under ``fingerprint``."""
+        """Returns the plain offset stored under ``fingerprint``, or None."""
         offset = int(lib.rdk_index_find(self._slots, self._count, self._home, fingerprint))
         return None if offset == ABSENT else offset
 
     def find_many(self, fingerprints: Sequence[int]) -> array[int]:
-        """Offsets for all ``fingerprints`` in one call; `ABSENT` where there is none."""
+        """Returns the offsets of all ``fingerprints``, in one call; `ABSENT` where there is none."""
         keys = array("Q", fingerprints)
         out = array("Q", bytes(8 * len(keys)))
         lib.rdk_index_find_many(

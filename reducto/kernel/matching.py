@@ -15,9 +15,9 @@ from reducto.kernel.chunking import ChunkParams
 
 #: Reference number of a blob's own new bytes.
 OWN: int = lib.RDK_OWN
-#: Most references (own included) that operations can name.
+#: Largest number of references, own included, that operations can name.
 REFERENCES_LIMIT: int = lib.RDK_REFERENCES_MAX
-#: Most operations of one blob: what its instructions may make a reader hold (24 bytes each).
+#: Largest number of operations of one blob. It bounds what instructions may make a reader hold: 24 bytes for each.
 OPERATIONS_LIMIT = 8 << 20
 _OPERATION_BYTES: int = ffi.sizeof("rdk_operation")
 _COLUMNS = 3
@@ -34,7 +34,10 @@ class Operation(NamedTuple):
 
 
 class UnmatchedRange(NamedTuple):
-    """Fresh operation number ``operation``: ``length`` bytes at ``plain_offset`` of the blob, ``source`` of the new."""
+    """Operation number ``operation``, a new one: ``length`` bytes at ``plain_offset`` of the blob.
+
+    They are at ``source`` of the new bytes.
+    """
 
     operation: int
     plain_offset: int
@@ -43,9 +46,9 @@ class UnmatchedRange(NamedTuple):
 
 
 class ReferenceTable:
-    """The references of one blob as the kernel sees them. Number 0 is the blob's own new bytes.
+    """The references of one blob as the kernel needs them. Number 0 is the blob's own new bytes.
 
-    Holds every buffer alive. ``index`` of a reference is (slots, home slots), or None where only copying is wanted.
+    It keeps every buffer alive until `clear`.
     """
 
     def __init__(self) -> None:
@@ -55,13 +58,13 @@ class ReferenceTable:
         self._own: Any = None
 
     def set_own(self, plain: Buffer, plain_length: int) -> None:
-        """Names the blob's own new bytes, of which ``plain_length`` are valid."""
+        """Sets the blob's own new bytes, of which ``plain_length`` are valid."""
         self._own = hold(plain)
         self.native[0].plain = pointer(plain)
         self.native[0].plain_length = plain_length
 
     def add(self, plain: Buffer, index: tuple[Buffer, int] | None = None) -> int:
-        """Adds a reference and returns its number."""
+        """Adds a reference and returns its number. ``index`` is (slots, home slots); None: it is only copied from."""
         check(-1 if self.count >= REFERENCES_LIMIT else 0, f"more than {REFERENCES_LIMIT - 1} references")
         entry = self.native[self.count]
         self._keep.append(hold(plain))
@@ -74,16 +77,16 @@ class ReferenceTable:
         return self.count - 1
 
     def clear(self) -> None:
-        """Lets go of every buffer: nothing may be matched or copied with this table any more."""
+        """Drops every buffer. Nothing may be matched or copied with this table any more."""
         self.native = ffi.new("rdk_reference[]", REFERENCES_LIMIT)
         self.count, self._own = 1, None
         self._keep.clear()
 
 
 class Operations:
-    """A sequence of operations, held as the kernel's array: millions of them in a large blob.
+    """A sequence of operations in the kernel's own form, because a large blob has millions of them.
 
-    So whatever looks at all of them is the kernel's, and what it fills is not cleared before: others run meanwhile.
+    For the same reason everything that reads all of them is done by the kernel, without the GIL.
     """
 
     def __init__(self, raw: Buffer = b"") -> None:
@@ -104,22 +107,22 @@ class Operations:
         return ffi.from_buffer("rdk_operation[]", self.raw)
 
     def extend(self, raw: Buffer) -> None:
-        """Appends operations in their raw form; not to what was decoded, which has its size."""
+        """Appends operations in their raw form. Decoded operations cannot grow."""
         cast(bytearray, self.raw).extend(raw)
 
     def slice(self, first: int, last: int | None = None) -> Operations:
-        """Operations ``first..last`` as a copy."""
+        """Returns a copy of the operations ``[first, last)``."""
         stop = None if last is None else last * _OPERATION_BYTES
         return Operations(memoryview(self.raw)[first * _OPERATION_BYTES : stop])
 
     def totals(self) -> list[int]:
-        """Plain bytes per reference number; the sum is what all operations yield."""
+        """Returns the plain bytes taken from each reference number; their sum is the length of all output."""
         out = ffi.new("uint64_t[]", REFERENCES_LIMIT)
         check(lib.rdk_operation_totals(self._native(), len(self), out), "operations")
         return list(out)
 
     def unmatched_ranges(self, plain_offset: int, least_bytes: int) -> list[UnmatchedRange]:
-        """Fresh operations of at least ``least_bytes``, if the first operation begins at ``plain_offset``."""
+        """Returns new operations of at least ``least_bytes``; the first operation begins at ``plain_offset``."""
         out = ffi.new("rdk_unmatched_range[]", len(self) or 1)
         count = check(
             lib.rdk_unmatched_ranges(self._native(), len(self), plain_offset, least_bytes, out, len(out)),
@@ -128,12 +131,12 @@ class Operations:
         return [UnmatchedRange(g.operation, g.plain_offset, g.source, g.length) for g in out[0:count]]
 
     def renumber(self, numbers: Sequence[int]) -> None:
-        """From now on reference ``n`` is called ``numbers[n]``."""
+        """Gives reference ``n`` the number ``numbers[n]``. Raises `UsageError` for one beyond them."""
         native = ffi.from_buffer("rdk_operation[]", self.raw, require_writable=True)
         check(lib.rdk_renumber(native, len(self), ffi.new("uint32_t[]", list(numbers)), len(numbers)), "renumbering")
 
     def encode(self, references: int) -> tuple[memoryview, tuple[int, ...]]:
-        """Three LEB128 columns, one after the other, and their lengths in bytes."""
+        """Returns three LEB128 columns, one after the other, and their lengths in bytes."""
         out = uncleared(len(self) * 10 * _COLUMNS + 64)
         lengths = ffi.new("uint64_t[]", _COLUMNS)
         total = lib.rdk_operations_encode(self._native(), len(self), references, pointer(out), len(out), lengths)
@@ -141,7 +144,7 @@ class Operations:
 
     @classmethod
     def decode(cls, columns: Buffer, lengths: Sequence[int], references: int) -> Operations:
-        """The operations in ``columns``. Raises `Corrupt`."""
+        """Returns the operations in ``columns``. Raises `Corrupt`."""
         if len(lengths) != _COLUMNS or sum(lengths) != len(columns):
             raise Corrupt("operations: the columns do not fill their section")
         out = uncleared(min(lengths[0], OPERATIONS_LIMIT) * _OPERATION_BYTES)
@@ -157,7 +160,7 @@ class Operations:
 
 
 class Plan:
-    """Random access to what ``operations`` yield. Thread-safe: reading changes nothing."""
+    """Random access to the output of ``operations``. Thread-safe, because reading changes nothing."""
 
     def __init__(self, operations: Operations) -> None:
         self._native = hold(copied([operations.raw]), "rdk_operation[]")
@@ -175,7 +178,10 @@ class Plan:
     def touched(
         self, plain_offset: int, length: int, reference: int, segment_bytes: int, plain_length: int
     ) -> list[int]:
-        """Segments (of ``segment_bytes``) of one reference that the range reads. Raises `Corrupt` outside it."""
+        """Returns which segments (of ``segment_bytes``) of one reference a range of the output reads.
+
+        Raises `Corrupt` if it reads beyond the reference's ``plain_length``.
+        """
         first, skip = self._locate(plain_offset)
         marks = bytearray(-(-plain_length // segment_bytes))
         found = lib.rdk_touched(
@@ -187,7 +193,7 @@ class Plan:
         return list(compress(range(len(marks)), marks))
 
     def execute(self, table: ReferenceTable, plain_offset: int, out: bytearray | memoryview) -> None:
-        """Fills ``out`` with plain bytes from ``plain_offset``. Raises `Corrupt` if that leaves a reference."""
+        """Fills ``out`` with plain bytes from ``plain_offset`` on. Raises `Corrupt` if they leave a reference."""
         first, skip = self._locate(plain_offset)
         done = lib.rdk_execute(
             table.native, table.count, self._native + first, self._count - first, skip, pointer(out), len(out)
@@ -206,7 +212,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One window's outcome: ``raw`` operations cover ``consumed`` bytes; ``new_length`` new bytes exist now."""
+    """The result of one window: ``raw`` operations cover ``consumed`` bytes; there are ``new_length`` new bytes now."""
 
     raw: bytes
     consumed: int
@@ -214,7 +220,7 @@ class Matched:
 
 
 class Matcher:
-    """Covers one blob's plain bytes by operations, window after window. Owned by one thread at a time."""
+    """Covers one blob's plain bytes by operations, window after window. Belongs to one thread at a time."""
 
     def __init__(self, params: ChunkParams, table: ReferenceTable) -> None:
         matcher = lib.rdk_matcher_new(params.native)
@@ -229,9 +235,10 @@ class Matcher:
     def match(
         self, window: Buffer, new_bytes: Buffer, new_length: int, *, final: bool, anchors: Sequence[int]
     ) -> Matched:
-        """Covers as much of ``window`` as can be decided, appending what matches nothing to ``new_bytes``.
+        """Covers as much of ``window`` as can be decided, and appends what matches nothing to ``new_bytes``.
 
-        Give the unconsumed rest again, followed by more; with ``final`` call until everything is consumed.
+        ``new_bytes`` must have space for the whole window behind ``new_length``. Give the unconsumed rest again,
+        followed by more; with ``final`` call until everything is consumed.
         """
         call = self._call
         source = pointer(window)
@@ -261,9 +268,10 @@ def find_delta_bases(
     most_bytes: int,
     join_bytes: int,
 ) -> tuple[bytes, list[Extent]]:
-    """Which operations have near relatives in the corpora (a byte each), and where these lie: sorted, joined.
+    """Returns which operations have delta bases in the corpora (a byte each), and these extents, sorted and joined.
 
-    ``hints`` are (operation number, extent) in ascending order; at most ``most_bytes`` are taken around a neighbour.
+    ``hints`` are further bases, (operation number, extent) in ascending order. At most ``most_bytes`` are taken beside
+    a neighbouring copy; extents with at most ``join_bytes`` between them become one.
     """
     native_hints = [(s.offset, s.length, s.reference, at) for at, s in hints]
     has_base = bytearray(len(operations))
@@ -288,7 +296,7 @@ class AlignedRange(NamedTuple):
 
 
 def aligned_ranges(operations: Operations, donor_numbers: Mapping[int, int], older: Operations) -> list[AlignedRange]:
-    """Ranges that a blob has in common with an older one, the donor, judged by what both copy from the same corpora.
+    """Returns ranges that a blob mostly has in common with an older one, judged by what both copy from corpora.
 
     They ascend and do not overlap in the newer blob; most of their bytes are the same, not all. ``donor_numbers``
     maps reference numbers of the newer blob to those of the donor.

@@ -1,5 +1,4 @@
-/* The table of encoder models: one line per family. */
-#include "model.h"
+#include "encoder_table.h"
 
 extern const rdk_family rdk_family_go;
 extern const rdk_family rdk_family_go_fast;
@@ -8,6 +7,8 @@ extern const rdk_family rdk_family_gnu;
 extern const rdk_family rdk_family_klauspost;
 extern const rdk_family rdk_family_pigz;
 
+/* The order is the one in which `rdk_model_at` lists the models; where several fit a stream, planning prefers the
+ * earlier. */
 static const rdk_family *const families[] = {
     &rdk_family_go, &rdk_family_go_fast, &rdk_family_zlib, &rdk_family_gnu, &rdk_family_klauspost, &rdk_family_pigz,
 };
@@ -51,7 +52,7 @@ int rdk_model_describe(int id, rdk_model_facts *facts) {
                                .lookahead_bytes = model->lookahead_bytes,
                                .segment_bytes = model->segment_bytes,
                                .align_bytes = model->align_bytes,
-                               .level = model->level == 255 ? -1 : model->level,
+                               .level = model->level == RDK_NO_LEVEL ? -1 : model->level,
                                .reuses_tokens = (model->flags & RDK_REUSES_TOKENS) != 0};
     return RDK_OK;
 }
