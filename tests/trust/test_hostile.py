@@ -25,7 +25,7 @@ from tests.trust.sidecars import MANIFEST_TYPE, layer_of, words
 SERVER = """
 import asyncio, json, pathlib, sys
 from reducto.config import load
-from sidecar.middleware.connections import raise_file_limit
+from sidecar.runtime.process import raise_file_limit
 from sidecar.serve import start
 async def main():
     raise_file_limit()
