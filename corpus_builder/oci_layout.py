@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reducto.errors import Corrupt, ReductoError
-from reducto.oci.errors import ManifestInvalid
 from reducto.oci.manifest import Manifest, Platform
+from reducto.oci.registry_errors import ManifestInvalid
 from reducto.values import Digest
 
 _DOCUMENT_LIMIT_BYTES = 4 << 20

@@ -215,8 +215,8 @@ enum { INPUT_MARGIN = 24, OUTPUT_MARGIN = 320, TOKEN_MARGIN = 8 };
     } while (0)
 
 /* Inflates while input and space are certain, and leaves everything consistent. RDK_OK: the careful loop goes on.
- * Compiled once for each combination of the constants at the end. It has more than 60 lines because its state is kept
- * in registers, which the compiler does within one function only. */
+ * Compiled once for each combination of the constants at the end.
+ * Long because: its state is kept in registers, which the compiler does within one function only. */
 static inline __attribute__((always_inline)) int fast_loop(rdk_inflate *inflate, flow *f, bool *match,
                                                            const bool with_plain, const bool with_tokens) {
     if (f->length < (f->bit >> 3) + INPUT_MARGIN || f->capacity - f->used < OUTPUT_MARGIN) return RDK_OK;

@@ -23,8 +23,8 @@ from reducto.corpus.info import INFO_LIMIT_BYTES, CorpusInfo
 from reducto.corpus.reader import Corpus
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.fetch.blocking import Advance, BlockingRepository
-from reducto.oci.errors import ManifestInvalid
 from reducto.oci.manifest import OCI_MANIFEST, Manifest
+from reducto.oci.registry_errors import ManifestInvalid
 from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
 from reducto.workers import Submit
 

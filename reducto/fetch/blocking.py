@@ -15,7 +15,9 @@ from reducto.files import AtomicFile
 from reducto.oci.address import RegistryAddress
 from reducto.oci.client import RegistryClient, RepositoryClient, StoredManifest
 from reducto.oci.credentials import DockerCredentials
-from reducto.oci.errors import (
+from reducto.oci.http import HttpOptions, HttpTransport
+from reducto.oci.names import Reference, Tag
+from reducto.oci.registry_errors import (
     ManifestUnknown,
     NotInRegistry,
     Refused,
@@ -24,8 +26,6 @@ from reducto.oci.errors import (
     UpstreamBroken,
     WrongContent,
 )
-from reducto.oci.http import HttpOptions, HttpTransport
-from reducto.oci.names import Reference, Tag
 from reducto.oci.retry import RetryPolicy
 from reducto.oci.tokens import AuthenticatedTransport
 from reducto.oci.transport import Caller, ConnectionCut, ThreadWorkers

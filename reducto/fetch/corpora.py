@@ -24,7 +24,7 @@ from reducto.fetch.web import NotModified, WebFile
 from reducto.files import AtomicFile, write_atomically
 from reducto.oci.address import RegistryAddress
 from reducto.oci.credentials import DockerCredentials
-from reducto.oci.errors import NotInRegistry, RegistryError
+from reducto.oci.registry_errors import NotInRegistry, RegistryError
 from reducto.values import CorpusId, parse_corpus_id
 
 Note = Callable[[str], None]

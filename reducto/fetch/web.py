@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from reducto.errors import LimitExceeded, ReductoError, UsageError
 from reducto.fetch.blocking import Advance, Waiter, patient_options, speaking_to
 from reducto.oci.credentials import basic
-from reducto.oci.errors import NotInRegistry, RegistryError
 from reducto.oci.http import HttpTransport
+from reducto.oci.registry_errors import NotInRegistry, RegistryError
 from reducto.oci.transport import Caller, RegistryRequest, ThreadWorkers
 
 

@@ -24,7 +24,7 @@ OUTPUT_FULL: int = lib.RDK_INFLATE_OUTPUT
 DONE: int = lib.RDK_INFLATE_DONE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderModel:
     """The simulation of one encoder at one setting. ``model_id`` is a storage format: its meaning never changes."""
 
@@ -48,14 +48,14 @@ def models() -> dict[int, EncoderModel]:
         model_id = lib.rdk_model_at(index)
         check(lib.rdk_model_describe(model_id, facts), "describing a model")
         found[model_id] = EncoderModel(
-            model_id,
-            ffi.string(lib.rdk_model_name(model_id)).decode(),
-            facts.level,
-            facts.warmup_bytes,
-            facts.lookahead_bytes,
-            facts.segment_bytes,
-            facts.align_bytes,
-            bool(facts.reuses_tokens),
+            model_id=model_id,
+            name=ffi.string(lib.rdk_model_name(model_id)).decode(),
+            level=facts.level,
+            warmup_bytes=facts.warmup_bytes,
+            lookahead_bytes=facts.lookahead_bytes,
+            segment_bytes=facts.segment_bytes,
+            align_bytes=facts.align_bytes,
+            reuses_tokens=bool(facts.reuses_tokens),
         )
     return found
 

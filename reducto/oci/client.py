@@ -20,9 +20,9 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
 from reducto.files import open_new
-from reducto.oci.errors import Refused, Unavailable, UpstreamBroken, WrongContent
 from reducto.oci.manifest import ACCEPTED
 from reducto.oci.names import Reference, RepositoryName
+from reducto.oci.registry_errors import Refused, Unavailable, UpstreamBroken, WrongContent
 from reducto.oci.retry import Attempt, Attempts, RetryPolicy
 from reducto.oci.transport import (
     Caller,

@@ -18,8 +18,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from reducto.oci.errors import Unavailable, UpstreamBroken
 from reducto.oci.origin import Origin, anonymous_headers, origin_of
+from reducto.oci.registry_errors import Unavailable, UpstreamBroken
 from reducto.oci.retry import Attempts, RetryPolicy, retry_after_seconds
 from reducto.oci.transport import (
     PIECE_BYTES,

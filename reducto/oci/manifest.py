@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from reducto.errors import UsageError
-from reducto.oci.errors import ManifestInvalid
+from reducto.oci.registry_errors import ManifestInvalid
 from reducto.values import Descriptor, Digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -47,7 +47,7 @@ class Platform:
     variant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """An image manifest, an index, or an artifact manifest."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reducto.oci.errors import RangeInvalid, RegistryError
+from reducto.oci.registry_errors import RangeInvalid, RegistryError
 from reducto.values import ByteRange
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")

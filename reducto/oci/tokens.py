@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from reducto.oci.challenge import Challenge, parse_challenges
 from reducto.oci.credentials import Credential
-from reducto.oci.errors import Unavailable, UpstreamBroken
 from reducto.oci.origin import origin_of
+from reducto.oci.registry_errors import Unavailable, UpstreamBroken
 from reducto.oci.transport import Caller, RegistryRequest, RegistryResponse, StreamBody, Transport
 
 _REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests/|blobs/|tags/list|referrers/)")

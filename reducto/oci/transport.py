@@ -17,8 +17,8 @@ from urllib.parse import urljoin
 
 from multidict import CIMultiDict
 
-from reducto.oci.errors import UpstreamBroken
 from reducto.oci.paging import next_page
+from reducto.oci.registry_errors import UpstreamBroken
 from reducto.values import ByteRange
 
 T = TypeVar("T")

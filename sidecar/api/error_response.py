@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import CIMultiDict
 
-from reducto.oci.errors import RegistryError
+from reducto.oci.registry_errors import RegistryError
 
 
 def error_response(error: RegistryError) -> web.Response:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from reducto.files import open_read
 from reducto.oci import routes
-from reducto.oci.errors import UploadInvalid
+from reducto.oci.registry_errors import UploadInvalid
 from reducto.oci.transport import Caller, FileBody, RegistryRequest, RegistryResponse, StreamBody, body_pieces
 from sidecar.api.addresses import translate
 from sidecar.runtime.offload import Offload

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from reducto.errors import UsageError
 from reducto.oci.client import read_json
-from reducto.oci.errors import ManifestInvalid, Refused
 from reducto.oci.manifest import Manifest, descriptor_of
+from reducto.oci.registry_errors import ManifestInvalid, Refused
 from reducto.oci.transport import RegistryResponse
 from reducto.values import Digest
 from sidecar.api.exchange import Call, client_headers

@@ -11,7 +11,9 @@ from multidict import CIMultiDict
 
 from reducto.config import Policy
 from reducto.errors import ReductoError
-from reducto.oci.errors import (
+from reducto.oci.manifest import Manifest, digests_in
+from reducto.oci.names import Reference, Tag
+from reducto.oci.registry_errors import (
     DigestInvalid,
     ManifestInvalid,
     ManifestTooLarge,
@@ -20,8 +22,6 @@ from reducto.oci.errors import (
     TagInvalid,
     Unsupported,
 )
-from reducto.oci.manifest import Manifest, digests_in
-from reducto.oci.names import Reference, Tag
 from reducto.oci.transport import RegistryRequest
 from reducto.values import Descriptor, Digest
 from sidecar.api.exchange import Call

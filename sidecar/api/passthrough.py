@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from aiohttp import web
 
 from reducto.oci import routes
-from reducto.oci.errors import NameInvalid
+from reducto.oci.registry_errors import NameInvalid
 from reducto.oci.transport import RegistryRequest, RegistryResponse, Transport
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime.offload import Offload

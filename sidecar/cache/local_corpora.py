@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
 from reducto.oci.client import RepositoryClient
-from reducto.oci.errors import Refused
+from reducto.oci.registry_errors import Refused
 from reducto.values import CorpusId, Digest
 from sidecar.cache.corpus_folder import CorpusFolder, OpenCorpora
 from sidecar.cache.partial_download import PartialDownload

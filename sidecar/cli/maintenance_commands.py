@@ -155,7 +155,7 @@ def _with_sidecar(config: Config, work: Callable[[Sidecar], Awaitable[int]]) -> 
     """The exit code of ``work`` with a sidecar whose ports stay closed. Raises `UsageError` for missing rights."""
     import asyncio
 
-    from reducto.oci.errors import Refused
+    from reducto.oci.registry_errors import Refused
     from sidecar.app import build
     from sidecar.runtime import logs
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from reducto.oci.errors import RegistryError
+from reducto.oci.registry_errors import RegistryError
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
 from sidecar.runtime.supervisor import Supervisor

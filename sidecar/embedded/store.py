@@ -15,7 +15,10 @@ from multidict import CIMultiDict
 
 from reducto.errors import UsageError
 from reducto.oci import routes
-from reducto.oci.errors import (
+from reducto.oci.manifest import OCI_INDEX, Manifest
+from reducto.oci.names import Tag
+from reducto.oci.ranges import parse_range
+from reducto.oci.registry_errors import (
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
@@ -30,9 +33,6 @@ from reducto.oci.errors import (
     Unsupported,
     is_full,
 )
-from reducto.oci.manifest import OCI_INDEX, Manifest
-from reducto.oci.names import Tag
-from reducto.oci.ranges import parse_range
 from reducto.oci.transport import (
     FileBody,
     RegistryRequest,

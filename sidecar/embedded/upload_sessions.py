@@ -9,7 +9,9 @@ from pathlib import Path
 
 from reducto.errors import UsageError
 from reducto.oci import routes
-from reducto.oci.errors import (
+from reducto.oci.names import RepositoryName
+from reducto.oci.ranges import parse_content_range
+from reducto.oci.registry_errors import (
     DigestInvalid,
     RangeInvalid,
     SizeInvalid,
@@ -17,8 +19,6 @@ from reducto.oci.errors import (
     Unsupported,
     UploadUnknown,
 )
-from reducto.oci.names import RepositoryName
-from reducto.oci.ranges import parse_content_range
 from reducto.oci.transport import PIECE_BYTES, Body, RegistryRequest, body_pieces
 from reducto.values import Digest
 from sidecar.embedded.image_layout import ImageLayout

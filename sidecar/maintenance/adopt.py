@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from reducto.oci.errors import ManifestInvalid
 from reducto.oci.manifest import Manifest
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import ManifestInvalid
 from reducto.oci.transport import StreamBody
 from reducto.values import Descriptor, Digest
 from sidecar.api.manifests import build_record

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from reducto.errors import ReductoError
 from reducto.oci.client import StoredManifest
-from reducto.oci.errors import ManifestInvalid, Refused
 from reducto.oci.manifest import Manifest, digests_in
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import ManifestInvalid, Refused
 from reducto.values import Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of

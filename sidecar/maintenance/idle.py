@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reducto.config import Config
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import Refused
 from reducto.values import CorpusId, Digest
 from sidecar.app import Sidecar
 from sidecar.cache.idle_queue import IdleQueue, Work

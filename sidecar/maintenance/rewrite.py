@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.registry_errors import Refused
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
 from sidecar.maintenance.walk import Contents, contents_of, still_names

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reducto.crypt import Content
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
+from reducto.oci.registry_errors import Refused
 from reducto.values import Descriptor, Digest
 from sidecar.app import Sidecar
 from sidecar.codec.interface import LayerDecoder

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from reducto.errors import UsageError
-from reducto.oci.errors import Denied, RegistryError, TooManyRequests
+from reducto.oci.registry_errors import Denied, RegistryError, TooManyRequests
 from reducto.trust.api_keys import ApiKey, ApiKeys, ApiScope
 from sidecar.api.error_response import error_response
 from sidecar.middleware.client_address import ClientAddresses, group_of

@@ -20,7 +20,7 @@ from aiohttp.typedefs import Middleware
 from multidict import CIMultiDictProxy
 
 from reducto.oci import routes
-from reducto.oci.errors import Refused, RegistryError
+from reducto.oci.registry_errors import Refused, RegistryError
 from reducto.trust.api_keys import ApiKey
 from sidecar.api.exchange import CALL
 from sidecar.middleware.client_address import ClientAddresses

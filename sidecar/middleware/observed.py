@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from reducto.oci.errors import RegistryError
+from reducto.oci.registry_errors import RegistryError
 from sidecar.api.error_response import error_response
 from sidecar.api.exchange import CALL, Call, ClientGone, call_of
 from sidecar.runtime import logs

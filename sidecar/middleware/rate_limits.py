@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from reducto.oci.errors import NameInvalid, TooManyRequests
+from reducto.oci.registry_errors import NameInvalid, TooManyRequests
 from sidecar.middleware.client_address import ClientAddresses, group_of
 
 #: The number of clients that a limiter remembers.

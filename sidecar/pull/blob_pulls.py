@@ -17,7 +17,7 @@ from functools import partial
 from aiohttp import web
 
 from reducto.errors import KeyUnavailable, ReductoError
-from reducto.oci.errors import Refused, RegistryError
+from reducto.oci.registry_errors import Refused, RegistryError
 from reducto.oci.transport import FileBody, RegistryResponse
 from reducto.values import Digest
 from sidecar.api.exchange import Call, abort_on_error, send_file

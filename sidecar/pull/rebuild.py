@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reducto.errors import Corrupt, ProofFailed
-from reducto.oci.errors import StorageFull, is_full
+from reducto.oci.registry_errors import StorageFull, is_full
 from reducto.values import ByteRange, Digest
 from sidecar.cache.blob_cache import BlobCache
 from sidecar.codec.interface import LayerDecoder

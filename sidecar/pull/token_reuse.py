@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import Refused
 from reducto.values import Digest
 from sidecar.cache.blob_cache import BlobCache
 from sidecar.cache.local_corpora import Corpora

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from reducto.errors import UsageError
-from reducto.oci.errors import DigestInvalid, Refused, RegistryError, StorageFull
+from reducto.oci.registry_errors import DigestInvalid, Refused, RegistryError, StorageFull
 from reducto.oci.transport import RegistryRequest
 from reducto.values import Digest, Reason, Stored
 from sidecar.api.exchange import Call

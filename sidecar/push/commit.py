@@ -10,8 +10,8 @@ from typing import Any
 
 from reducto.config import Policy
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import Refused
 from reducto.values import Descriptor, Digest, Reason, Stored
 from sidecar.cache.idle_queue import IdleQueue
 from sidecar.cache.local_corpora import Corpora

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reducto.errors import UsageError
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import Refused
 from reducto.values import Digest
 from sidecar.records.repository import Repository
 from sidecar.runtime import logs

@@ -20,8 +20,8 @@ from dataclasses import replace
 from aiohttp import web
 
 from reducto.config import Config, Seconds, UpstreamOptions
-from reducto.oci.errors import UploadUnknown
 from reducto.oci.http import HttpTransport
+from reducto.oci.registry_errors import UploadUnknown
 from sidecar.api.exchange import Call, relay
 from sidecar.runtime import logs
 from sidecar.runtime.offload import Offload

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from reducto.config import LimitOptions, SpoolOptions
-from reducto.oci.errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown, is_full
 from reducto.oci.names import RepositoryName
 from reducto.oci.ranges import parse_content_range
+from reducto.oci.registry_errors import RangeInvalid, SizeInvalid, StorageFull, TooManyRequests, UploadUnknown, is_full
 from reducto.oci.transport import Caller, StreamBody
 from reducto.values import Digest
 from sidecar.push.encoding import Encoding
@@ -41,9 +41,9 @@ class Upload:
     """The upload session that the upstream opened for this caller."""
     spool: GrowingFile
     hasher: Any
-    encoding: Encoding | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    last_active: float = field(default_factory=time.monotonic)
+    encoding: Encoding | None = field(default=None, init=False)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    last_active: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def length(self) -> int:

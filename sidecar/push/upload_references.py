@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName
+from reducto.oci.registry_errors import Refused
 from reducto.values import ChunkId, CorpusId
 from sidecar.cache.local_corpora import Corpora
 from sidecar.codec.interface import Codec, LocalCorpus

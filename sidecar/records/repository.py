@@ -17,9 +17,9 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
 from reducto.oci.client import RegistryClient, RepositoryClient, StoredManifest
-from reducto.oci.errors import ManifestInvalid, Refused, Unavailable, UpstreamBroken
 from reducto.oci.manifest import OCI_MANIFEST
 from reducto.oci.names import Reference, RepositoryName, Tag
+from reducto.oci.registry_errors import ManifestInvalid, Refused, Unavailable, UpstreamBroken
 from reducto.oci.transport import Caller
 from reducto.values import Digest
 from sidecar.records import overflow

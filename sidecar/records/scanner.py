@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from reducto.errors import ReductoError
-from reducto.oci.errors import Refused
 from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.registry_errors import Refused
 from reducto.values import Digest
 from sidecar.records.format import IndexRecord
 from sidecar.records.memory import StoredRecord

@@ -21,8 +21,8 @@ from reducto.fetch.blocking import BlockingRepository, is_local
 from reducto.fetch.corpora import CorpusFinder
 from reducto.oci.address import RegistryAddress
 from reducto.oci.credentials import DockerCredentials
-from reducto.oci.errors import NotInRegistry, RegistryError
 from reducto.oci.names import Tag
+from reducto.oci.registry_errors import NotInRegistry, RegistryError
 from reducto.oci.retry import RetryPolicy
 from reducto.values import Descriptor, Digest
 from tests.corpus.samples import write_small

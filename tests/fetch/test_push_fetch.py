@@ -31,8 +31,8 @@ from reducto.fetch.blocking import BlockingRepository
 from reducto.fetch.corpora import CorpusFinder
 from reducto.kernel.chunking import ChunkParams
 from reducto.oci.address import RegistryAddress
-from reducto.oci.errors import NotInRegistry, RegistryError
 from reducto.oci.names import Tag
+from reducto.oci.registry_errors import NotInRegistry, RegistryError
 from reducto.trust.key_files import generate_key
 from reducto.values import Digest
 from tests.corpus.samples import noise, write_small

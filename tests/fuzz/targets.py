@@ -30,8 +30,8 @@ from reducto.fetch.artifact import CorpusArtifact
 from reducto.gzip import TokenDelta
 from reducto.gzip.token_delta import MAGIC as TOKENS_MAGIC
 from reducto.oci import ranges, routes
-from reducto.oci.errors import RegistryError
 from reducto.oci.manifest import Manifest as ClientManifest
+from reducto.oci.registry_errors import RegistryError
 from reducto.trust import audit_chain, signed_records
 from reducto.trust.signatures import Signer, TrustStore
 from reducto.values import ByteRange, Digest

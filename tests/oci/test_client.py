@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 
 from reducto.oci.client import RegistryClient, RepositoryClient
-from reducto.oci.errors import Refused, RegistryError, Unavailable, UpstreamBroken, WrongContent
 from reducto.oci.manifest import OCI_MANIFEST
 from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.registry_errors import Refused, RegistryError, Unavailable, UpstreamBroken, WrongContent
 from reducto.oci.transport import Caller, ConnectionCut, ThreadWorkers, TransferObserver
 from reducto.values import Descriptor, Digest
 from tests.oci.conftest import OpenTransport, StartServer

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from reducto.oci.errors import Unavailable, UpstreamBroken
 from reducto.oci.http import HttpTransport
+from reducto.oci.registry_errors import Unavailable, UpstreamBroken
 from reducto.oci.retry import RetryPolicy
 from reducto.oci.transport import Body, Caller, ConnectionCut, FileBody, RegistryRequest, RegistryResponse, StreamBody
 from reducto.values import ByteRange

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from reducto.oci.errors import UpstreamBroken
 from reducto.oci.http import HttpTransport
 from reducto.oci.origin import Origin, origin_of
+from reducto.oci.registry_errors import UpstreamBroken
 from reducto.oci.transport import Caller, RegistryRequest
 from tests.oci.conftest import Certificate, OpenTransport, StartServer
 from tests.oci.servers import Seen, Server, redirect

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from reducto.oci.credentials import Credential
-from reducto.oci.errors import Unavailable, UpstreamBroken
+from reducto.oci.registry_errors import Unavailable, UpstreamBroken
 from reducto.oci.tokens import AuthenticatedTransport
 from reducto.oci.transport import Caller, RegistryRequest, StreamBody
 from tests.oci.conftest import Certificate, OpenTransport, StartServer

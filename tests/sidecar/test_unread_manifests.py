@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from reducto.oci.errors import Refused
 from reducto.oci.manifest import digests_in
 from reducto.oci.names import RepositoryName, Tag
+from reducto.oci.registry_errors import Refused
 from reducto.values import Digest
 from sidecar.maintenance.fsck import check
 from sidecar.maintenance.gc import collect, sweep
