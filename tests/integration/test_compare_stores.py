@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sys
 import threading
 import urllib.request
@@ -82,7 +83,8 @@ def test_a_version_that_stores_other_bytes_is_noticed(
     assert "DIFFERENCES" in told
     assert "DIFFERS after the pushes: manifest team/app reducto-sha256-" in told
     assert "DIFFERS after recompression: manifest team/app reducto-sha256-" in told
-    assert "$.layers[0].digest is 'sha256:" in told, "instructions differ"
+    # Of each manifest only the first differences are told, and which these are depends on this machine's libraries.
+    assert re.search(r"\$\.layers\[\d+\]\.digest is 'sha256:", told), "instructions differ"
 
 
 def test_a_port_that_another_server_took_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
