@@ -145,6 +145,10 @@ class WrongContent(UpstreamBroken):
     """The registry sent other bytes than the digest names that was asked for."""
 
 
+#: The specification's codes for statuses without a body.
+_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}
+
+
 class Refused(RegistryError):
     """A registry's refusal in its own words, which `to_body` gives back.
 
@@ -161,7 +165,11 @@ class Refused(RegistryError):
         self.body = body
 
     def to_body(self) -> bytes:
-        return self.body
+        """The registry's own words; the answer to a HEAD has none, and then the status says what there is to say."""
+        if self.body:
+            return self.body
+        phrase = HTTPStatus(self.status).phrase if self.status in _KNOWN_STATUSES else "refused"
+        return error_body(_CODES.get(self.status, "UNKNOWN"), f"the registry answers {self.status} {phrase}")
 
 
 def _words_of(body: bytes) -> str:

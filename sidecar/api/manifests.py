@@ -83,7 +83,7 @@ class Manifests:
         if isinstance(reference, Tag):
             found = await repository.record(reference)
             return _original(repository, found) if found else None
-        if repository.memory.manifest(reference) is not None:
+        if repository.is_reader and repository.memory.manifest(reference) is not None:
             found = await repository.manifest_record(reference)
             if found is not None:
                 return _original(repository, found)
@@ -106,10 +106,28 @@ class Manifests:
         if isinstance(reference, Tag) and is_record_tag(reference):
             raise TagInvalid("tags that begin with reducto- are reserved")
         data = await self._read(call)
+        if not await self._may_read(repository, reference):
+            return await self._put_plain(call, data)
         if is_record(data):  # A tool that copies images in their stored form pushes records.
             await repository.check_record(data)
         async with repository.writing():
             return await self._put(call, repository, reference, data)
+
+    @staticmethod
+    async def _may_read(repository: Repository, reference: Reference) -> bool:
+        """Whether the upstream lets this caller read the repository.
+
+        If not, it answers the client's own request itself, before anything is looked up that the repository holds.
+        """
+        if repository.is_reader:
+            return True
+        try:
+            await repository.shows(reference)
+        except Refused as refusal:
+            if refusal.status not in (401, 403):
+                raise
+            return False
+        return True
 
     async def _put(self, call: Call, repository: Repository, reference: Reference, data: bytes) -> web.StreamResponse:
         record = await self._record_for(call, repository, data)
@@ -171,7 +189,7 @@ class Manifests:
         if len(digests) > NAMED_LIMIT:
             raise ManifestTooLarge(f"a manifest names at most {NAMED_LIMIT} blobs or manifests")
         for digest in sorted(digests):
-            if repository.memory.is_verbatim(digest):
+            if repository.stored_verbatim(digest):
                 continue
             layer = await repository.layer(digest, authorised=True)
             if layer is not None:
@@ -246,7 +264,7 @@ async def build_record(
 
 
 async def _layer(repository: Repository, digest: Digest) -> LayerRecord | None:
-    if repository.memory.is_verbatim(digest):
+    if repository.stored_verbatim(digest):
         return None
     return await repository.layer(digest, authorised=True)
 

@@ -1,7 +1,6 @@
-"""All corpora that this process can read: base corpora, which are mapped from the start, and layer corpora, which are
-fetched from the upstream when they are first needed.
+"""Corpora at hand: layer corpora fetched from the upstream when they are needed, base corpora mapped from the start.
 
-A pull reads a packed corpus while it is still being downloaded. An encoder waits until the corpus is mapped
+A pull reads a packed corpus while it is still being downloaded; an encoder waits until it is mapped
 (`sidecar.cache.corpus_folder` explains the two forms).
 """
 
@@ -10,37 +9,38 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reducto.errors import CorpusMissing, Corrupt, ReductoError
-from reducto.oci.client import RepositoryClient
 from reducto.oci.registry_errors import Refused
-from reducto.values import CorpusId, Digest
-from sidecar.cache.corpus_folder import CorpusFolder, OpenCorpora
+from reducto.values import CorpusId
+from sidecar.cache.corpus_folder import CorpusFolder, Name, OpenCorpora, name_of
 from sidecar.cache.partial_download import PartialDownload
 from sidecar.codec.interface import HEAD_BYTES, Codec, LocalCorpus
 from sidecar.records.format import CorpusBlob
 from sidecar.records.protection import Protector
+from sidecar.records.repository import Repository
 from sidecar.runtime import logs
 from sidecar.runtime.metrics import Metrics
 from sidecar.runtime.offload import Offload
-from sidecar.runtime.tasks import Tasks
+from sidecar.runtime.tasks import Tasks, cancelled, together
 
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """The running download of a packed corpus."""
+    """A packed corpus on its way from the upstream."""
 
-    digest: Digest
     packed: Path
-    """The temporary file in which the bytes lie until the download is complete."""
+    """Where its bytes lie until all are there."""
     download: PartialDownload
     task: asyncio.Task[None]
+    readers: list[LocalCorpus] = field(default_factory=list)
+    """Corpora that are read from it."""
 
 
 class Corpora:
-    """The corpora on the local disk, and the downloads that bring more of them. One per process."""
+    """All corpora that this process can read from right now, and how to get more. One per process."""
 
     def __init__(
         self, folder: CorpusFolder, codec: Codec, protector: Protector, offload: Offload, metrics: Metrics
@@ -51,12 +51,13 @@ class Corpora:
         self._offload = offload
         self._metrics = metrics
         self._bases: dict[CorpusId, LocalCorpus] = {}
-        self._opening: dict[tuple[CorpusId, Digest, bool], asyncio.Task[LocalCorpus]] = {}
-        """Tasks that fetch and open a corpus, by identity, blob and whether it is to be mapped."""
-        self._transfers: dict[CorpusId, _Transfer] = {}
-        """Downloads whose bytes can be read while they arrive."""
+        self._opening: dict[tuple[Name, bool, tuple[int, ...]], asyncio.Task[LocalCorpus]] = {}
+        self._transfers: dict[Name, _Transfer] = {}
+        """Downloads that readers may follow."""
+        self._pending: dict[int, _Transfer] = {}
+        """Downloads by the `id` of the corpus that is read from them; the transfer keeps the corpus."""
         self._tasks = Tasks()
-        """The tasks of `_transfers` and of `prepare`."""
+        """Downloads and preparations."""
 
     # -- base corpora
 
@@ -66,7 +67,7 @@ class Corpora:
         return self._bases
 
     def replace_bases(self, bases: OpenCorpora) -> None:
-        """Replaces the base corpora. Work that already runs goes on with the corpora that it has."""
+        """The base corpora from now on; running work keeps those it has."""
         self._bases = dict(bases)
         self._metrics.corpora_loaded.labels(kind="base").set(len(bases))
 
@@ -74,18 +75,18 @@ class Corpora:
 
     async def gather(
         self,
-        repository: RepositoryClient,
+        repository: Repository,
         blobs: Sequence[CorpusBlob],
         bases: Iterable[CorpusId] = (),
         *,
         known: OpenCorpora | None = None,
         mapped: bool = False,
     ) -> dict[CorpusId, LocalCorpus]:
-        """These layer and base corpora, opened, by identity. Those that are not on this disk are fetched.
+        """All these corpora, fetched where they are missing; ``blobs`` has parents before children.
 
-        ``blobs`` has parents before children. ``known`` are parents that are open already; they are part of the result.
-        With ``mapped`` the corpora of ``blobs`` come in mapped form. Raises `CorpusMissing` for a base corpus that is
-        not configured, `Refused`, `Corrupt`.
+        ``known`` are parents at hand already; with ``mapped`` they come with their tables. A corpus at hand is used
+        only after the upstream has shown this very caller the blob that holds it. Raises `CorpusMissing` for a base
+        corpus that is not configured and for a blob that is not shown, `Refused`, `Corrupt`.
         """
         found: dict[CorpusId, LocalCorpus] = dict(known or {})
         for base in bases:
@@ -95,67 +96,82 @@ class Corpora:
             found[base] = corpus
         if not mapped:
             await self._begin_all(repository, blobs)
-        for blob in blobs:
-            found[blob.corpus_id] = await self._opened(repository, blob, {**self._bases, **found}, mapped)
+        # While corpora are on their way: the question costs no round trip more than their own requests.
+        shown = asyncio.create_task(self._check_shown(repository, blobs))
+        try:
+            for blob in blobs:
+                found[blob.corpus_id] = await self._opened(repository, blob, {**self._bases, **found}, mapped)
+        except BaseException:
+            await cancelled(shown)
+            raise
+        await shown
         return found
 
-    async def packed(self, repository: RepositoryClient, blob: CorpusBlob) -> Path:
-        """The file of a corpus in packed form, which is fetched if it is not on this disk."""
-        await self._downloaded([blob.corpus_id])
-        if not await self._offload.io(self._folder.is_packed, blob.corpus_id):
+    async def _check_shown(self, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        """Raises `CorpusMissing` for a blob that the upstream does not show to this caller, and `Refused`."""
+        shown = await together(*(repository.shows_blob(blob.blob.digest) for blob in blobs))
+        for blob, here in zip(blobs, shown, strict=True):
+            if not here:
+                raise CorpusMissing(blob.corpus_id)
+
+    async def packed(self, repository: Repository, blob: CorpusBlob) -> Path:
+        """The file of a corpus in its packed form, fetched where it is missing."""
+        await self._downloaded(self._transfers.get(name_of(blob)))
+        if not await self._offload.io(self._folder.is_packed, blob):
             await self._fetch(repository, blob)
-        return self._folder.packed_path(blob.corpus_id)
+        return self._folder.packed_path(blob)
 
-    async def adopt(self, corpus_id: CorpusId, packed: Path) -> None:
-        """Moves the packed form that an encoder has just written into the cache, unless the disk is full."""
+    async def adopt(self, blob: CorpusBlob, packed: Path) -> None:
+        """Takes over the packed form that an encoder has just written, if there is room for it."""
         try:
-            await self._offload.io(self._folder.take, corpus_id, packed)
+            await self._offload.io(self._folder.take, blob, packed)
         except OSError as error:
-            logs.event("corpus-not-cached", corpus=corpus_id, error=str(error)[:200])
+            logs.event("corpus-not-cached", corpus=blob.corpus_id, error=str(error)[:200])
 
-    def prepare(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
-        """Makes the mapped form of the last of ``blobs`` on the idle worker. The others are its parents.
+    async def alias(self, known: CorpusBlob, blob: CorpusBlob) -> None:
+        """Notes that ``blob`` was proved to hold the corpus that ``known`` holds: its mapped form need not be made."""
+        await self._offload.io(self._folder.alias, known, blob)
 
-        An encoder that selects the corpus later then need not wait for its mapped form.
-        """
+    def prepare(self, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        """Makes the mapped form of the last of ``blobs`` (its parents before it) when the processors are idle, so that
+        the encoder that selects it need not wait for that."""
         self._tasks.start(self._prepare(repository, blobs))
 
-    def missing(self, corpus_ids: Iterable[CorpusId]) -> set[CorpusId]:
-        """Those of the corpora that are not on this disk. Runs on a worker."""
-        return {name for name in corpus_ids if name not in self._bases and not self._folder.has(name)}
+    def missing(self, blobs: Iterable[CorpusBlob]) -> list[CorpusBlob]:
+        """Those that neither memory nor the folder has. For workers."""
+        return [blob for blob in blobs if blob.corpus_id not in self._bases and not self._folder.has(blob)]
 
-    def drop(self, corpus_ids: Iterable[CorpusId]) -> None:
-        """Removes local copies, because they may be damaged. The next use fetches them again. Runs on a worker."""
-        names = list(corpus_ids)
-        for name in names:
-            self._transfers.pop(name, None)
-        self._folder.drop(names)
+    def drop(self, blobs: Sequence[CorpusBlob]) -> None:
+        """Forgets local copies, because they may be damaged; the next use fetches them again. For workers."""
+        for blob in blobs:
+            self._transfers.pop(name_of(blob), None)
+        self._folder.drop(blobs)
 
     def empty(self) -> None:
-        """Removes all local copies of layer corpora. Runs on a worker."""
-        self.drop(self._folder.names())
+        """Forgets all local copies. For workers."""
+        self._transfers.clear()
+        self._folder.empty()
 
     async def stop(self) -> None:
-        """Stops downloads and preparations. A reader that waits for a download's bytes gets a `ConnectionError`."""
+        """Ends downloads and preparations; whoever waits for a download's bytes gets an error."""
         await self._tasks.stop()
 
     def restore(self) -> None:
-        """Notes the corpora that an earlier process left in the folder. Runs on a worker."""
+        """Notes what an earlier process left in the folder. For a worker."""
         self._folder.restore()
 
     def close(self) -> None:
-        """Releases open corpora and their temporary files. Runs on a worker."""
+        """Gives up temporary files. For a worker."""
         self._folder.close()
 
     # -- inside
 
-    async def _opened(
-        self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora, mapped: bool
-    ) -> LocalCorpus:
-        corpus = await self._offload.io(self._open_local, blob.corpus_id, known, mapped)
+    async def _opened(self, repository: Repository, blob: CorpusBlob, known: OpenCorpora, mapped: bool) -> LocalCorpus:
+        corpus = await self._offload.io(self._open_local, blob, known, mapped)
         if corpus is not None:
             return corpus
-        key = (blob.corpus_id, blob.blob.digest, mapped)
+        parents = self._folder.parents_of(blob, known).values()
+        key = (name_of(blob), mapped, tuple(map(id, parents)))
         opening = self._opening.get(key)
         if opening is None:
             opening = asyncio.create_task(self._fetch_and_open(repository, blob, known, mapped))
@@ -164,90 +180,98 @@ class Corpora:
         try:
             return await asyncio.shield(opening)
         finally:
-            # The task refers to its exception, whose traceback refers to this frame. Without `del` that is a cycle.
-            del opening
+            del opening  # The task keeps its exception, whose traceback keeps this frame.
 
     async def _fetch_and_open(
-        self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora, mapped: bool
+        self, repository: Repository, blob: CorpusBlob, known: OpenCorpora, mapped: bool
     ) -> LocalCorpus:
         if mapped:
-            await self._downloaded([blob.corpus_id, *known])
-        if not await self._offload.io(self._folder.is_packed, blob.corpus_id):
+            for transfer in (self._transfers.get(name_of(blob)), *self._transfers_of(known)):
+                await self._downloaded(transfer)
+        if not await self._offload.io(self._folder.is_packed, blob):
             if mapped or blob.envelope:
                 await self._fetch(repository, blob)
             elif (begun := await self._begin(repository, blob, known)) is not None:
                 return begun
         if mapped:
-            await self._offload.io(self._folder.map, blob.corpus_id, known)
-        corpus = await self._offload.io(self._open_local, blob.corpus_id, known, mapped)
+            await self._offload.io(self._folder.map, blob, known)
+        corpus = await self._offload.io(self._open_local, blob, known, mapped)
         if corpus is None:
             raise Corrupt(f"corpus {blob.corpus_id} cannot be opened after it was fetched")
         return corpus
 
-    async def _begin_all(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
-        """Begins all missing downloads at once. If each began only when it is opened, each would cost a round trip."""
-        missing = await self._offload.io(self.missing, [blob.corpus_id for blob in blobs])
-        for blob in blobs:
-            if blob.corpus_id in missing and not blob.envelope:
+    async def _begin_all(self, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
+        """Begins all missing downloads together: one after the other, each head would take a round trip."""
+        for blob in await self._offload.io(self.missing, blobs):
+            if not blob.envelope:
                 self._transfer(repository, blob)
 
-    async def _begin(self, repository: RepositoryClient, blob: CorpusBlob, known: OpenCorpora) -> LocalCorpus | None:
-        """The corpus as soon as its head has been downloaded. Its readers wait for bytes that have not arrived yet.
+    async def _begin(self, repository: Repository, blob: CorpusBlob, known: OpenCorpora) -> LocalCorpus | None:
+        """The corpus as soon as its head is there; its readers wait for bytes that are still on their way. None when
+        the download has ended: then the corpus is in the folder.
 
-        None when the download has ended: the corpus is then in the folder. The blob's digest can be checked only at
-        the end of the download, so bytes that are read earlier are checked against the corpus's identity.
+        Bytes that are read before the blob's own digest could be checked are checked against the corpus's identity.
         """
         transfer = self._transfer(repository, blob)
         packed, download = transfer.packed, transfer.download
         try:
             await download.reached(min(HEAD_BYTES, blob.blob.size))
             await download.reached(await self._offload.io(self._codec.head_length, packed))
-            corpus = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, known, download.wait)
-        except FileNotFoundError:  # The download ended, and the file was moved into the folder or removed.
+            parents = self._folder.parents_of(blob, known)
+            made = await self._offload.io(self._codec.lazy, packed, blob.corpus_id, parents, download.wait)
+        except FileNotFoundError:  # The file has moved into the folder, or the download failed.
             await asyncio.shield(transfer.task)
             return None
-        return self._folder.add_lazy(blob.corpus_id, corpus)
+        corpus = self._folder.add_lazy(blob, known, made)
+        if not transfer.task.done():
+            transfer.readers.append(corpus)
+            self._pending[id(corpus)] = transfer
+        return corpus
 
-    def _transfer(self, repository: RepositoryClient, blob: CorpusBlob) -> _Transfer:
-        """The download of this blob: the one that already runs, or a new one."""
-        running = self._transfers.get(blob.corpus_id)
-        if running is not None and running.digest == blob.blob.digest:
+    def _transfer(self, repository: Repository, blob: CorpusBlob) -> _Transfer:
+        """The download of this very blob, already running or begun now."""
+        name = name_of(blob)
+        running = self._transfers.get(name)
+        if running is not None:
             return running
-        packed, download = self._folder.temporary_path(blob.corpus_id), PartialDownload(self._offload.release_cpu_slot)
+        packed, download = self._folder.temporary_path(blob), PartialDownload(self._offload.release_cpu_slot)
         task = self._tasks.start(self._fetch(repository, blob, packed, download))
-        transfer = self._transfers[blob.corpus_id] = _Transfer(blob.blob.digest, packed, download, task)
-        task.add_done_callback(lambda _: self._end_transfer(blob.corpus_id, transfer))
+        transfer = self._transfers[name] = _Transfer(packed, download, task)
+        task.add_done_callback(lambda _: self._end_transfer(blob, transfer))
         return transfer
 
-    def _end_transfer(self, corpus_id: CorpusId, transfer: _Transfer) -> None:
+    def _end_transfer(self, blob: CorpusBlob, transfer: _Transfer) -> None:
         failed = transfer.task.cancelled() or transfer.task.exception() is not None
-        if self._transfers.get(corpus_id) is transfer:
-            del self._transfers[corpus_id]
+        for corpus in transfer.readers:
+            self._pending.pop(id(corpus), None)
+        if self._transfers.get(name_of(blob)) is transfer:
+            del self._transfers[name_of(blob)]
             if failed:
-                self._folder.discard_lazy(corpus_id)
+                self._folder.discard_lazy(blob)
 
-    async def _downloaded(self, corpus_ids: Iterable[CorpusId]) -> None:
-        """Returns when no download of these corpora runs any more. Raises the error with which one failed."""
-        for corpus_id in corpus_ids:
-            if (transfer := self._transfers.get(corpus_id)) is not None:
-                await asyncio.shield(transfer.task)
+    def _transfers_of(self, known: OpenCorpora) -> list[_Transfer]:
+        """The downloads from which any of these corpora is still read."""
+        return [self._pending[id(corpus)] for corpus in known.values() if id(corpus) in self._pending]
+
+    @staticmethod
+    async def _downloaded(transfer: _Transfer | None) -> None:
+        """Returns when the download has ended. Raises what it failed with."""
+        if transfer is not None:
+            await asyncio.shield(transfer.task)
 
     async def _fetch(
         self,
-        repository: RepositoryClient,
+        repository: Repository,
         blob: CorpusBlob,
         packed: Path | None = None,
         download: PartialDownload | None = None,
     ) -> None:
-        """Downloads the packed corpus into the temporary file ``packed``, then moves it into the folder.
-
-        The progress is reported to ``download``, if that is given.
-        """
-        packed = packed or self._folder.temporary_path(blob.corpus_id)
+        """Brings the packed corpus into the folder, by way of the file ``packed`` that readers of ``download`` see."""
+        packed = packed or self._folder.temporary_path(blob)
         try:
             await repository.save_blob(blob.blob, packed, download)
             clear = await self._offload.io(self._protector.decrypt_file, blob.corpus_id, packed, blob.envelope)
-            await self._offload.io(os.replace, clear, self._folder.packed_path(blob.corpus_id))
+            await self._offload.io(os.replace, clear, self._folder.packed_path(blob))
         except BaseException as error:
             self._metrics.corpus_fetches.labels(result="failed").inc()
             if download is not None:
@@ -256,19 +280,19 @@ class Corpora:
             await self._offload.io(packed.unlink, True)
             raise
         self._metrics.corpus_fetches.labels(result="fetched").inc()
-        await self._offload.io(self._folder.note_use, blob.corpus_id)
+        await self._offload.io(self._folder.note_use, name_of(blob))
 
-    async def _prepare(self, repository: RepositoryClient, blobs: Sequence[CorpusBlob]) -> None:
+    async def _prepare(self, repository: Repository, blobs: Sequence[CorpusBlob]) -> None:
         try:
             known = await self.gather(repository, blobs[:-1])
-            await self._downloaded(known)
-            await self._offload.background(self._folder.map, blobs[-1].corpus_id, {**self._bases, **known})
-        except (Refused, ReductoError, OSError) as error:
-            # This is no failure yet: an encoder that selects the corpus tries again, and reports what it meets.
+            for transfer in self._transfers_of(known):
+                await self._downloaded(transfer)
+            await self._offload.background(self._folder.map, blobs[-1], {**self._bases, **known})
+        except (Refused, ReductoError, OSError) as error:  # The encoder that selects it will find the fault itself.
             logs.event("corpus-not-prepared", corpus=blobs[-1].corpus_id, error=str(error)[:200])
 
-    def _open_local(self, corpus_id: CorpusId, known: OpenCorpora, mapped: bool) -> LocalCorpus | None:
-        """The corpus, if it can be opened without the network. Runs on a worker."""
-        if corpus_id in self._bases:
-            return self._bases[corpus_id]
-        return self._folder.open(corpus_id, known, mapped=mapped)
+    def _open_local(self, blob: CorpusBlob, known: OpenCorpora, mapped: bool) -> LocalCorpus | None:
+        """The corpus if it can be read without the network. Opens files, so it runs on a worker."""
+        if blob.corpus_id in self._bases:
+            return self._bases[blob.corpus_id]
+        return self._folder.open(blob, known, mapped=mapped)

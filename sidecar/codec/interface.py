@@ -89,6 +89,10 @@ class LayerDecoder(Protocol):
         """The blob's wire bytes, or the range ``wire`` of them, in order and in pieces."""
 
     @property
+    def wire_length(self) -> int:
+        """The blob's length in bytes, as its instructions state it."""
+
+    @property
     def reused_bytes(self) -> int:
         """The number of plain bytes that were rebuilt from a donor's tokens."""
 

@@ -60,4 +60,6 @@ async def _repack(
             await offload.io(path.unlink, True)
     finally:
         await offload.io(into.unlink, True)
-    return replace(corpus, blob=Descriptor(PACKED_CORPUS_TYPE, digest, length), envelope=envelope)
+    smaller = replace(corpus, blob=Descriptor(PACKED_CORPUS_TYPE, digest, length), envelope=envelope)
+    await references.corpora.alias(corpus, smaller)
+    return smaller

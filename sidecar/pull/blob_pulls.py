@@ -16,8 +16,16 @@ from functools import partial
 
 from aiohttp import web
 
-from reducto.errors import KeyUnavailable, ReductoError
-from reducto.oci.registry_errors import Refused, RegistryError
+from reducto.errors import (
+    CorpusMissing,
+    Corrupt,
+    KeyUnavailable,
+    LimitExceeded,
+    NotReducto,
+    ProofFailed,
+    ReductoError,
+)
+from reducto.oci.registry_errors import Refused, RegistryError, UpstreamBroken
 from reducto.oci.transport import FileBody, RegistryResponse
 from reducto.values import Digest
 from sidecar.api.exchange import Call, abort_on_error, send_file
@@ -88,7 +96,7 @@ class BlobPulls:
         If the blob can never be rebuilt, HEAD relays the upstream's answer, commonly 404, so that clients push it
         again.
         """
-        if call.method == "HEAD" and repository.memory.is_broken(layer.digest) and not await repository.has_all(layer):
+        if call.method == "HEAD" and repository.memory.is_broken(layer.digest):
             return await self._passthrough(call)
         try:
             return await self._serve(call, repository, layer)
@@ -114,7 +122,12 @@ class BlobPulls:
             return answer
         self._token_reuse.note(repository.name, layer)
         warm = await self._rebuilds.cache.warm(layer.digest, layer.instructions.digest)
+        if warm is not None and not await repository.shows_blob(layer.instructions.digest):
+            warm = None  # Who knows what rebuilt a blob has no right to it; the upstream decides about the cold way.
         self._metrics.cache_requests.labels(result="cold" if warm is None else "warm").inc()
+        if warm is not None and len(warm.range) != layer.wire_length:
+            repository.memory.mark_broken(layer.digest)
+            raise RebuildFailed(f"blob {layer.digest} has not the length that its record says")
         if warm is None:
             return await self._send_cold(call, repository, layer, answer, started)
         self._metrics.first_byte_seconds.labels(source="warm").observe(time.monotonic() - started)
@@ -126,13 +139,16 @@ class BlobPulls:
     ) -> web.StreamResponse:
         """Sends the blob while it is being rebuilt. If the rebuild fails before its first byte, raises the error; later
         the client's connection is broken."""
-        rebuild = await self._rebuilds.cold(layer, partial(self._prepare, repository, layer))
+        rebuild, begun = await self._rebuilds.cold(layer, partial(self._prepare, repository, layer))
         try:
+            if not begun and not await repository.shows_blob(layer.instructions.digest):
+                raise RebuildFailed(f"the instructions of blob {layer.digest} are not in {repository}")
             pieces = rebuild.read(answer.span)
             try:
                 first = await anext(pieces, b"")
             except (Refused, ReductoError, OSError) as error:
-                repository.memory.mark_broken(layer.digest)
+                if _is_lasting(error):
+                    repository.memory.mark_broken(layer.digest)
                 raise _as_refusal(error, layer) from error
             self._metrics.first_byte_seconds.labels(source="cold").observe(time.monotonic() - started)
             response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -154,6 +170,13 @@ class BlobPulls:
         decoder = asyncio.create_task(self._decoders.decoder(repository, layer, bypass_cache=bypass_cache))
         donor_search = self._token_reuse.attach(repository, layer, decoder)
         return Prepared(await decoder, donor_search)
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Whether the layer cannot be rebuilt from what is stored, however often it is tried: a push must store it anew."""
+    if isinstance(error, Refused):
+        return error.status == 404
+    return isinstance(error, Corrupt | CorpusMissing | LimitExceeded | NotReducto | ProofFailed | UpstreamBroken)
 
 
 def _as_refusal(error: Exception, layer: LayerRecord) -> RegistryError:

@@ -35,7 +35,7 @@ class LayerDecoders:
         Raises `Refused`, `Corrupt`, `CorpusMissing`, `KeyUnavailable`, `UpstreamBroken`.
         """
         if bypass_cache:
-            await self._offload.io(self._corpora.drop, [corpus.corpus_id for corpus in layer.corpora])
+            await self._offload.io(self._corpora.drop, layer.corpora)
         fetching = asyncio.create_task(self._corpora.gather(repository, layer.corpora, layer.bases))
         try:
             stored = await repository.read_blob(layer.instructions, INSTRUCTIONS_LIMIT_BYTES)

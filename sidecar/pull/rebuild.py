@@ -97,8 +97,10 @@ class Rebuilds:
         self._running: dict[tuple[Digest, str], Rebuild] = {}
         self._tasks = Tasks()
 
-    async def cold(self, layer: LayerRecord, prepare: Prepare) -> Rebuild:
-        """The rebuild of the layer: the one that already runs, or a new one. The caller releases its file.
+    async def cold(self, layer: LayerRecord, prepare: Prepare) -> tuple[Rebuild, bool]:
+        """The rebuild of the layer, and whether it is a new one rather than one that already ran.
+
+        The caller releases its file.
 
         Two records of one layer share a rebuild only if they name the same blobs. Otherwise a forged record in one
         repository could fail the pulls of another repository that holds the same layer.
@@ -108,13 +110,13 @@ class Rebuilds:
             running = self._running.get(key)
             if running is not None and running.file.error is None:
                 running.file.retain()
-                return running
+                return running, False
             name = f"rebuild-{layer.digest.hex}-{secrets.token_hex(4)}"
             file = await GrowingFile.create(self._scratch / name, self._offload)
             rebuild = self._running[key] = Rebuild(layer, file)
             file.retain()
             self._tasks.start(self._run(rebuild, prepare))
-            return rebuild
+            return rebuild, True
 
     async def close(self) -> None:
         """Stops all rebuilds."""
@@ -190,6 +192,8 @@ class Rebuilds:
             try:
                 prepared = await prepare(attempt > 0)
                 try:
+                    if prepared.decoder.wire_length != rebuild.wire_length:
+                        raise Corrupt(f"the record of {rebuild.digest} and its instructions state different lengths")
                     await self._decode(rebuild, prepared)
                     self._metrics.followed_bytes.inc(prepared.decoder.reused_bytes)
                     self._metrics.stated_bytes.inc(prepared.decoder.precomputed_bytes)

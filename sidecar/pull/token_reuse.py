@@ -157,8 +157,8 @@ class TokenReuse:
 
     async def _cached_file(self, repository: Repository, layer: LayerRecord, donor: LayerRecord) -> Path | None:
         """The donor's file in the cache, if this caller may see the donor and its decoder needs no download."""
-        fetched_anyway = {corpus.corpus_id for corpus in layer.corpora}
-        others = [corpus.corpus_id for corpus in donor.corpora if corpus.corpus_id not in fetched_anyway]
+        fetched_anyway = {corpus.blob.digest for corpus in layer.corpora}
+        others = [corpus for corpus in donor.corpora if corpus.blob.digest not in fetched_anyway]
         if await self._offload.io(self._corpora.missing, others):
             return None
         warm = await self._cache.warm(donor.digest, donor.instructions.digest)

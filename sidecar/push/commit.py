@@ -140,7 +140,7 @@ class UploadCommitter:
             envelope=envelope,
         )
         if reduction.corpus is not None:
-            await self._corpora.adopt(reduction.corpus.corpus_id, reduction.corpus.packed)
+            await self._corpora.adopt(own[0], reduction.corpus.packed)
         await repository.put_layer(layer)
         self._idle_queue.note(repository.name, [corpus.corpus_id for corpus in own], digest)
         if own:

@@ -6,16 +6,22 @@ gives nobody the right to see it: `sidecar.records.repository` first asks the up
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from reducto.oci.names import RepositoryName
+from reducto.oci.transport import Caller
 from reducto.values import Digest
 from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, Record
 from sidecar.runtime.recent import remember
 
 #: The limit for each kind of entry, over all repositories. The least recently noted entries are dropped first.
 _ENTRIES_LIMIT = 50_000
+
+#: For how long an answer of the upstream to a caller is remembered.
+_SHOWN_SECONDS = 60.0
 
 _Key = tuple[RepositoryName, Digest]
 
@@ -54,6 +60,31 @@ class RecordMemory:
     def of(self, name: RepositoryName) -> RepositoryMemory:
         """What is remembered of one repository."""
         return RepositoryMemory(self, name)
+
+
+class ShownMemory:
+    """What the upstream has shown to whom within the last 60 seconds. One per process.
+
+    A caller is known by a hash of his credentials. Nothing is granted by it: it saves the same question twice, and it
+    decides whether hints may shorten an answer's way, so that its time tells a stranger nothing.
+    """
+
+    def __init__(self) -> None:
+        self._shown: OrderedDict[tuple[bytes, RepositoryName, Digest | None], float] = OrderedDict()
+
+    def note(self, caller: Caller, name: RepositoryName, digest: Digest | None = None) -> None:
+        """The upstream showed this caller the blob or manifest; without a digest, anything in the repository."""
+        remember(self._shown, (_caller_key(caller), name, digest), time.monotonic(), _ENTRIES_LIMIT)
+
+    def knows(self, caller: Caller, name: RepositoryName, digest: Digest | None = None) -> bool:
+        """Whether `note` was called for this within the last 60 seconds."""
+        when = self._shown.get((_caller_key(caller), name, digest))
+        return when is not None and time.monotonic() - when < _SHOWN_SECONDS
+
+
+def _caller_key(caller: Caller) -> bytes:
+    given = f"{caller.service}\n{caller.authorization or ''}"
+    return hashlib.blake2b(given.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
 class RepositoryMemory:

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from reducto.errors import ReductoError
 from reducto.oci.client import RegistryClient, RepositoryClient, StoredManifest
-from reducto.oci.manifest import OCI_MANIFEST
+from reducto.oci.manifest import ACCEPTED, OCI_MANIFEST
 from reducto.oci.names import Reference, RepositoryName, Tag
 from reducto.oci.registry_errors import ManifestInvalid, Refused, Unavailable, UpstreamBroken
 from reducto.oci.transport import Caller
@@ -36,7 +36,7 @@ from sidecar.records.format import (
     record_media_type,
 )
 from sidecar.records.locks import ReadWriteLocks
-from sidecar.records.memory import RecordMemory, StoredRecord
+from sidecar.records.memory import RecordMemory, ShownMemory, StoredRecord
 from sidecar.records.protection import Protector
 from sidecar.records.scanner import RecordScanner
 from sidecar.records.tags import record_tag
@@ -56,6 +56,7 @@ class Repositories:
         self.learn = learn
         self.offload = offload
         self.memory = RecordMemory()
+        self.shown = ShownMemory()
         self.scanner = RecordScanner()
         self.locks = ReadWriteLocks()
         self.configured: set[RepositoryName] = set()
@@ -78,6 +79,39 @@ class Repository(RepositoryClient):
         """Another repository with the same caller's rights."""
         return self._shared.bind(self.caller, name)
 
+    # -- what the upstream shows to this caller
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether the upstream has shown this caller anything of the repository within the last 60 seconds.
+
+        Only then may hints shorten the way of an answer: a stranger's requests always go the same way, whatever is
+        known of the repository, so that neither answers nor times tell him what it holds.
+        """
+        return self._shared.shown.knows(self.caller, self.name)
+
+    async def manifest(self, reference: Reference, accept: tuple[str, ...] = ACCEPTED) -> StoredManifest | None:
+        found = await super().manifest(reference, accept)
+        if found is not None:
+            self._shared.shown.note(self.caller, self.name)
+        return found
+
+    async def shows(self, reference: Reference) -> bool:
+        shown = await super().shows(reference)
+        if shown:
+            self._shared.shown.note(self.caller, self.name)
+        return shown
+
+    async def shows_blob(self, digest: Digest) -> bool:
+        """Whether the upstream shows this caller the blob: asked at most once in 60 seconds. Raises `Refused`."""
+        shown = self._shared.shown
+        if not shown.knows(self.caller, self.name, digest):
+            if not await self.has_blob(digest):
+                return False
+            shown.note(self.caller, self.name, digest)
+            shown.note(self.caller, self.name)
+        return True
+
     def writing(self) -> AbstractAsyncContextManager[None]:
         """The lock under which clients' manifests are stored. Many tasks can hold it at once, but not with
         `rewriting`."""
@@ -99,7 +133,7 @@ class Repository(RepositoryClient):
         With ``authorised`` a remembered record is returned at once, because a later request of the same call shows
         whether the caller may see it.
         """
-        known = self.memory.layer(digest)
+        known = self.memory.layer(digest) if self.is_reader else None
         if known is not None:
             if authorised or await self.shows(known.manifest_digest):
                 return known.layer
@@ -115,11 +149,15 @@ class Repository(RepositoryClient):
         None also when the upstream refuses this caller: the client then gets the upstream's answer to its own request.
         """
         try:
-            return None if self.memory.is_verbatim(digest) else await self.layer(digest)
+            return None if self.stored_verbatim(digest) else await self.layer(digest)
         except Refused as refusal:
             if refusal.status >= 500:
                 raise Unavailable(f"the upstream answers {refusal.status}") from refusal
             return None
+
+    def stored_verbatim(self, digest: Digest) -> bool:
+        """Whether the blob is known to be stored as it came, by a hint that this caller may have the benefit of."""
+        return self.is_reader and self.memory.is_verbatim(digest)
 
     async def search_layer(self, digest: Digest) -> LayerRecord | None:
         """The layer's record, as by `find_layer`, or from an image record.
@@ -158,7 +196,8 @@ class Repository(RepositoryClient):
 
     async def any_record(self, digest: Digest) -> StoredRecord | None:
         """The record that stands for a manifest or a layer; None if there is none or this caller may not see it."""
-        for reference in (self.memory.manifest(digest), record_tag(digest)):
+        hint = self.memory.manifest(digest) if self.is_reader else None
+        for reference in (hint, record_tag(digest)):
             found = await self.record(reference) if reference is not None else None
             if found and found.record.rebuilds(digest):
                 return found

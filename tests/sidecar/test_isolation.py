@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -156,3 +157,25 @@ async def test_what_another_tenant_pushed_changes_nothing(rig: Rig, tokens: Toke
     rig.headers = bearer(tokens, "alice", "secret/app")
     await rig.push_blob("secret/app", LAYER)
     assert await rig.metric("reducto_layer_stored_bytes_total") - alone > 0.6 * len(LAYER)
+
+
+async def test_refusals_are_the_same_for_known_and_unknown_digests(rig: Rig, tokens: TokenServer) -> None:
+    """A manifest that names a layer which the repository holds is refused as one that names a layer of nobody's."""
+    _, layer = await warm_up(rig, tokens)
+    plain = await rig.push_blob("secret/app", b"stored as it came, because it is small")
+    for rig.headers in ({}, bearer(tokens, "bob", "secret/app", "bob/app"), {"Authorization": "Bearer forged"}):
+        answers = []
+        for digest in (layer, plain, Digest.of(b"nobody's")):
+            named = {"mediaType": "application/octet-stream", "digest": str(digest), "size": 100}
+            data = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": named, "layers": [named]}).encode()
+            put = await rig.put_manifest("secret/app", "guess", data)
+            head = await rig("HEAD", f"/v2/secret/app/blobs/{digest}")
+            answers.append([_said(answer) for answer in (put, head)])
+        assert answers[0] == answers[1] == answers[2]
+        assert answers[0][0][0] == 401
+
+
+def _said(answer: Answer) -> tuple[int, bytes, list[str], list[str]]:
+    """What an answer tells, but for the scopes' order and headers that differ at every request."""
+    body = re.sub(rb'"(Class|Name|Action)":"[^"]*"', b"", answer.body)
+    return answer.status, body, challenge_of(answer), sorted(answer.headers.keys())
