@@ -63,7 +63,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if [ -x $(BIN)/clang-format ]; then set -x; $(BIN)/clang-format --dry-run -Werror $(filter %.c %.h,$(C_SOURCES)); \
+	@if [ -x $(BIN)/clang-format ]; then echo 'clang-format --dry-run -Werror cext'; \
+	  $(BIN)/clang-format --dry-run -Werror $(filter %.c %.h,$(C_SOURCES)); \
 	else echo 'clang-format is missing: the layout of C files is not checked'; fi
 
 generate: setup

@@ -6,10 +6,10 @@
 
 #include "huffman.h"
 
-/* The root table is indexed by this many bits; longer codes continue in subtables. With 11 and 9 bits nearly every symbol
- * takes one look-up, and both tables together use less than 12 KiB of a first-level cache. No complete code of 288
- * symbols and up to 15 bits needs more than 2,342 entries with a root of 11 bits, none of 32 symbols more than 594 with
- * a root of 9, as zlib's examples/enough.c counts them. */
+/* The root table is indexed by this many bits; longer codes continue in subtables. With 11 and 9 bits nearly every
+ * symbol takes one look-up, and both tables together use less than 12 KiB of a first-level cache. No complete code of
+ * 288 symbols and up to 15 bits needs more than 2,342 entries with a root of 11 bits, none of 32 symbols more than 594
+ * with a root of 9, as zlib's examples/enough.c counts them. */
 enum { RDK_LITERAL_ROOT_BITS = 11, RDK_DISTANCE_ROOT_BITS = 9, RDK_LITERAL_ENTRIES = 2342, RDK_DISTANCE_ENTRIES = 594 };
 
 /* An entry: bits 0 to 7 say how many bits to consume in all (code and extra bits); 8 to 12 how many of them are extra

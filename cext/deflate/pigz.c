@@ -38,8 +38,8 @@ static uint32_t detect_job(const rdk_block_info *blocks, size_t count) {
 
 /* ---- where the input is cut ------------------------------------------------------------------------------------ */
 
-/* --rsyncable cuts behind a byte at which a hash of the last twelve bytes has one value out of 4,096. Returns the first such position after `position` and not
- * after `limit`; 0 if there is none. */
+/* --rsyncable cuts behind a byte at which a hash of the last twelve bytes has one value out of 4,096. Returns the first
+ * such position after `position` and not after `limit`; 0 if there is none. */
 static uint32_t next_hit(const rdk_run *run, uint32_t position, uint32_t limit) {
     enum { MASK = 0xfff, HIT = 0x7ff };
     uint32_t at = position < HASHED_BYTES ? 0 : position - HASHED_BYTES, hash = HIT;

@@ -10,8 +10,8 @@
 #include "tokens.h"
 
 enum {
-    /* MIN_LOOKAHEAD, MAX_MATCH + MIN_MATCH + 1: an encoder in mid-stream always sees this many bytes ahead. Matches reach
-     * back at most MAX_DIST, a window less this, because the window moves on before fewer bytes are ahead. */
+    /* MIN_LOOKAHEAD, MAX_MATCH + MIN_MATCH + 1: an encoder in mid-stream always sees this many bytes ahead. Matches
+     * reach back at most MAX_DIST, a window less this, because the window moves on before fewer bytes are ahead. */
     RDK_ZLIB_MIN_LOOKAHEAD = RDK_MATCH_MAX + RDK_MATCH_MIN + 1,
     /* TOO_FAR: lazy levels do not take a match of 3 bytes at a longer distance, because three literals mostly cost
        less. */

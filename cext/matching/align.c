@@ -25,8 +25,8 @@ enum {
     ADVANTAGE = 12, /* another one must be better by this many bytes, because naming it costs about four */
     /* An alignment's beginning is extended backwards until this many more bytes differ than are the same. */
     BACKWARD_LOSS = 64,
-    /* ... and at most by this many bytes: in data that repeat themselves each alignment would else go back over all bytes
-       before it. */
+    /* ... and at most by this many bytes: in data that repeat themselves each alignment would else go back over all
+       bytes before it. */
     BACKWARD_MAX = 1024
 };
 
