@@ -26,7 +26,7 @@ from reducto.oci.transport import RegistryRequest
 from reducto.values import Descriptor, Digest
 from sidecar.api.exchange import Call
 from sidecar.api.passthrough import Passthrough
-from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, is_record, record_media_type
+from sidecar.records.format import ImageRecord, IndexRecord, LayerRecord, record_media_type
 from sidecar.records.memory import StoredRecord
 from sidecar.records.repository import Repository
 from sidecar.records.tags import is_record_tag, record_tag
@@ -108,7 +108,7 @@ class Manifests:
         data = await self._read(call)
         if not await self._may_read(repository, reference):
             return await self._put_plain(call, data)
-        if is_record(data):  # A tool that copies images in their stored form pushes records.
+        if await repository.is_record(data):  # A tool that copies images in their stored form pushes records.
             await repository.check_record(data)
         async with repository.writing():
             return await self._put(call, repository, reference, data)

@@ -74,16 +74,23 @@ async def repositories_of(sidecar: Sidecar, named: list[str]) -> list[Repository
     return [RepositoryName(name) async for name in registry.repositories(SERVICE)]
 
 
-async def _note(contents: Contents, found: StoredManifest) -> None:
-    if found.digest in contents.records or found.digest in contents.plain:
-        return
-    parsed = await contents.repository.parse_record(found)
-    if parsed is None:
-        contents.plain[found.digest] = found
-        return
-    contents.records[found.digest] = parsed
-    if isinstance(parsed.record, IndexRecord):
-        for child in parsed.record.children:
+async def _note(contents: Contents, manifest: StoredManifest) -> None:
+    """Notes a manifest, and those that index records name below it. Each is read once, however many name it."""
+    waiting = [manifest]
+    seen: set[Digest] = set()
+    while waiting:
+        found = waiting.pop()
+        if found.digest in contents.records or found.digest in contents.plain:
+            continue
+        parsed = await contents.repository.parse_record(found)
+        if parsed is None:
+            contents.plain[found.digest] = found
+            continue
+        contents.records[found.digest] = parsed
+        for child in parsed.record.children if isinstance(parsed.record, IndexRecord) else ():
+            if child.digest in seen or child.digest in contents.records or child.digest in contents.plain:
+                continue
+            seen.add(child.digest)
             below = await contents.repository.manifest(child.digest)
             if below is not None:
-                await _note(contents, below)
+                waiting.append(below)

@@ -22,7 +22,7 @@ from typing import Any, Self
 from reducto.errors import Corrupt, NotReducto, UsageError
 from reducto.oci.manifest import OCI_INDEX, OCI_MANIFEST, descriptor_of
 from reducto.values import CorpusId, Descriptor, Digest, parse_corpus_id
-from sidecar.records import overflow
+from sidecar.records import bounds, overflow
 
 LAYER_TYPE = "application/vnd.reducto.layer.v1"
 IMAGE_TYPE = "application/vnd.reducto.image.v1"
@@ -80,10 +80,10 @@ class CorpusBlob:
         return cls(
             parse_corpus_id(annotations[_CORPUS]),
             replace(descriptor_of(item), annotations={}),
-            int(annotations[_PLAIN]),
-            tuple(parse_corpus_id(text) for text in annotations.get(_PARENTS, "").split(",") if text),
-            base64.b64decode(annotations.get(_HOOKS, ""), validate=True),
-            annotations.get(_ENVELOPE, ""),
+            bounds.length_in(annotations[_PLAIN]),
+            bounds.corpus_ids_in(annotations.get(_PARENTS, "")),
+            bounds.hooks_in(annotations.get(_HOOKS, "")),
+            bounds.envelope_in(annotations.get(_ENVELOPE, "")),
         )
 
 
@@ -111,7 +111,7 @@ class TokenDeltaBlob:
         """The token delta blob that `to_json` wrote. Raises the same errors as `CorpusBlob.from_json`."""
         annotations = item["annotations"]
         blob = replace(descriptor_of(item), annotations={})
-        return cls(Digest.parse(annotations[_DELTA_OLDER]), blob, annotations.get(_ENVELOPE, ""))
+        return cls(Digest.parse(annotations[_DELTA_OLDER]), blob, bounds.envelope_in(annotations.get(_ENVELOPE, "")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,10 +282,10 @@ def overflow_of(data: bytes) -> Descriptor | None:
     """
     try:
         document = json.loads(data)
-        for item in document.get("layers") or document.get("manifests") or ():
+        for item in bounds.descriptors_in(document.get("layers") or document.get("manifests") or []):
             if _MANIFEST in (item.get("annotations") or {}):
                 return replace(descriptor_of(item), annotations={})
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError, RecursionError) as error:
         raise Corrupt(f"a damaged record: {error}") from error
     return None
 
@@ -306,20 +306,20 @@ def parse_record(data: bytes, original: bytes | None = None) -> Record:
         raise NotReducto(f"a record of version {version} ({kind}) needs a newer Reducto")
     try:
         if kind == INDEX_TYPE:
-            named = (descriptor_of(item) for item in document["manifests"])
+            named = (descriptor_of(item) for item in bounds.descriptors_in(document["manifests"]))
             children = tuple(child for child in named if _MANIFEST not in child.annotations)
             return IndexRecord(
                 original or _original(annotations), annotations[_MANIFEST_TYPE], children, _subject(document)
             )
-        layers, stored = _read_layers(document["layers"])
+        layers, stored = _read_layers(bounds.descriptors_in(document["layers"]))
         if kind == IMAGE_TYPE:
             return ImageRecord(
                 original or _original(annotations), annotations[_MANIFEST_TYPE], layers, stored, _subject(document)
             )
         (layer,) = layers
         created = datetime.fromisoformat(annotations[_CREATED]).timestamp() if _CREATED in annotations else 0.0
-        return replace(layer, receipt=json.loads(annotations.get(_RECEIPT, "{}")), created=created)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError) as error:
+        return replace(layer, receipt=bounds.receipt_in(annotations.get(_RECEIPT, "{}")), created=created)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError, RecursionError) as error:
         raise Corrupt(f"a damaged record: {error}") from error
 
 
@@ -339,18 +339,19 @@ def _read_layers(items: list[dict[str, Any]]) -> tuple[tuple[LayerRecord, ...], 
     for item in items:
         annotations = item.get("annotations") or {}
         if _LAYER in annotations:
-            needs = [name for name in annotations[_NEEDS].split(",") if name]
+            needs = bounds.names_in(annotations[_NEEDS])
             layers.append(
                 LayerRecord(
                     digest=Digest.parse(annotations[_LAYER]),
-                    wire_length=int(annotations[_LENGTH]),
+                    wire_length=bounds.length_in(annotations[_LENGTH]),
                     instructions=replace(descriptor_of(item), annotations={}),
                     corpora=tuple(corpora[name] for name in needs if not name.startswith("base:")),
                     bases=tuple(parse_corpus_id(name[5:]) for name in needs if name.startswith("base:")),
-                    envelope=annotations.get(_ENVELOPE, ""),
+                    envelope=bounds.envelope_in(annotations.get(_ENVELOPE, "")),
                     token_delta=deltas.get(annotations[_LAYER]),
                 )
             )
+    bounds.check_references([len(layer.corpora) for layer in layers])
     return tuple(layers), tuple(stored)
 
 

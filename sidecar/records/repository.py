@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 from multidict import CIMultiDict
 
@@ -45,6 +46,10 @@ from sidecar.runtime.offload import Offload
 
 #: Called on a worker with every layer record that was read or written, so that the hook index learns its corpora.
 Learn = Callable[[RepositoryName, LayerRecord], None]
+
+T = TypeVar("T")
+#: A manifest of this length is parsed in about half a millisecond.
+_SHORT_BYTES = 32 << 10
 
 
 class Repositories:
@@ -226,9 +231,13 @@ class Repository(RepositoryClient):
         found = await self.manifest(reference)
         return await self.parse_record(found) if found is not None else None
 
+    async def is_record(self, data: bytes) -> bool:
+        """Whether the bytes are a record, in any version of the format."""
+        return await self._off_loop(is_record, data)
+
     async def parse_record(self, manifest: StoredManifest) -> StoredRecord | None:
         """The record in a manifest; None when the manifest is no record. Raises `UpstreamBroken` for a forged one."""
-        if not is_record(manifest.data):
+        if not await self.is_record(manifest.data):
             return None
         try:
             record = await self._verified(manifest.data)
@@ -256,7 +265,13 @@ class Repository(RepositoryClient):
         """The record, after its signature was checked if keys are configured. Raises `Untrusted`, `NotReducto`,
         `Corrupt`."""
         await self._shared.offload.io(self._shared.protector.verify, self.name, data)
-        return parse_record(data, await self._read_overflow(data))
+        return await self._off_loop(parse_record, data, await self._read_overflow(data))
+
+    async def _off_loop(self, parse: Callable[..., T], data: bytes, *more: Any) -> T:
+        """``parse(data, *more)``, on a worker if the data are long: parsing them would hold up the event loop."""
+        if len(data) < _SHORT_BYTES:
+            return parse(data, *more)
+        return await self._shared.offload.io(parse, data, *more)
 
     async def _learn(self, record: Record, manifest_digest: Digest) -> None:
         for layer in self.memory.note(record, manifest_digest):
@@ -290,10 +305,10 @@ class Repository(RepositoryClient):
 
     async def _read_overflow(self, record: bytes) -> bytes | None:
         """The original that `_put_overflow` stored; None when the record has it inside. Raises `UpstreamBroken`."""
-        blob = overflow_of(record)
+        blob = await self._off_loop(overflow_of, record)
         if blob is not None and blob.media_type == OCI_MANIFEST:
             manifest = await self.manifest(blob.digest)
-            blob = overflow_of(manifest.data) if manifest is not None else None
+            blob = await self._off_loop(overflow_of, manifest.data) if manifest is not None else None
             if blob is None:
                 raise UpstreamBroken("the overflow manifest of a record is gone")
         if blob is None:

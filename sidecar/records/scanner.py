@@ -17,6 +17,8 @@ from sidecar.records.memory import StoredRecord
 
 _TAGS_LIMIT = 4096
 _PARALLEL = 16
+#: Children of indexes that one scan reads: far more than repositories have that people push to.
+_CHILDREN_LIMIT = 16_384
 _PAUSE_SECONDS = 20.0
 
 
@@ -47,11 +49,12 @@ class RecordScanner:
 
     async def _scan(self, repository: Scannable) -> None:
         slots = asyncio.Semaphore(_PARALLEL)
+        children: set[Digest] = set()
 
         async def read(tag: str) -> None:
             async with slots:
                 with contextlib.suppress(Refused, ReductoError, OSError):
-                    await _read_deep(repository, Tag(tag))
+                    await _read_deep(repository, Tag(tag), children)
                     self._seen.add((repository.name, tag))
 
         try:
@@ -62,9 +65,18 @@ class RecordScanner:
         await asyncio.gather(*(read(tag) for tag in unseen[-_TAGS_LIMIT:]))
 
 
-async def _read_deep(repository: Scannable, reference: Tag | Digest) -> None:
-    """Reads a record, and the records that an index record names."""
-    found = await repository.record(reference)
-    if found is not None and isinstance(found.record, IndexRecord):
+async def _read_deep(repository: Scannable, tag: Tag, seen: set[Digest]) -> None:
+    """Reads the record of a tag, and the records that index records name below it.
+
+    ``seen`` are the children that this scan has read: each is read once, however many indexes name it, and the scan
+    reads at most `_CHILDREN_LIMIT` of them.
+    """
+    waiting: list[Tag | Digest] = [tag]
+    while waiting:
+        found = await repository.record(waiting.pop())
+        if found is None or not isinstance(found.record, IndexRecord):
+            continue
         for child in found.record.children:
-            await _read_deep(repository, child.digest)
+            if child.digest not in seen and len(seen) < _CHILDREN_LIMIT:
+                seen.add(child.digest)
+                waiting.append(child.digest)
