@@ -253,7 +253,10 @@ def manifest_of(layers: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "body", [manifest_of(4000), manifest_of(38_000), b"[" * 4_000_000, b'{"a":' * 500_000, b"\xff" * 4_000_000]
+    "body",
+    [manifest_of(4000), manifest_of(38_000), b"[" * 4_000_000, b'{"a":' * 500_000, b"\xff" * 4_000_000],
+    # The test's name goes into the environment of the processes that it starts.
+    ids=["4000-layers", "38000-layers", "lists", "objects", "no-json"],
 )
 async def test_oversized_manifests_cost_little(server: Server, body: bytes) -> None:
     before, began = server.memory_mib(), time.monotonic()
