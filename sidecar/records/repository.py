@@ -64,6 +64,8 @@ class Repositories:
         self.shown = ShownMemory()
         self.scanner = RecordScanner()
         self.locks = ReadWriteLocks()
+        self.config_locks = ReadWriteLocks()
+        """Held while a repository's config blob is stored."""
         self.configured: set[RepositoryName] = set()
         """Repositories that are known to hold the config blob of all records."""
 
@@ -317,9 +319,16 @@ class Repository(RepositoryClient):
         return await self._shared.offload.io(overflow.unpack, packed)
 
     async def _ensure_config(self) -> None:
-        """Stores the config blob that all records name, if the repository does not hold it."""
+        """Stores the config blob that all records name, if the repository does not hold it.
+
+        One task at a time: docker-registry writes a blob's link anew at each upload, and refuses a manifest that it
+        verifies while the link is empty.
+        """
         if self.name in self._shared.configured:
             return
-        if not await self.has_blob(CONFIG_DESCRIPTOR.digest):
-            await self.put_blob(CONFIG_DESCRIPTOR.digest, CONFIG)
-        self._shared.configured.add(self.name)
+        async with self._shared.config_locks.exclusive(self.name):
+            if self.name in self._shared.configured:
+                return
+            if not await self.has_blob(CONFIG_DESCRIPTOR.digest):
+                await self.put_blob(CONFIG_DESCRIPTOR.digest, CONFIG)
+            self._shared.configured.add(self.name)

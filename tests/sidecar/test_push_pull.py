@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from reducto.codec import BlobEncoder, Reduced
 from reducto.config import Policy, Role, Scope
 from reducto.values import Digest
 from sidecar.maintenance.gc import sweep
+from sidecar.records.format import CONFIG_DESCRIPTOR
+from sidecar.records.repository import Repository
 from sidecar.records.tags import record_tag
 from tests.codec.samples import words
 from tests.sidecar.conftest import OpenRig
@@ -341,3 +344,18 @@ async def test_same_layer_pushed_by_two_at_once(rig: Rig) -> None:
     await asyncio.gather(*(rig.push_blob("app", LAYER, pieces=3) for _ in range(4)))
     assert (await rig.get_blob("app", Digest.of(LAYER))).body == LAYER
     assert list((rig.folder / "spool").glob("*/upload-*")) == []
+
+
+async def test_pushes_at_once_store_the_config_of_records_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-registry refuses a manifest that it verifies while one of its blobs is being uploaded once more."""
+    stored: list[Digest] = []
+    put_blob = Repository.put_blob
+
+    async def noted(self: Repository, digest: Digest, *more: Any) -> int:
+        stored.append(digest)
+        return await put_blob(self, digest, *more)
+
+    monkeypatch.setattr(Repository, "put_blob", noted)
+    await asyncio.gather(*(rig.push_blob("new/app", words(300_000, seed)) for seed in range(6)))
+    assert await rig.metric("reducto_decisions_total", outcome="reduced", reason="reduced") == 6
+    assert stored.count(CONFIG_DESCRIPTOR.digest) == 1

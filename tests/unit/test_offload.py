@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -295,4 +296,5 @@ os.nice(19)
 asyncio.run(main())
 """
     printed = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert printed.split() == ["19", "19"]
+    lowered = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)  # The tests themselves may run at any priority.
+    assert printed.split() == [str(lowered)] * 2
